@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * documents/components.h - the backup components document (BCD): what was chosen and what became of it.
+ *
+ * One per host and session.  Written by the requester; the writers edit their own records while the session allows it
+ * (rule book 1.5); stored with the backup (A-10) and loaded for the restore.  Holds explicit components only, and no
+ * file paths of components (1.5).
+ */
+#ifndef VB_DOCUMENTS_COMPONENTS_H
+#define VB_DOCUMENTS_COMPONENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "vbackup/types.h"
+
+struct vb_partial_file { char *path, *filename, *ranges, *metadata; };
+struct vb_differenced_file { char *path, *filespec; bool recursive; int64_t mtime_sec; };
+struct vb_private_file { char *name; struct vb_buf data; };  /* writer's label files; base64 in the document */
+struct vb_placed { char *path, *filespec, *where; bool recursive; }; /* new target or ALM used */
+
+struct vb_component {
+    enum vb_component_type type;
+    char *logical_path, *name;
+    /* backup */
+    char *backup_options, *previous_stamp, *backup_stamp, *backup_metadata;
+    struct vb_partial_file *partials; size_t n_partials, cap_partials;
+    struct vb_differenced_file *differenced; size_t n_differenced, cap_differenced;
+    struct vb_private_file *private_files; size_t n_private, cap_private;
+    char *prepare_failure, *post_snapshot_failure;     /* messages */
+    enum vb_code failure_code; char *failure_text;     /* component failure */
+    bool backup_succeeded_set, backup_succeeded;
+    enum vb_consistency consistency;                   /* as it really was */
+    enum vb_completeness completeness;
+    /* restore */
+    bool selected_for_restore;
+    char *target_instance_id;
+    struct vb_strv restore_subcomponents;              /* full paths */
+    char *restore_options, *restore_metadata, *restore_name;
+    bool additional_restores, authoritative;
+    enum vb_rollforward rollforward; char *rollforward_point;
+    enum vb_restore_target target;
+    char *pre_restore_failure, *post_restore_failure;
+    enum vb_file_restore_status restore_status;
+    struct vb_placed *new_targets; size_t n_new_targets, cap_new_targets;
+    struct vb_placed *used_alms; size_t n_used_alms, cap_used_alms;
+    char *ranges_file;
+};
+
+struct vb_writer_components {
+    char *writer_id, *instance_id, *instance_name /* may be NULL */, *name;
+    uint32_t schema;
+    enum vb_writer_state state;                        /* last gathered status */
+    enum vb_code failure_code; char *failure_text, *failure_hint;
+    struct vb_component *components; size_t n_components, cap_components;
+};
+
+struct vb_snapshot_record {
+    char *snapshot_id, *mount_point, *device, *fs_type, *provider, *snapshot_path, *remark;
+    bool atomic;
+};
+
+struct vb_components {
+    char *host, *session_id, *snapshot_set_id;         /* set id NULL before StartSnapshotSet */
+    bool restore;                                      /* mode of the session */
+    bool select_components, bootable_state, partial_files;
+    enum vb_backup_type backup_type;
+    enum vb_restore_type restore_type;
+    uint64_t freeze_wall_ms, window_us;                /* begin of the window and its length; 0 before */
+    struct vb_snapshot_record *snapshots; size_t n_snapshots, cap_snapshots;
+    struct vb_writer_components *writers; size_t n_writers, cap_writers;
+};
+
+struct vb_components *vb_components_new(const char *host);
+void vb_components_free(struct vb_components *c);
+struct vb_components *vb_components_copy(const struct vb_components *c);
+/* Finds or adds the writer record. */
+struct vb_writer_components *vb_components_writer(struct vb_components *c, const char *writer_id, const char *instance_id,
+                                                  const char *instance_name, const char *name);
+struct vb_writer_components *vb_components_find_writer(const struct vb_components *c, const char *writer_id,
+                                                       const char *instance_name);
+/* OBJECT_ALREADY_EXISTS for a second one. */
+struct vb_component *vb_components_add(struct vb_writer_components *w, enum vb_component_type type, const char *logical_path,
+                                       const char *name, struct vb_error *err);
+struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path, const char *name);
+
+int vb_components_write(const struct vb_components *c, struct vb_buf *out, struct vb_error *err);
+struct vb_components *vb_components_read(const char *origin, const void *xml, size_t n, struct vb_error *err);
+/* One writer's part alone: what travels to and from a writer host. Same grammar, root WRITER_COMPONENTS. */
+int vb_writer_components_write(const struct vb_components *c, const struct vb_writer_components *w, struct vb_buf *out,
+                               struct vb_error *err);
+/* Reads a writer's edited part and merges only what that writer may set in this event (table 1.5) into *into; anything
+ * else that differs is refused with BAD_STATE naming field and event.  event: enum vb_event (documents/events.h). */
+int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event, struct vb_error *err);
+/* For the writer host: reads the part it was sent. */
+struct vb_components *vb_writer_components_read(const void *xml, size_t n, struct vb_error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * wire/conn.h - a connection that carries messages; the only way two processes of ours talk.
+ *
+ * Implementations: vb_conn_fd (socket pair, unix socket, pipes), vb_conn_ssh (one channel of an SSH session),
+ * vb_conn_pair (two ends inside one process, for simulation and tests: delays, cuts and losses are decided by the
+ * caller's hook).
+ *
+ * Event driven: messages and the end arrive as callbacks from the loop.  on_close is called at most once, after the
+ * last on_msg, never from inside a call to the connection; after it only vb_conn_free may be called.  Sending never
+ * blocks: bytes queue up; vb_conn_queued tells how many, and on_drain is called when they fell below the low mark.
+ */
+#ifndef VB_WIRE_CONN_H
+#define VB_WIRE_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/loop.h"
+#include "wire/msg.h"
+
+struct vb_conn;
+
+struct vb_conn_handler {
+    void (*on_msg)(void *arg, struct vb_msg *m);                   /* m is the connection's; steal the body to keep it */
+    void (*on_close)(void *arg, const struct vb_error *why);       /* VB_OK: orderly end of file */
+    void (*on_drain)(void *arg);                                   /* may be NULL */
+};
+
+/* Reads from rfd and writes to wfd (may be the same); takes both; makes them non-blocking. */
+struct vb_conn *vb_conn_fd(struct vb_loop *l, int rfd, int wfd);
+/* Two connected ends; max_delay 0: delivered by post in order. Hook may be NULL. */
+typedef enum { VB_PAIR_PASS = 0, VB_PAIR_CUT = 1 } vb_pair_action;
+typedef vb_pair_action vb_pair_hook(void *arg, int from_end, const struct vb_msg *m, uint64_t *delay_ms);
+void vb_conn_pair(struct vb_loop *l, vb_pair_hook *hook, void *arg, struct vb_conn **a, struct vb_conn **b);
+
+void vb_conn_set_handler(struct vb_conn *c, const struct vb_conn_handler *h, void *arg);
+/* Queues; the message stays the caller's.  On a closed connection it is dropped silently (on_close tells). */
+void vb_conn_send(struct vb_conn *c, const struct vb_msg *m);
+size_t vb_conn_queued(const struct vb_conn *c);
+/* Stops and resumes reading (back-pressure). */
+void vb_conn_pause(struct vb_conn *c, bool paused);
+/* Flushes what is queued, then ends our side (shutdown of write). */
+void vb_conn_finish(struct vb_conn *c);
+/* Closes at once, no callbacks. NULL ok. */
+void vb_conn_free(struct vb_conn *c);
+/* Name of the peer for messages: "backend", "writer 'sqlite'" ...; set by whoever opened it. */
+void vb_conn_set_name(struct vb_conn *c, const char *name);
+const char *vb_conn_name(const struct vb_conn *c);
+
+/* Implementing another kind: wire-internal. */
+struct vb_conn_ops {
+    void (*send)(struct vb_conn *c, const struct vb_msg *m);
+    size_t (*queued)(const struct vb_conn *c);
+    void (*pause)(struct vb_conn *c, bool paused);
+    void (*finish)(struct vb_conn *c);
+    void (*destroy)(struct vb_conn *c);
+};
+
+/* Keep-alive: sends VB_M_PING after interval_ms of silence and closes with VB_E_TIMEOUT after limit_ms without any
+ * message from the peer.  Both ends answer pings by themselves. */
+void vb_conn_keepalive(struct vb_conn *c, uint64_t interval_ms, uint64_t limit_ms);
+
+/* Blocking helpers for child processes that have nothing else to do (writer host, capture, restore): the descriptor
+ * stays blocking.  0 got one, 1 orderly end, -1 error. */
+int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
+int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err);
+
+#endif
