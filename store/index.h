@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/index.h - which pack holds a chunk.
+ *
+ * In memory a hash table; on the backend immutable index files "index/<sha-256 of the bytes>", each telling the
+ * trailers of some packs once more, so that opening a repository reads few files.  The index is a convenience:
+ * everything in it can be rebuilt from the packs, and a damaged index file is treated as a missing one.
+ *
+ *     header    "VBIX" version(1) zero(3)
+ *     per pack  name(32) size of the file(8) number of chunks(4), then each chunk as in the pack's trailer
+ */
+#ifndef VB_STORE_INDEX_H
+#define VB_STORE_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/error.h"
+#include "store/pack.h"
+
+#define VB_INDEX_VERSION 0
+#define VB_INDEX_MAX_FILE ((size_t)256 << 20)
+
+struct vb_index;
+
+struct vb_index_pack {
+    struct vb_name name;
+    uint64_t size;
+    bool durable;  /* stands in an index file that a barrier has passed */
+    bool gone;     /* the file is missing or has another size: its chunks do not count */
+};
+
+/* Where a chunk is. */
+struct vb_index_hit {
+    struct vb_pack_entry entry;
+    uint32_t pack; /* number, for vb_index_pack_at */
+};
+
+struct vb_index *vb_index_new(void);
+void vb_index_free(struct vb_index *x); /* NULL ok */
+
+/* Adds a pack; its number, or the number it has already. */
+uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_name *name, uint64_t size, bool durable);
+size_t vb_index_pack_count(const struct vb_index *x);
+struct vb_index_pack *vb_index_pack_at(struct vb_index *x, uint32_t pack);
+bool vb_index_find_pack(const struct vb_index *x, const struct vb_name *name, uint32_t *pack);
+
+/* Adds a chunk; one that is known in another pack keeps its first place unless that pack is gone. */
+void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry *e);
+/* Takes a chunk out. */
+void vb_index_drop(struct vb_index *x, const struct vb_name *name);
+bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct vb_index_hit *hit);
+size_t vb_index_chunk_count(const struct vb_index *x);
+/* Every chunk, in the order of adding; fn returning non-zero stops and is returned. */
+int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb_index_hit *hit), void *arg);
+
+/* The bytes of an index file for the packs that are not durable yet; false when there are none. */
+bool vb_index_encode_new(const struct vb_index *x, struct vb_buf *out);
+/* Marks all packs as durable. */
+void vb_index_mark_durable(struct vb_index *x);
+/* Adds what an index file says; all or nothing.  Its name is checked by the caller (name NULL: not compared). */
+int vb_index_decode(struct vb_index *x, const void *p, size_t len, struct vb_error *err);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository.h - the repository as the requester uses it.
+ *
+ * A backup:   vb_repo_open, vb_repo_lock, then any number of { vb_repo_has, vb_repo_put } as chunks arrive from
+ * the agents, vb_repo_put_bytes for documents, vb_repo_commit, vb_repo_unlock, vb_repo_close.
+ * A restore:  vb_repo_open (read), vb_repo_find, vb_tree_walk / vb_tree_lookup, vb_repo_get, vb_repo_close.
+ *
+ * Nothing counts before the barrier: what is put becomes part of a backup only when vb_repo_commit has returned 0.
+ * A crash at any point leaves a repository that needs no repair; chunks that were stored by then are used again
+ * by the next backup.  One writer at a time; readers need no lock.
+ *
+ * Children first: a TREE or LIST chunk is refused while a chunk it refers to is missing.  By this rule everything
+ * below a chunk that the repository has is in the repository as well, and vb_repo_has may be believed.
+ *
+ * Called from one thread.  No function waits for anything but the storage.
+ */
+#ifndef VB_STORE_REPOSITORY_H
+#define VB_STORE_REPOSITORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/error.h"
+#include "store/backend.h"
+#include "store/catalog.h"
+#include "store/chunk/chunk.h"
+#include "store/chunk/content.h"
+#include "store/chunk/cutter.h"
+#include "store/chunk/tree.h"
+
+#define VB_REPO_FORMAT 0u
+
+struct vb_repo;
+
+enum vb_repo_mode {
+    VB_REPO_READ = 0,
+    VB_REPO_WRITE /* permits vb_repo_lock */
+};
+
+struct vb_repo_params {
+    int compression;               /* zstd level 1 .. 19, 0: none */
+    struct vb_cut_params cut;      /* for files */
+    struct vb_cut_params cut_pages; /* for databases that change by pages */
+};
+#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES })
+
+/* What an agent must know to cut and name for this repository. The keys are secret: not for logs or documents. */
+struct vb_repo_info {
+    char id[VB_GUID_LEN + 1];
+    unsigned format;
+    uint64_t created_ms;
+    uint8_t naming_key[VB_CHUNK_KEY_LEN];
+    uint8_t cutter_seed[VB_CHUNK_KEY_LEN];
+    struct vb_repo_params params;
+};
+
+/* Makes a repository.  location: a path (sftp:// and s3:// are refused as not supported by this version).
+ * params NULL: defaults.  A repository that is already there, or a directory that is not empty, is VB_E_EXISTS.
+ * An init that was interrupted may be repeated. */
+int vb_repo_init(const char *location, const struct vb_repo_params *params, uint64_t wall_ms, struct vb_error *err);
+int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, uint64_t wall_ms,
+                    struct vb_error *err); /* borrows b */
+
+/* Opens one.  Missing: VB_E_NOT_FOUND with the hint `vbackup init`; not a repository: VB_E_NOT_FOUND; of a newer
+ * format: VB_E_NEWER_FORMAT with both versions; encrypted (by a later version): VB_E_NEWER_FORMAT too; damaged
+ * configuration: VB_E_CORRUPT. */
+struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struct vb_error *err);
+struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode,
+                                struct vb_error *err); /* takes over b, also on failure */
+void vb_repo_close(struct vb_repo *r); /* NULL ok; unlocks; what was not committed is dropped */
+const struct vb_repo_info *vb_repo_info(const struct vb_repo *r);
+
+/* Makes this handle the only writer, and looks at what other writers did since it was opened.  Held by another:
+ * VB_E_BUSY with host, process and time of the holder.  A dead holder's lock clears itself.  wall_ms: for that
+ * text only.  Chunks that an interrupted backup left are found here and used. */
+int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err);
+void vb_repo_unlock(struct vb_repo *r);
+
+/* present[i] tells whether the repository has the chunk names[i], put in this session or before. */
+void vb_repo_has(struct vb_repo *r, const struct vb_name *names, size_t n, bool *present);
+
+/* Stores one chunk.  The stored bytes are decompressed, named again and (TREE, LIST) decoded before they count:
+ * VB_E_CORRUPT when they are not what the sender says they are, or refer to a chunk the repository has not got.
+ * One that is there already is not stored again.  Needs the lock (VB_E_BAD_STATE). */
+int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
+                uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err);
+/* Plaintext: named and compressed here; *name is set.  Fits vb_emit_fn with arg = the repository. */
+int vb_repo_put_raw(void *repo, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
+                    struct vb_error *err);
+/* A whole document: cut, named, compressed.  *content is the caller's (vb_content_clear). */
+int vb_repo_put_bytes(struct vb_repo *r, enum vb_chunk_type type, const void *p, size_t n,
+                      struct vb_content *content, struct vb_error *err);
+
+/* The plaintext of a chunk, appended to out; verified against its name.  Missing: VB_E_NOT_FOUND; damaged or of
+ * another type: VB_E_CORRUPT.  Both name chunk and pack. */
+int vb_repo_get(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_buf *out,
+                struct vb_error *err);
+/* The stored form, verified as vb_repo_get does, for handing it to an agent as it is.  Appends to out. */
+int vb_repo_get_stored(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_buf *out,
+                       uint8_t *encoding, size_t *raw_size, struct vb_error *err);
+/* A whole document, appended to out; more than max bytes: VB_E_LIMIT. */
+int vb_repo_get_bytes(struct vb_repo *r, enum vb_chunk_type type, const struct vb_content *content, size_t max,
+                      struct vb_buf *out, struct vb_error *err);
+/* The leaf references of a content in order, lists resolved. Non-zero from fn stops and is returned. */
+typedef int vb_content_fn(void *arg, const struct vb_name *name, uint64_t size, struct vb_error *err);
+int vb_content_walk(struct vb_repo *r, const struct vb_content *content, vb_content_fn *fn, void *arg,
+                    struct vb_error *err);
+
+/* Writes open packs and the index, and passes the barrier.  For long backups: what was put so far survives. */
+int vb_repo_flush(struct vb_repo *r, struct vb_error *err);
+
+/* The end of a backup: flush, re-check that every root and document the entry names is in the durable index and
+ * its pack in place, then write the catalog entry.  Sets id (if empty), sequence, previous, hash and the added_*
+ * figures of *e.  After 0 the backup exists; after -1 it does not, and commit may be called again. */
+int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err);
+
+/* Every backup, oldest first.  entry is NULL for one that is damaged or unreadable: then damage says why, and path
+ * is what names it. The entry is freed after fn unless it was taken with VB_STEAL(*entry). */
+typedef int vb_repo_list_fn(void *arg, const char *path, struct vb_catalog_entry **entry,
+                            const struct vb_error *damage);
+int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_error *err);
+/* One backup: "latest", or an id or unique prefix of at least 4 characters.  host: only backups that have that
+ * host (NULL: any).  "latest" never is a failed one.  None: VB_E_NOT_FOUND; several: VB_E_USAGE naming them. */
+struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, const char *host, struct vb_error *err);
+
+/* Looks at everything.  read_data: every byte of every pack, else structure only (lists, indexes, catalog chain,
+ * trees).  report is called for each finding; the result is 0 when there was no damage, -1 with VB_E_CORRUPT and
+ * a count otherwise, or -1 with another code when the check itself could not be done. */
+enum vb_check_severity {
+    VB_CHECK_NOTE = 0, /* harmless: leftovers of an interrupted run, index file that is rebuilt */
+    VB_CHECK_DAMAGE    /* something that was stored cannot be read back */
+};
+typedef void vb_check_fn(void *arg, enum vb_check_severity severity, const char *object, const char *text);
+int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err);
+
+/* Figures for reports. */
+struct vb_repo_stats {
+    uint64_t packs, chunks, stored_bytes; /* whole repository as this handle knows it */
+    uint64_t put_chunks, put_raw, put_stored; /* new ones since the lock */
+    uint64_t duplicate_chunks; /* put again although they were there */
+};
+void vb_repo_stats(const struct vb_repo *r, struct vb_repo_stats *s);
+
+/* ---- directories ---- */
+
+/* Every entry below a root, parents before children, siblings by name.  path is relative to the root's own entry,
+ * "" for that entry itself ("." or the single file).  Returning VB_WALK_SKIP for a directory leaves out what is
+ * below it; any other non-zero value stops and is returned.  A damaged directory ends the walk with the error. */
+#define VB_WALK_SKIP 1
+typedef int vb_tree_walk_fn(void *arg, const char *path, const struct vb_tree_entry *entry, struct vb_error *err);
+int vb_tree_walk(struct vb_repo *r, const struct vb_name *root, vb_tree_walk_fn *fn, void *arg,
+                 struct vb_error *err);
+/* The entries of one directory (its subtree name), in order. */
+typedef int vb_tree_dir_fn(void *arg, const struct vb_tree_entry *entry, struct vb_error *err);
+int vb_tree_read(struct vb_repo *r, const struct vb_name *directory, vb_tree_dir_fn *fn, void *arg,
+                 struct vb_error *err);
+/* One entry by its path relative to the root's entry ("" is that entry).  *entry points into *t, which the caller
+ * clears.  VB_E_NOT_FOUND naming the path. */
+int vb_tree_lookup(struct vb_repo *r, const struct vb_name *root, const char *path, struct vb_tree *t,
+                   const struct vb_tree_entry **entry, struct vb_error *err);
+
+#endif
