@@ -1,18 +1,19 @@
 # Our few switches.  Each adds to VB_CFLAGS / VB_LDFLAGS, which Makefile.am puts into AM_CFLAGS / AM_LDFLAGS.
 
-AC_DEFUN([VB_TRY_CFLAG], [
-  AS_VAR_PUSHDEF([vbvar], [vb_cv_cflag_$1])
-  AC_CACHE_CHECK([whether $CC accepts $1], [vbvar], [
-    vb_save=$CFLAGS; CFLAGS="$CFLAGS -Werror $1"
-    AC_COMPILE_IFELSE([AC_LANG_PROGRAM([])], [AS_VAR_SET([vbvar], [yes])], [AS_VAR_SET([vbvar], [no])])
-    CFLAGS=$vb_save])
-  AS_VAR_IF([vbvar], [yes], [VB_CFLAGS="$VB_CFLAGS $1"])
-  AS_VAR_POPDEF([vbvar])])
+# VB_TRY_CFLAGS(FLAGS): adds each flag that the compiler accepts.  A shell loop: the flags are data, not macros.
+AC_DEFUN([VB_TRY_CFLAGS], [
+  for vb_flag in m4_normalize([$1]); do
+    AC_MSG_CHECKING([whether $CC accepts $vb_flag])
+    vb_save=$CFLAGS; CFLAGS="$CFLAGS -Werror $vb_flag"
+    AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])],
+      [AC_MSG_RESULT([yes]); VB_CFLAGS="$VB_CFLAGS $vb_flag"], [AC_MSG_RESULT([no])])
+    CFLAGS=$vb_save
+  done])
 
 AC_DEFUN([VB_WARNINGS], [
   VB_CFLAGS="-std=gnu11"; VB_LDFLAGS=""
-  m4_foreach_w([f], [-Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
-    -Wmissing-prototypes -Wpointer-arith -Wundef -Wformat=2 -Wvla -Wwrite-strings], [VB_TRY_CFLAG(f)])
+  VB_TRY_CFLAGS([-Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
+    -Wmissing-prototypes -Wpointer-arith -Wundef -Wformat=2 -Wvla -Wwrite-strings])
   AC_ARG_ENABLE([werror], [AS_HELP_STRING([--enable-werror], [treat compiler warnings as errors])])
   AS_IF([test "x$enable_werror" = xyes], [VB_CFLAGS="$VB_CFLAGS -Werror"])
   AC_SUBST([VB_CFLAGS]) AC_SUBST([VB_LDFLAGS])])
@@ -33,12 +34,12 @@ AC_DEFUN([VB_FUZZING], [
 AC_DEFUN([VB_HARDENING], [
   AC_ARG_ENABLE([hardening], [AS_HELP_STRING([--disable-hardening], [leave out the hardening flags])])
   AS_IF([test "x$enable_hardening" != xno], [
-    m4_foreach_w([f], [-fstack-protector-strong -fstack-clash-protection -fcf-protection], [VB_TRY_CFLAG(f)])
+    VB_TRY_CFLAGS([-fstack-protector-strong -fstack-clash-protection -fcf-protection])
     AS_IF([test "x$enable_sanitizers" != xyes], [VB_CPPFLAGS="-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"])
     VB_LDFLAGS="$VB_LDFLAGS -Wl,-z,relro -Wl,-z,now"])
   AC_SUBST([VB_CPPFLAGS])])
 
-AC_DEFUN([VB_FAULT_POINTS], [
+AC_DEFUN([VB_ARG_FAULT_POINTS], [
   AC_ARG_ENABLE([fault-points], [AS_HELP_STRING([--enable-fault-points],
     [let VBACKUP_TEST_KILL and friends stop a process at a named point (tests only)])])
   AS_IF([test "x$enable_fault_points" = xyes], [AC_DEFINE([VB_FAULT_POINTS], [1], [fault points compiled in])])
