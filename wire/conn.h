@@ -8,7 +8,11 @@
  *
  * Event driven: messages and the end arrive as callbacks from the loop.  on_close is called at most once, after the
  * last on_msg, never from inside a call to the connection; after it only vb_conn_free may be called.  Sending never
- * blocks: bytes queue up; vb_conn_queued tells how many, and on_drain is called when they fell below the low mark.
+ * blocks: bytes queue up; vb_conn_queued tells how many, and on_drain is called when they fell below the low mark
+ * (256 KiB) after having been above it.  Every callback may free the connection.
+ *
+ * The peer's orderly end (VB_OK) is told once what was queued for it is written.  A peer that breaks the format ends
+ * the connection with VB_E_PROTOCOL, one that vanishes with VB_E_CONNECTION_LOST; the text begins with its name.
  */
 #ifndef VB_WIRE_CONN_H
 #define VB_WIRE_CONN_H
@@ -28,11 +32,21 @@ struct vb_conn_handler {
 
 /* Reads from rfd and writes to wfd (may be the same); takes both; makes them non-blocking. */
 struct vb_conn *vb_conn_fd(struct vb_loop *l, int rfd, int wfd);
+/* Ends the connection without closing: gives back the descriptors (wfd may be NULL if both are one) and appends to
+ * rest what was read from them and not delivered yet.  For handing a peer over to another process; sends must be
+ * flushed.  c is freed. */
+void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *rest);
+/* Bytes that were read before (by a release elsewhere); before the handler is set. */
+void vb_conn_fd_prefill(struct vb_conn *c, const void *p, size_t n);
 /* Two connected ends; max_delay 0: delivered by post in order. Hook may be NULL. */
 typedef enum { VB_PAIR_PASS = 0, VB_PAIR_CUT = 1 } vb_pair_action;
 typedef vb_pair_action vb_pair_hook(void *arg, int from_end, const struct vb_msg *m, uint64_t *delay_ms);
 void vb_conn_pair(struct vb_loop *l, vb_pair_hook *hook, void *arg, struct vb_conn **a, struct vb_conn **b);
 
+/* Cuts the line between the two ends of a pair: what is on the way is lost, both get VB_E_CONNECTION_LOST. */
+void vb_conn_pair_cut(struct vb_conn *c);
+
+/* Nothing is read or delivered while there is no handler (NULL takes it away); may be called inside on_msg. */
 void vb_conn_set_handler(struct vb_conn *c, const struct vb_conn_handler *h, void *arg);
 /* Queues; the message stays the caller's.  On a closed connection it is dropped silently (on_close tells). */
 void vb_conn_send(struct vb_conn *c, const struct vb_msg *m);
@@ -61,7 +75,8 @@ struct vb_conn_ops {
 void vb_conn_keepalive(struct vb_conn *c, uint64_t interval_ms, uint64_t limit_ms);
 
 /* Blocking helpers for child processes that have nothing else to do (writer host, capture, restore): the descriptor
- * stays blocking.  0 got one, 1 orderly end, -1 error. */
+ * stays blocking (one that is not is waited for).  0 got one, 1 orderly end, -1 error.  recv answers pings on the same
+ * descriptor, so no other thread may be sending on it; `in` keeps what was read beyond the message. */
 int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err);
 
