@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/agent.h - the doors of the program vbackup-agent: one function per subcommand, and what all of them are given.
+ *
+ * Every child that the agent starts is the same program with another first word, so that one file is installed, named
+ * and trusted.  The conventions of the children:
+ *
+ *   vbackup-agent writer-host NAME [KEY=VALUE...]   NAME is the name of a [writer NAME] section; KEY=VALUE are options
+ *                                                   that stand as if written in that section (ad-hoc paths); the socket
+ *                                                   to the worker is descriptor 3
+ *   vbackup-agent provider-host NAME                NAME of a provider of the registry; socket on descriptor 3
+ *   vbackup-agent capture, vbackup-agent restore    socket on descriptor 3, the data stream on descriptor 4
+ *   vbackup-agent watchdog                          socket (SOCK_SEQPACKET, watchdog.h) on descriptor 3
+ *   vbackup-agent worker JOB                        socket to the supervisor (control.h) on descriptor 3
+ *   vbackup-agent recover JOB                       cleans up after a worker that died
+ *
+ * A main function returns the exit status of the process.
+ */
+#ifndef VB_AGENT_AGENT_H
+#define VB_AGENT_AGENT_H
+
+#include "base/config.h"
+#include "agent/paths.h"
+
+#define VB_CHILD_SOCKET_FD 3
+#define VB_CHILD_DATA_FD 4
+
+struct vb_agent {
+    struct vb_config *config;   /* never NULL; empty if there is no file */
+    char *config_path;          /* file it was read from, or NULL */
+    struct vb_paths paths;
+};
+
+int vb_relay_main(struct vb_agent *a, int argc, char **argv);
+int vb_supervisor_main(struct vb_agent *a, int argc, char **argv);
+int vb_worker_main(struct vb_agent *a, int argc, char **argv);
+int vb_watchdog_main(struct vb_agent *a, int argc, char **argv);
+int vb_recover_main(struct vb_agent *a, int argc, char **argv);
+int vb_status_main(struct vb_agent *a, int argc, char **argv);
+/* agent/writer_host.c, agent/provider_host.c, agent/capture.c, agent/restore.c */
+int vb_writer_host_main(struct vb_agent *a, int argc, char **argv);
+int vb_provider_host_main(struct vb_agent *a, int argc, char **argv);
+int vb_capture_main(struct vb_agent *a, int argc, char **argv);
+int vb_restore_main(struct vb_agent *a, int argc, char **argv);
+
+/* Names of all providers of the registry (agent/provider_host.c), NULL-terminated, static. */
+const char *const *vb_provider_host_names(void);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/session.h - one backup or restore on this host: the state machine of rule book sections 2.1 and 3.1.
+ *
+ * Sans-process: it sees time, children, volumes, services and the requester through `struct vb_session_env` only, so
+ * tests/sim runs the very same code with writer and provider hosts inside one process under a virtual loop.  The real
+ * environment is agent/session_env.c, driven by agent/worker.c.
+ *
+ * Nothing here blocks.  Everything that takes time is asked of the environment and comes back as a call of one of the
+ * vb_session_* functions below, from the loop.
+ *
+ *          new -> IDENTIFIED -> PREPARED -> SNAPSHOT -> CAPTURED -> COMPLETED -> released
+ *                     |            |           |           |            |
+ *                     |            +-----------+-----------+------------+--> ABORTED -> released
+ *                     +-> PRE_RESTORED -> RESTORED -> POST_RESTORED -> released
+ *
+ * Whatever ends the session (RELEASE, lease, cancel, supervisor gone), vb_session_end brings it to `released` by the
+ * same path: writers still inside an event are killed after a grace, frozen ones get Abort, a restore gets its
+ * PostRestore, services that were stopped are started, every writer gets BackupShutdown, shadow copies are deleted.
+ */
+#ifndef VB_AGENT_SESSION_H
+#define VB_AGENT_SESSION_H
+
+#include <stdbool.h>
+#include "agent/limits.h"
+#include "agent/volumes.h"
+#include "base/journal.h"
+#include "base/loop.h"
+#include "documents/components.h"
+#include "documents/job.h"
+#include "documents/writer_metadata.h"
+#include "wire/conn.h"
+
+struct vb_session;
+
+enum vb_child_kind { VB_CHILD_WRITER = 1, VB_CHILD_PROVIDER = 2, VB_CHILD_CAPTURE = 3, VB_CHILD_RESTORE = 4 };
+
+/* A process that speaks messages. */
+struct vb_child {
+    struct vb_conn *conn; /* NULL: not running */
+    int pid;              /* 0 in a simulation */
+    void *handle;         /* the environment's own */
+};
+
+/* One writer that the configuration (or the job's ad-hoc paths) asks for. */
+struct vb_writer_choice {
+    char *name;            /* section name, for messages and for the host */
+    struct vb_strv options;/* KEY=VALUE on top of the section */
+};
+struct vb_writer_choices { struct vb_writer_choice *v; size_t n, cap; };
+void vb_writer_choices_clear(struct vb_writer_choices *c);
+
+/* The watchdog of the freeze window (agent/watchdog.h). Order: START, ARM, [FREEZE, THAW], DISARM. */
+enum vb_watchdog_call {
+    VB_WD_START = 1,  /* made, everything opened and locked */
+    VB_WD_ARM = 2,    /* deadline_ms from now: kill the writer hosts, thaw */
+    VB_WD_FREEZE = 3, /* all mounts it was given, reverse mount order; deadline_ms: thaw by itself */
+    VB_WD_THAW = 4,
+    VB_WD_DISARM = 5  /* and end */
+};
+
+struct vb_session_env {
+    void *arg;
+    struct vb_loop *loop;
+    struct vb_journal *journal;
+    struct vb_limits limits;
+    const char *host;  /* our name, for documents */
+
+    /* --- what there is --- */
+    int (*writers)(void *arg, const struct vb_job *job, struct vb_writer_choices *out, struct vb_error *err);
+    int (*providers)(void *arg, struct vb_strv *names, struct vb_error *err);
+    int (*mounts)(void *arg, struct vb_mounts *out, struct vb_error *err);
+    vb_subvolume_fn *subvolume; /* called with arg */
+    /* Whether anything that a file set names exists: 1, 0, -1 error. Ends at the first find. */
+    int (*exists)(void *arg, const char *path, const char *filespec, bool recursive, struct vb_error *err);
+
+    /* --- children --- */
+    /* Starts one; the session sets the handler of out->conn.  CAPTURE and RESTORE take the data stream along. */
+    int (*start)(void *arg, enum vb_child_kind kind, const struct vb_writer_choice *who, struct vb_child *out,
+                 struct vb_error *err);
+    /* Frees the connection.  kill: SIGKILL at once; otherwise end of file tells it to end, and it is reaped later. */
+    void (*stop)(void *arg, struct vb_child *c, bool kill);
+    /* Whether an unused data stream is at hand; when one comes: vb_session_data_ready. */
+    bool (*data_ready)(void *arg);
+
+    /* --- the freeze window --- */
+    /* Answered by vb_session_watchdog_done.  START takes the pids of the writer hosts and the mounts to freeze. */
+    void (*watchdog)(void *arg, enum vb_watchdog_call call, uint64_t deadline_ms, const int *pids, size_t n_pids,
+                     const struct vb_strv *mounts);
+    /* The host's one slot for creating a set (B-22); answered by vb_session_slot. */
+    void (*slot)(void *arg, bool want);
+
+    /* --- services of restore methods; answered by vb_session_service_done --- */
+    void (*service)(void *arg, const char *name, bool start);
+
+    /* --- to the requester --- */
+    void (*reply)(void *arg, const struct vb_msg *m);
+    void (*event)(void *arg, struct vb_msg *m); /* adds number and times */
+    /* The session is released; why is VB_OK after RELEASE.  Called once, last. */
+    void (*ended)(void *arg, const struct vb_error *why);
+};
+
+/* Takes the job.  The environment must outlive the session. */
+struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_job *job);
+/* Drops children without ceremony; orderly ends go through vb_session_end. NULL ok. */
+void vb_session_free(struct vb_session *s);
+
+/* A command of the requester; answered by exactly one env->reply with its id. Illegal ones get BAD_STATE (2.2). */
+void vb_session_command(struct vb_session *s, const struct vb_msg *m);
+/* Brings the session to its end; code and text say why (lease, cancel ...). A second call changes nothing. */
+void vb_session_end(struct vb_session *s, enum vb_code code, const char *text);
+
+/* Answers of the environment. */
+void vb_session_watchdog_done(struct vb_session *s, enum vb_watchdog_call call, const struct vb_error *err);
+void vb_session_watchdog_fired(struct vb_session *s, const char *text);
+void vb_session_slot(struct vb_session *s, unsigned position, const char *owner); /* 0: it is ours */
+void vb_session_service_done(struct vb_session *s, const struct vb_error *err);
+void vb_session_data_ready(struct vb_session *s);
+
+/* For status displays. */
+const char *vb_session_state_word(const struct vb_session *s);
+bool vb_session_in_window(const struct vb_session *s);
+
+#endif
