@@ -28,9 +28,12 @@
  * A lost control stream starts the lease: if nobody attaches in LEASE_MS the worker aborts by itself and releases all.
  *
  * DATA STREAM, capture: the capture process offers, the requester asks for what it lacks.
- *     OFFER {CHUNK {NAME, CHUNK_TYPE, SIZE}...} -> WANT {BITMAP} (same id); CHUNK {NAME, CHUNK_TYPE, SIZE, COMP, BYTES}
+ *     OFFER {CHUNK {CHUNK_NAME, CHUNK_TYPE, SIZE}...} -> WANT {BITMAP} (same id; chunk i is bit i % 8 of byte i / 8)
+ *     CHUNK {CHUNK_NAME, CHUNK_TYPE, SIZE, COMP, BYTES} for each wanted one, in the order of the offers
  *     PROGRESS {FILES, BYTES_DONE, BYTES_TOTAL}; WARN {PATH, CODE, TEXT}; ROOT {...}; DATA_END {} -> DATA_OK after all is taken
- * restore: GET {NAME, CHUNK_TYPE} -> CHUNK {...} (same id) or CHUNK with CODE/TEXT; PROGRESS; WARN; DATA_END {}
+ * restore: GET {CHUNK_NAME, CHUNK_TYPE} -> CHUNK {...} (same id) or CHUNK with CODE/TEXT; PROGRESS; WARN; DATA_END {}
+ * either:  ERROR {CODE, TEXT, HINT} instead of an answer ends the stream for that reason.
+ * Fields of the processes' own messages: agent/capture.h, agent/restore.h, agent/provider_host.h.
  *
  * AGENT <-> WRITER HOST (one process per writer; the host has loaded the .so):
  *     host: W_READY {CLASS, WRITER, VERSION, ABI, LEVEL, FREEZE_MS, USAGE...} or W_READY {CODE, TEXT, HINT}

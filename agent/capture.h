@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/capture.h - the capture process: reads the chosen files, and sends what the repository lacks.
+ *
+ * A process of its own under the worker, because it reads what others wrote and may run as another user.
+ *
+ *   fd 3   worker: VB_M_CAPTURE in, then PROGRESS*, WARN* and one REPLY out
+ *   fd 4   data stream of the requester: OFFER, CHUNK, PROGRESS, WARN, ROOT, DATA_END out; WANT, DATA_OK in
+ *
+ * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases), LEVEL? (zstd),
+ *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
+ *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points)}...,
+ *         EXCLUDE {PATH, FILESPEC, RECURSIVE, KIND? (1: leaves out matching directories as well)}...}...}
+ * CUT_PARAMS is three big-endian u32: min, avg, max.  TYPE VB_COMPONENT_DATABASE is cut with the second ones.
+ *
+ * A file set without FILESPEC means PATH itself, whatever it is, and all that is below it.
+ *
+ * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CONSISTENCY, CODE?, TEXT?, HINT?, FILES, DIRS,
+ *     BYTES, WARNINGS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES}...}...}
+ * or REPLY {CODE, TEXT} when nothing can be said about any component: VB_E_CONNECTION_LOST after the loss of the data
+ * stream.  Then the worker starts capture again on a new stream; what is stored by then is not sent twice.
+ *
+ * A component whose file failed (B-54) or whose named file is missing (B-50) carries CODE and VB_FAILED, and every such
+ * file was told with WARN; the rest of it is captured all the same, and its roots are given.
+ */
+#ifndef VB_AGENT_CAPTURE_H
+#define VB_AGENT_CAPTURE_H
+
+#include "base/error.h"
+
+/* `vbackup-agent capture`: fds 3 and 4 as above. Exit status 0 when a REPLY about the components was sent. */
+int vb_capture_main(int argc, char **argv);
+
+/* The same on any two blocking descriptors (tests). Does not close them. */
+int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err);
+
+#endif
