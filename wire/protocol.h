@@ -31,13 +31,13 @@
  *     CAPTURE   NAMING_KEY, CUT_SEED, CUT_PARAMS of the repository, then the components to read.  The DATA stream is opened
  *               (and answered DATA_OK) before; without one, or when it breaks, the reply is CODE CONNECTION_LOST and the
  *               requester sends CAPTURE again with a new id after it has opened another.
- *     COMPONENT of CAPTURE: CLASS, INSTANCE, INSTANCE_NAME?, LOGICAL_PATH, NAME; in the reply also CONSISTENCY, COMPLETENESS,
- *               FILES, BYTES_DONE, WARNINGS, CODE? TEXT? HINT? (failed), ROOT {PATH, FILESPEC, RECURSIVE, TREE?, FILES, DIRS,
- *               BYTES_DONE, WARNINGS}...
- *     COMPONENT of RESTORE_FILES: as for CAPTURE with ROOT {PATH, FILESPEC, RECURSIVE, TREE} of the members to restore; in the
- *               reply RESTORE_STATUS, FILES, BYTES_DONE, CODE? TEXT? HINT?
- *     RESTORE_FILES itself: NAMING_KEY; OVERWRITE (0/1); TARGET for a private restore: a directory below which every path is
- *               put back, no PRE_RESTORE was sent and no writer takes part (R-57); a component may then have a TARGET of its own.
+ *     COMPONENT of CAPTURE: CLASS, INSTANCE, INSTANCE_NAME?, WRITER, LOGICAL_PATH, NAME; in the reply also CONSISTENCY,
+ *               COMPLETENESS, FILES, DIRS, BYTES, WARNINGS, CODE? TEXT? HINT? (failed), ROOT {PATH, FILESPEC, RECURSIVE,
+ *               CHUNK_NAME? (the tree; absent: nothing was captured), FILES, DIRS, BYTES, WARNINGS?}...
+ *     COMPONENT of RESTORE_FILES: as for CAPTURE, with ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME} of the members to restore;
+ *               in the reply RESTORE_STATUS, FILES, BYTES, CODE? TEXT? HINT?
+ *     RESTORE_FILES itself: NAMING_KEY; OVERWRITE (0/1); COUNT (attempt, from 1).  Private restore (R-57): TARGET, a directory;
+ *               no PRE_RESTORE was sent, no writer takes part, and every ROOT has its own TARGET already.
  *     PRE_RESTORE {BCD, WMD...}: the stored documents, instance ids in the BCD replaced by those of this session's IDENTIFY.
  *     EVENT     SEQ, WALL_MS, MONO_US, KIND (word), EVENT (word), WRITER?, INSTANCE?, CODE?, TEXT?
  * Command ids: the message type itself, plus 1000 for each repetition of CAPTURE or RESTORE_FILES.
