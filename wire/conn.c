@@ -95,6 +95,11 @@ const char *vb_conn_name(const struct vb_conn *c)
     return c->name ? c->name : "the peer";
 }
 
+struct vb_loop *vb_conn_loop(const struct vb_conn *c)
+{
+    return c->loop;
+}
+
 void vb_conn_heard(struct vb_conn *c)
 {
     c->last_heard_ms = vb_loop_now_ms(c->loop);

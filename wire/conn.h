@@ -60,6 +60,7 @@ void vb_conn_free(struct vb_conn *c);
 /* Name of the peer for messages: "backend", "writer 'sqlite'" ...; set by whoever opened it. */
 void vb_conn_set_name(struct vb_conn *c, const char *name);
 const char *vb_conn_name(const struct vb_conn *c);
+struct vb_loop *vb_conn_loop(const struct vb_conn *c);
 
 /* Implementing another kind: wire-internal. */
 struct vb_conn_ops {
