@@ -20,15 +20,21 @@ AC_DEFUN([VB_WARNINGS], [
 
 AC_DEFUN([VB_SANITIZERS], [
   AC_ARG_ENABLE([sanitizers], [AS_HELP_STRING([--enable-sanitizers], [build with ASan and UBSan])])
+  AC_ARG_ENABLE([fuzzing], [AS_HELP_STRING([--enable-fuzzing],
+    [make the fuzz targets libFuzzer programs (needs clang; implies --enable-sanitizers)])])
+  AS_IF([test "x$enable_fuzzing" = xyes], [
+    enable_sanitizers=yes
+    VB_CFLAGS="$VB_CFLAGS -fsanitize=fuzzer-no-link"
+    vb_save=$CFLAGS; CFLAGS="$CFLAGS -fsanitize=fuzzer-no-link"
+    AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])], [],
+      [AC_MSG_ERROR([$CC has no libFuzzer: run configure with CC=clang])])
+    CFLAGS=$vb_save])
   AS_IF([test "x$enable_sanitizers" = xyes], [
     VB_CFLAGS="$VB_CFLAGS -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
     VB_LDFLAGS="$VB_LDFLAGS -fsanitize=address,undefined"
     AC_DEFINE([VB_SANITIZED], [1], [built with sanitizers])])
-  AM_CONDITIONAL([SANITIZED], [test "x$enable_sanitizers" = xyes])])
-
-AC_DEFUN([VB_FUZZING], [
-  AC_ARG_ENABLE([fuzzing], [AS_HELP_STRING([--enable-fuzzing], [build libFuzzer targets (needs clang)])])
-  AS_IF([test "x$enable_fuzzing" = xyes], [VB_CFLAGS="$VB_CFLAGS -fsanitize=fuzzer-no-link"])
+  AC_SUBST([enable_sanitizers])
+  AM_CONDITIONAL([SANITIZED], [test "x$enable_sanitizers" = xyes])
   AM_CONDITIONAL([FUZZING], [test "x$enable_fuzzing" = xyes])])
 
 AC_DEFUN([VB_HARDENING], [
