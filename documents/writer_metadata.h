@@ -17,6 +17,8 @@
 #include "base/mem.h"
 #include "vbackup/types.h"
 
+struct vb_wm_index; /* private: look-ups of the builders */
+
 struct vb_fileset {
     int kind;               /* enum vb_fileset_kind of writer.h: 0 group, 1 database file, 2 log file */
     char *path, *filespec;
@@ -62,14 +64,21 @@ struct vb_writer_metadata {
     struct vb_exclude *excludes; size_t n_excludes, cap_excludes;
     struct vb_exclude *snapshot_excludes; size_t n_snapshot_excludes, cap_snapshot_excludes;
     struct vb_wm_component *components; size_t n_components, cap_components;
+    bool foreign;             /* a captured document of another system: its paths are not paths here (1.9) */
+    struct vb_wm_index *index;
 };
 
+/* Ids are GUIDs.  Defaults: usage OTHER, source OTHER (1.2), level front end, no restore method. */
 struct vb_writer_metadata *vb_wm_new(const char *writer_id, const char *instance_id, const char *name);
 void vb_wm_free(struct vb_writer_metadata *m);
 
 /* Builders with the field's checks: OBJECT_ALREADY_EXISTS for a second identity (C-6), INVALID for a separator in a name
  * (C-3), wrong file kind for the component type (C-29), OBJECT_NOT_FOUND for an unknown component, same-writer
- * dependency (D-7), ALM that repeats no file set (R-48), filespec with a directory part (C-33), relative or `..` path. */
+ * dependency (D-7), ALM that repeats no file set (R-48) or comes before the restore method (R-49: BAD_STATE), filespec
+ * with a directory part (C-33), relative or `..` path, recursion or alternate path outside a file group (C-28), a file
+ * set that lies wholly inside another one for the same backup types (C-32; overlaps that depend on the files' names are
+ * not decidable here and pass).  backup_type 0 of a file set means VB_FSB_DEFAULT.
+ * Pointers into the arrays are good until the next call of a builder. */
 struct vb_wm_component *vb_wm_add_component(struct vb_writer_metadata *m, enum vb_component_type type, const char *logical_path,
                                             const char *name, struct vb_error *err);
 int vb_wm_add_fileset(struct vb_writer_metadata *m, const char *logical_path, const char *name, const struct vb_fileset *fs,
@@ -80,6 +89,13 @@ int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *fi
                   const char *alternate_path, struct vb_error *err);
 int vb_wm_add_exclude(struct vb_writer_metadata *m, bool from_snapshot, const char *path, const char *filespec, bool recursive,
                       struct vb_error *err);
+int vb_wm_set_restore_method(struct vb_writer_metadata *m, enum vb_restore_method method, const char *service,
+                             enum vb_writer_restore when, bool reboot_required, struct vb_error *err);
+int vb_wm_set_schema(struct vb_writer_metadata *m, uint32_t schema, struct vb_error *err); /* I-2, I-3 */
+/* What a live writer owes beyond what a stored document may lack: usage and source and restore method (A-2), a log file
+ * behind the log bit (I-4), an alternate location for every file set where the method demands it (R-42), a service for
+ * the two stop methods.  VB_E_WRITER_NON_RETRYABLE. */
+int vb_wm_check_offer(const struct vb_writer_metadata *m, struct vb_error *err);
 struct vb_wm_component *vb_wm_find(const struct vb_writer_metadata *m, const char *logical_path, const char *name);
 
 /* To and from XML.  Reading validates against the grammar and the rules above (INVALID_XML_DOCUMENT with line and what is
