@@ -94,7 +94,7 @@ void vb_backend_memory_set_limit(struct vb_backend *b, uint64_t bytes);
 enum vb_fault_mode {
     VB_FAULT_NONE = 0,
     VB_FAULT_IO,           /* the nth call fails with VB_E_IO and does nothing; later ones work */
-    VB_FAULT_NO_SPACE,     /* the nth write and every later one fails with VB_E_NO_SPACE */
+    VB_FAULT_NO_SPACE,     /* from the nth call on every write fails with VB_E_NO_SPACE, the rest works */
     VB_FAULT_SHORT_READ,   /* the nth call, if a read, fails as on a truncated file */
     VB_FAULT_DIE_BEFORE,   /* the nth call and all later ones fail: the process died before it */
     VB_FAULT_DIE_AFTER     /* the nth call is done, but fails, as do all later ones */

@@ -3,8 +3,9 @@
  * store/index.h - which pack holds a chunk.
  *
  * In memory a hash table; on the backend immutable index files "index/<sha-256 of the bytes>", each telling the
- * trailers of some packs once more, so that opening a repository reads few files.  The index is a convenience:
- * everything in it can be rebuilt from the packs, and a damaged index file is treated as a missing one.
+ * trailers of some packs once more (without chunks that have their place elsewhere), so that opening a repository
+ * reads few files.  The index is a convenience: everything in it can be rebuilt from the packs, and a damaged index
+ * file is treated as a missing one.
  *
  *     header    "VBIX" version(1) zero(3)
  *     per pack  name(32) size of the file(8) number of chunks(4), then each chunk as in the pack's trailer
@@ -27,8 +28,9 @@ struct vb_index;
 struct vb_index_pack {
     struct vb_name name;
     uint64_t size;
+    bool open;     /* still in memory, has no name yet */
     bool durable;  /* stands in an index file that a barrier has passed */
-    bool gone;     /* the file is missing or has another size: its chunks do not count */
+    bool gone;     /* dropped: its chunks do not count */
 };
 
 /* Where a chunk is. */
@@ -45,6 +47,9 @@ uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_name *name, uint6
 size_t vb_index_pack_count(const struct vb_index *x);
 struct vb_index_pack *vb_index_pack_at(struct vb_index *x, uint32_t pack);
 bool vb_index_find_pack(const struct vb_index *x, const struct vb_name *name, uint32_t *pack);
+/* A pack that is being filled, and its name once it is written. */
+uint32_t vb_index_open_pack(struct vb_index *x);
+void vb_index_name_pack(struct vb_index *x, uint32_t pack, const struct vb_name *name, uint64_t size);
 
 /* Adds a chunk; one that is known in another pack keeps its first place unless that pack is gone. */
 void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry *e);
@@ -55,11 +60,15 @@ size_t vb_index_chunk_count(const struct vb_index *x);
 /* Every chunk, in the order of adding; fn returning non-zero stops and is returned. */
 int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb_index_hit *hit), void *arg);
 
-/* The bytes of an index file for the packs that are not durable yet; false when there are none. */
-bool vb_index_encode_new(const struct vb_index *x, struct vb_buf *out);
-/* Marks all packs as durable. */
+/* The bytes of one index file for packs that are named, not durable and not gone, beginning with pack *next, at most
+ * about 32 MiB.  *next is set to where the following file begins; false when nothing is left. */
+bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf *out);
+/* Marks all named packs as durable. */
 void vb_index_mark_durable(struct vb_index *x);
-/* Adds what an index file says; all or nothing.  Its name is checked by the caller (name NULL: not compared). */
-int vb_index_decode(struct vb_index *x, const void *p, size_t len, struct vb_error *err);
+/* Adds what an index file says, all or nothing: bytes that are not what an encoder would write are VB_E_CORRUPT.
+ * keep (may be NULL: all) decides which packs count; the chunks of others are left out. */
+typedef bool vb_index_keep_fn(void *arg, const struct vb_name *pack, uint64_t size);
+int vb_index_decode(struct vb_index *x, const void *p, size_t len, vb_index_keep_fn *keep, void *arg,
+                    struct vb_error *err);
 
 #endif

@@ -27,7 +27,7 @@ struct vb_cut_params {
 /*
  * Presets.  Default: files and streams.  With 64 KiB on average a random 8 KiB write dirties about 64 KiB rather
  * than the 1 to 2 MiB of the usual tools, zstd at level 3 loses little against larger windows, and the index
- * costs 56 bytes of memory per 64 KiB (0.1 %).  Pages: databases whose pages (4 to 16 KiB) change one by one.
+ * costs 60 bytes of memory per 64 KiB (0.1 %).  Pages: databases whose pages (4 to 16 KiB) change one by one.
  * Both are measured in bench/bench_store.c.
  */
 #define VB_CUT_DEFAULT ((struct vb_cut_params){ 16u << 10, 64u << 10, 256u << 10 })

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/index.c - the hash table of chunks, and index files.
+ *
+ * Names are outputs of a keyed hash, so their first bytes are as good a hash as any and nobody outside can make
+ * them collide.  Open addressing; chunks lie in one array, the table holds their numbers.
+ */
+#include "config.h"
+#include "store/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define FILE_TARGET ((size_t)32 << 20)
+#define PACK_HEADER_LEN 44u
+
+struct chunk {
+    struct vb_name name;
+    uint32_t raw_size, stored_size, offset, pack;
+    uint8_t type, encoding; /* type 0: dropped */
+};
+
+struct vb_index {
+    struct vb_index_pack *packs;
+    size_t n_packs, cap_packs;
+    struct chunk *chunks;
+    size_t n_chunks, cap_chunks;
+    uint32_t *table; /* number + 1; 0: free */
+    size_t mask;     /* size of the table - 1 */
+    size_t n_dropped;
+};
+
+static const unsigned char magic[4] = { 'V', 'B', 'I', 'X' };
+
+struct vb_index *vb_index_new(void)
+{
+    struct vb_index *x = vb_alloc(sizeof *x);
+    x->mask = 1023;
+    x->table = vb_alloc_n(x->mask + 1, sizeof *x->table);
+    return x;
+}
+
+void vb_index_free(struct vb_index *x)
+{
+    if (!x)
+        return;
+    free(x->packs);
+    free(x->chunks);
+    free(x->table);
+    free(x);
+}
+
+/* ---- packs ---- */
+
+bool vb_index_find_pack(const struct vb_index *x, const struct vb_name *name, uint32_t *pack)
+{
+    /* From the end: whoever asks is nearly always adding the newest. */
+    for (size_t i = x->n_packs; i-- > 0;)
+        if (!x->packs[i].open && !x->packs[i].gone && vb_name_equal(&x->packs[i].name, name)) {
+            *pack = (uint32_t)i;
+            return true;
+        }
+    return false;
+}
+
+static uint32_t append_pack(struct vb_index *x)
+{
+    VB_GROW(x->packs, x->n_packs, x->cap_packs);
+    memset(&x->packs[x->n_packs], 0, sizeof *x->packs);
+    return (uint32_t)x->n_packs++;
+}
+
+uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_name *name, uint64_t size, bool durable)
+{
+    uint32_t pack;
+    if (vb_index_find_pack(x, name, &pack)) {
+        x->packs[pack].durable = x->packs[pack].durable || durable;
+        return pack;
+    }
+    pack = append_pack(x);
+    x->packs[pack].durable = durable;
+    x->packs[pack].name = *name;
+    x->packs[pack].size = size;
+    return pack;
+}
+
+uint32_t vb_index_open_pack(struct vb_index *x)
+{
+    uint32_t pack = append_pack(x);
+    x->packs[pack].open = true;
+    return pack;
+}
+
+void vb_index_name_pack(struct vb_index *x, uint32_t pack, const struct vb_name *name, uint64_t size)
+{
+    x->packs[pack].open = false;
+    x->packs[pack].name = *name;
+    x->packs[pack].size = size;
+}
+
+size_t vb_index_pack_count(const struct vb_index *x)
+{
+    return x->n_packs;
+}
+
+struct vb_index_pack *vb_index_pack_at(struct vb_index *x, uint32_t pack)
+{
+    return &x->packs[pack];
+}
+
+/* ---- chunks ---- */
+
+static size_t slot_of(const struct vb_index *x, const struct vb_name *name)
+{
+    uint64_t h;
+    memcpy(&h, name->b, sizeof h);
+    size_t i = (size_t)h & x->mask;
+    while (x->table[i] && !vb_name_equal(&x->chunks[x->table[i] - 1].name, name))
+        i = (i + 1) & x->mask;
+    return i;
+}
+
+static void grow_table(struct vb_index *x)
+{
+    x->mask = x->mask * 2 + 1;
+    free(x->table);
+    x->table = vb_alloc_n(x->mask + 1, sizeof *x->table);
+    for (size_t i = 0; i < x->n_chunks; i++)
+        x->table[slot_of(x, &x->chunks[i].name)] = (uint32_t)i + 1;
+}
+
+static bool counts(const struct vb_index *x, const struct chunk *c)
+{
+    return c->type != 0 && !x->packs[c->pack].gone;
+}
+
+void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry *e)
+{
+    if ((x->n_chunks + 1) * 4 > (x->mask + 1) * 3)
+        grow_table(x);
+    size_t slot = slot_of(x, &e->name);
+    struct chunk *c;
+    if (x->table[slot]) {
+        c = &x->chunks[x->table[slot] - 1];
+        if (counts(x, c))
+            return;
+        if (c->type == 0)
+            x->n_dropped--;
+    } else {
+        VB_GROW(x->chunks, x->n_chunks, x->cap_chunks);
+        c = &x->chunks[x->n_chunks++];
+        x->table[slot] = (uint32_t)x->n_chunks;
+    }
+    *c = (struct chunk){ e->name, e->raw_size, e->stored_size, e->offset, pack, e->type, e->encoding };
+}
+
+void vb_index_drop(struct vb_index *x, const struct vb_name *name)
+{
+    size_t slot = slot_of(x, name);
+    if (x->table[slot] && x->chunks[x->table[slot] - 1].type != 0) {
+        x->chunks[x->table[slot] - 1].type = 0;
+        x->n_dropped++;
+    }
+}
+
+static void fill_hit(const struct chunk *c, struct vb_index_hit *hit)
+{
+    hit->entry = (struct vb_pack_entry){ c->name, c->type, c->encoding, c->raw_size, c->stored_size, c->offset };
+    hit->pack = c->pack;
+}
+
+bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct vb_index_hit *hit)
+{
+    size_t slot = slot_of(x, name);
+    if (!x->table[slot] || !counts(x, &x->chunks[x->table[slot] - 1]))
+        return false;
+    if (hit)
+        fill_hit(&x->chunks[x->table[slot] - 1], hit);
+    return true;
+}
+
+size_t vb_index_chunk_count(const struct vb_index *x)
+{
+    return x->n_chunks - x->n_dropped;
+}
+
+int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb_index_hit *hit), void *arg)
+{
+    for (size_t i = 0; i < x->n_chunks; i++) {
+        struct vb_index_hit hit;
+        if (!counts(x, &x->chunks[i]))
+            continue;
+        fill_hit(&x->chunks[i], &hit);
+        int result = fn(arg, &hit);
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+/* ---- index files ---- */
+
+static bool is_new(const struct vb_index_pack *p)
+{
+    return !p->open && !p->gone && !p->durable;
+}
+
+static void add_pack_section(const struct vb_index *x, uint32_t pack, const uint32_t *chunks, uint32_t n,
+                             struct vb_buf *out)
+{
+    const struct vb_index_pack *p = &x->packs[pack];
+    vb_buf_add(out, p->name.b, VB_NAME_LEN);
+    vb_buf_add_u64(out, p->size);
+    vb_buf_add_u32(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct chunk *c = &x->chunks[chunks[i]];
+        vb_buf_add_u8(out, c->type);
+        vb_buf_add_u8(out, c->encoding);
+        vb_buf_add_u16(out, 0);
+        vb_buf_add_u32(out, c->raw_size);
+        vb_buf_add_u32(out, c->stored_size);
+        vb_buf_add_u32(out, c->offset);
+        vb_buf_add(out, c->name.b, VB_NAME_LEN);
+    }
+}
+
+bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf *out)
+{
+    uint32_t pack = *next;
+    while (pack < x->n_packs && !is_new(&x->packs[pack]))
+        pack++;
+    if (pack >= x->n_packs) {
+        *next = pack;
+        return false;
+    }
+    /* Chunks in the order of their packs: first how many each has, then each in its place. */
+    VB_AUTO_FREE uint32_t *start = vb_alloc_n(x->n_packs + 2, sizeof *start);
+    VB_AUTO_FREE uint32_t *order = vb_alloc_n(x->n_chunks + 1, sizeof *order);
+    for (size_t i = 0; i < x->n_chunks; i++)
+        if (counts(x, &x->chunks[i]))
+            start[x->chunks[i].pack + 2]++;
+    for (size_t i = 2; i < x->n_packs + 2; i++)
+        start[i] += start[i - 1];
+    for (size_t i = 0; i < x->n_chunks; i++)
+        if (counts(x, &x->chunks[i]))
+            order[start[x->chunks[i].pack + 1]++] = (uint32_t)i;
+    vb_buf_add(out, magic, sizeof magic);
+    vb_buf_add_u8(out, VB_INDEX_VERSION);
+    vb_buf_add(out, "\0\0", 3);
+    for (; pack < x->n_packs && out->len < FILE_TARGET; pack++)
+        if (is_new(&x->packs[pack]))
+            add_pack_section(x, pack, order + start[pack], start[pack + 1] - start[pack], out);
+    *next = pack;
+    return true;
+}
+
+void vb_index_mark_durable(struct vb_index *x)
+{
+    for (size_t i = 0; i < x->n_packs; i++)
+        if (is_new(&x->packs[i]))
+            x->packs[i].durable = true;
+}
+
+static int malformed(struct vb_error *err)
+{
+    return vb_fail(err, VB_E_CORRUPT, "index file is malformed");
+}
+
+static bool get_chunk(struct vb_reader *r, uint64_t pack_size, struct vb_pack_entry *e)
+{
+    uint16_t zero = 0;
+    const unsigned char *name = NULL;
+    if (!vb_get_u8(r, &e->type) || !vb_get_u8(r, &e->encoding) || !vb_get_u16(r, &zero) ||
+        !vb_get_u32(r, &e->raw_size) || !vb_get_u32(r, &e->stored_size) || !vb_get_u32(r, &e->offset) ||
+        !vb_get_bytes(r, VB_NAME_LEN, &name))
+        return false;
+    memcpy(e->name.b, name, VB_NAME_LEN);
+    return !zero && vb_chunk_type_valid(e->type) && e->encoding <= VB_ENC_ZSTD && e->raw_size > 0 &&
+           e->raw_size <= VB_CHUNK_MAX_RAW && e->stored_size > 0 && e->stored_size <= e->raw_size &&
+           e->offset >= VB_PACK_HEADER_LEN + VB_PACK_RECORD_LEN && e->offset <= pack_size &&
+           e->stored_size <= pack_size - e->offset;
+}
+
+/* One pack's section; x NULL: only checks. */
+static int get_section(struct vb_index *x, struct vb_reader *r, vb_index_keep_fn *keep, void *arg,
+                       struct vb_error *err)
+{
+    struct vb_name name;
+    const unsigned char *p = NULL;
+    uint64_t size = 0;
+    uint32_t n = 0, pack = 0;
+    if (!vb_get_bytes(r, VB_NAME_LEN, &p) || !vb_get_u64(r, &size) || !vb_get_u32(r, &n) || size > VB_PACK_MAX ||
+        n > r->left / VB_PACK_TRAILER_ENTRY_LEN)
+        return malformed(err);
+    memcpy(name.b, p, VB_NAME_LEN);
+    bool kept = x && (!keep || keep(arg, &name, size));
+    if (kept)
+        pack = vb_index_add_pack(x, &name, size, true);
+    for (uint32_t i = 0; i < n; i++) {
+        struct vb_pack_entry e = { 0 };
+        if (!get_chunk(r, size, &e))
+            return malformed(err);
+        if (kept)
+            vb_index_add(x, pack, &e);
+    }
+    return 0;
+}
+
+int vb_index_decode(struct vb_index *x, const void *bytes, size_t len, vb_index_keep_fn *keep, void *arg,
+                    struct vb_error *err)
+{
+    const unsigned char *p = bytes;
+    if (len < 8 || memcmp(p, magic, sizeof magic) != 0)
+        return malformed(err);
+    if (p[4] > VB_INDEX_VERSION)
+        return vb_fail(err, VB_E_NEWER_FORMAT, "index file of format %u, this program knows up to %u", p[4],
+                       VB_INDEX_VERSION);
+    if (p[5] || p[6] || p[7])
+        return malformed(err);
+    for (int pass = 0; pass < 2; pass++) {
+        struct vb_reader r;
+        vb_reader_init(&r, p + 8, len - 8);
+        while (r.left > 0)
+            if (get_section(pass ? x : NULL, &r, keep, arg, err) < 0)
+                return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_check.c - looking at everything that is there, and saying what is wrong with it.
+ *
+ * Works from the storage, not from the index in memory: index files, packs, catalog, then every tree that a backup
+ * refers to.  Goes on after damage; only a storage that cannot be listed ends it.
+ */
+#include "config.h"
+#include "store/repository_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+
+struct check {
+    struct vb_repo *repo;
+    bool read_data;
+    vb_check_fn *report;
+    void *arg;
+    uint64_t damages;
+    struct vb_index *index;   /* from index files alone */
+    struct vb_index *present; /* chunks that a pack really has */
+    struct vb_index *visited; /* directories and lists that were looked at */
+};
+
+static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
+{
+    c->damages += severity == VB_CHECK_DAMAGE;
+    if (c->report)
+        c->report(c->arg, severity, object, text);
+}
+
+static void tell_error(struct check *c, enum vb_check_severity severity, const char *object, struct vb_error *why)
+{
+    tell(c, severity, object, vb_error_text(why));
+    vb_error_clear(why);
+}
+
+/* ---- the configuration, which was read when the repository was opened ---- */
+
+static void check_config(struct check *c)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_repo_info info = { 0 };
+    if (vb_backend_read_all(c->repo->backend, "config", VB_REPO_CONFIG_MAX, &bytes, &why) < 0 ||
+        vb_repo_config_decode(bytes.data, bytes.len, &info, &why) < 0)
+        tell_error(c, VB_CHECK_DAMAGE, "config", &why);
+    vb_wipe(&info, sizeof info);
+}
+
+/* ---- index files ---- */
+
+static int check_index_file(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct check *c = arg;
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_name want, real;
+    (void)size;
+    (void)err;
+    if (!vb_name_parse(path + strlen("index/"), &want)) {
+        tell(c, VB_CHECK_NOTE, path, "not an index file");
+        return 0;
+    }
+    if (vb_backend_read_all(c->repo->backend, path, VB_INDEX_MAX_FILE, &bytes, &why) == 0) {
+        vb_sha256(bytes.data, bytes.len, &real);
+        if (!vb_name_equal(&want, &real))
+            vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name");
+        else if (vb_index_decode(c->index, bytes.data, bytes.len, NULL, NULL, &why) == 0)
+            return 0;
+    }
+    vb_context(&why, "index file is damaged and will be made anew from the packs");
+    tell_error(c, VB_CHECK_NOTE, path, &why);
+    return 0;
+}
+
+/* ---- packs ---- */
+
+static int refs_are_well_formed(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
+{
+    (void)arg;
+    (void)name;
+    (void)type;
+    (void)err;
+    return 0;
+}
+
+static void check_chunk(struct check *c, const char *path, const unsigned char *pack, const struct vb_pack_entry *e)
+{
+    VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_index_hit hit = { .entry = *e };
+    vb_buf_add(&stored, pack + e->offset, e->stored_size);
+    if (vb_repo_open_stored(c->repo, &hit, &stored, &plain, &why) == 0 &&
+        vb_chunk_refs((enum vb_chunk_type)e->type, plain.data, plain.len, refs_are_well_formed, NULL, &why) == 0)
+        return;
+    char hex[VB_NAME_HEX_LEN + 1];
+    vb_name_hex(&e->name, hex);
+    vb_context(&why, "%s chunk %.16s...", vb_chunk_type_name(e->type), hex);
+    tell_error(c, VB_CHECK_DAMAGE, path, &why);
+}
+
+static int pack_entries(struct check *c, const char *path, const struct vb_name *name, uint64_t size,
+                        struct vb_buf *bytes, struct vb_pack_entry **entries, size_t *n, struct vb_error *why)
+{
+    if (!c->read_data)
+        return vb_pack_read_entries(c->repo->backend, name, size, entries, n, why);
+    if (vb_backend_read_all(c->repo->backend, path, VB_PACK_MAX, bytes, why) < 0)
+        return -1;
+    return vb_pack_parse(bytes->data, bytes->len, name, entries, n, why);
+}
+
+static bool same_place(const struct vb_pack_entry *a, const struct vb_pack_entry *b)
+{
+    return a->type == b->type && a->encoding == b->encoding && a->raw_size == b->raw_size &&
+           a->stored_size == b->stored_size && a->offset == b->offset;
+}
+
+static int check_pack(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct check *c = arg;
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
+    struct vb_name name;
+    uint32_t indexed = 0;
+    size_t n = 0;
+    (void)err;
+    if (!vb_pack_path_parse(path, &name)) {
+        tell(c, VB_CHECK_NOTE, path, "not a pack");
+        return 0;
+    }
+    bool known = vb_index_find_pack(c->index, &name, &indexed);
+    if (!known)
+        tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
+    if (pack_entries(c, path, &name, size, &bytes, &entries, &n, &why) < 0) {
+        tell_error(c, VB_CHECK_DAMAGE, path, &why);
+        return 0;
+    }
+    uint32_t number = vb_index_add_pack(c->present, &name, size, true);
+    for (size_t i = 0; i < n; i++) {
+        struct vb_index_hit hit;
+        vb_index_add(c->present, number, &entries[i]);
+        if (c->read_data)
+            check_chunk(c, path, bytes.data, &entries[i]);
+        if (known && vb_index_get(c->index, &entries[i].name, &hit) && hit.pack == indexed &&
+            !same_place(&hit.entry, &entries[i]))
+            tell(c, VB_CHECK_DAMAGE, path, "index and pack disagree about a chunk");
+    }
+    return 0;
+}
+
+static int check_indexed(void *arg, const struct vb_index_hit *hit)
+{
+    struct check *c = arg;
+    if (vb_index_get(c->present, &hit->entry.name, NULL))
+        return 0;
+    char hex[VB_NAME_HEX_LEN + 1];
+    vb_name_hex(&hit->entry.name, hex);
+    VB_AUTO_FREE char *path = vb_pack_path(&vb_index_pack_at(c->index, hit->pack)->name);
+    VB_AUTO_FREE char *text = vb_printf("%s chunk %.16s... is lost: its pack is missing or damaged",
+                                        vb_chunk_type_name(hit->entry.type), hex);
+    tell(c, VB_CHECK_DAMAGE, path, text);
+    return 0;
+}
+
+/* ---- backups ---- */
+
+struct visit {
+    struct check *check;
+    const char *object;
+    unsigned depth;
+};
+
+static int visit_ref(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
+{
+    struct visit *v = arg;
+    struct check *c = v->check;
+    struct vb_index_hit hit;
+    char hex[VB_NAME_HEX_LEN + 1];
+    VB_AUTO_BUF plain = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    (void)err;
+    vb_name_hex(name, hex);
+    if (!vb_index_get(c->present, name, &hit)) {
+        VB_AUTO_FREE char *text = vb_printf("refers to the %s chunk %.16s..., which is not there",
+                                            type ? vb_chunk_type_name(type) : "data", hex);
+        tell(c, VB_CHECK_DAMAGE, v->object, text);
+        return 0;
+    }
+    bool refers = hit.entry.type == VB_CHUNK_TREE || hit.entry.type == VB_CHUNK_LIST;
+    if (type ? hit.entry.type != type : refers) {
+        tell(c, VB_CHECK_DAMAGE, v->object, "refers to a chunk of the wrong type");
+        return 0;
+    }
+    if (!type || vb_index_get(c->visited, name, NULL))
+        return 0;
+    vb_index_add(c->visited, 0, &hit.entry);
+    if (v->depth > VB_TREE_MAX_DEPTH + VB_TREE_MAX_HEIGHT) {
+        tell(c, VB_CHECK_DAMAGE, v->object, "directories are nested too deeply");
+        return 0;
+    }
+    v->depth++;
+    if (vb_repo_get(c->repo, (enum vb_chunk_type)type, name, &plain, &why) < 0 ||
+        vb_chunk_refs((enum vb_chunk_type)type, plain.data, plain.len, visit_ref, v, &why) < 0)
+        tell_error(c, VB_CHECK_DAMAGE, v->object, &why);
+    v->depth--;
+    return 0;
+}
+
+static void check_backup(struct check *c, const char *path, const struct vb_catalog_entry *e)
+{
+    struct visit v = { c, path, 0 };
+    for (size_t h = 0; h < e->n_hosts; h++)
+        for (size_t i = 0; i < e->hosts[h].n_components; i++) {
+            const struct vb_catalog_component *comp = &e->hosts[h].components[i];
+            for (size_t k = 0; k < comp->n_roots; k++)
+                if (comp->roots[k].has_tree)
+                    visit_ref(&v, &comp->roots[k].tree, VB_CHUNK_TREE, NULL);
+        }
+    for (size_t d = 0; d < e->n_documents; d++) {
+        const struct vb_content *content = &e->documents[d].content;
+        for (uint32_t i = 0; i < content->n; i++)
+            visit_ref(&v, &content->refs[i].name, content->level ? VB_CHUNK_LIST : 0, NULL);
+    }
+}
+
+static void check_chain(struct check *c, const char *path, const struct vb_catalog_entry *e,
+                        const struct vb_name *before, uint64_t before_sequence)
+{
+    if (e->has_previous != (before != NULL) || (before && !vb_name_equal(before, &e->previous)) ||
+        e->sequence != before_sequence + 1)
+        tell(c, VB_CHECK_DAMAGE, path, "the record before this one is missing or was exchanged");
+}
+
+static int check_catalog(struct check *c, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    struct vb_name before;
+    uint64_t before_sequence = 0;
+    int result = vb_repo_catalog_paths(c->repo, &paths, err);
+    for (size_t i = 0; i < paths.n && result == 0; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        uint64_t sequence;
+        char id[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        struct vb_catalog_entry *e = vb_repo_read_entry(c->repo, paths.v[i], &why);
+        if (e) {
+            check_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
+            check_backup(c, paths.v[i], e);
+        } else {
+            tell_error(c, VB_CHECK_DAMAGE, paths.v[i], &why);
+        }
+        /* the name has the hash in it, so the chain can be followed past an entry that cannot be read */
+        if (vb_catalog_path_parse(paths.v[i], &sequence, id, &hash)) {
+            before = hash;
+            before_sequence = sequence;
+        }
+        vb_catalog_entry_free(e);
+    }
+    vb_strv_clear(&paths);
+    return result;
+}
+
+int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
+{
+    struct check c = { .repo = r, .read_data = read_data, .report = report, .arg = arg, .index = vb_index_new(),
+                       .present = vb_index_new(), .visited = vb_index_new() };
+    vb_index_open_pack(c.visited);
+    check_config(&c);
+    int result = 0;
+    if (vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
+        vb_backend_list(r->backend, "packs/", check_pack, &c, err) != 0)
+        result = -1;
+    if (result == 0) {
+        vb_index_each(c.index, check_indexed, &c);
+        result = check_catalog(&c, err);
+    }
+    vb_index_free(c.index);
+    vb_index_free(c.present);
+    vb_index_free(c.visited);
+    if (result < 0)
+        return -1;
+    if (c.damages == 0)
+        return 0;
+    vb_fail(err, VB_E_CORRUPT, "'%s': %llu findings of damage", r->backend->location, (unsigned long long)c.damages);
+    vb_hint(err, "a new backup stores again what is missing; restore what you can to another place meanwhile");
+    return -1;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_commit.c - the catalog: the entry that makes a backup, and finding it again.
+ */
+#include "config.h"
+#include "store/repository_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/journal.h"
+#include "base/mem.h"
+
+/* ---- reading ---- */
+
+static int add_path(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    (void)size;
+    (void)err;
+    vb_strv_add(arg, path);
+    return 0;
+}
+
+int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
+{
+    int result = vb_backend_list(r->backend, "catalog/", add_path, paths, err);
+    vb_strv_sort(paths); /* the sequence number comes first and has leading zeros */
+    return result;
+}
+
+struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    uint64_t sequence = 0;
+    char id[VB_GUID_LEN + 1];
+    struct vb_name want, real;
+    if (!vb_catalog_path_parse(path, &sequence, id, &want)) {
+        vb_fail(err, VB_E_CORRUPT, "'%s': not the name of a backup's record", path);
+        return NULL;
+    }
+    if (vb_backend_read_all(r->backend, path, VB_CATALOG_MAX_FILE, &bytes, err) < 0)
+        return NULL;
+    vb_sha256(bytes.data, bytes.len, &real);
+    if (!vb_name_equal(&real, &want)) {
+        vb_fail(err, VB_E_CORRUPT, "'%s': its bytes do not match its name", path);
+        return NULL;
+    }
+    struct vb_catalog_entry *e = vb_catalog_decode(bytes.data, bytes.len, err);
+    if (!e) {
+        vb_context(err, "'%s'", path);
+        return NULL;
+    }
+    if (e->sequence != sequence || !vb_guid_equal(e->id, id)) {
+        vb_fail(err, VB_E_CORRUPT, "'%s': does not hold the backup it is named after", path);
+        vb_catalog_entry_free(e);
+        return NULL;
+    }
+    e->hash = real;
+    return e;
+}
+
+int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    int result = vb_repo_catalog_paths(r, &paths, err);
+    for (size_t i = 0; i < paths.n && result == 0; i++) {
+        VB_AUTO_ERROR damage = VB_ERROR_INIT;
+        struct vb_catalog_entry *e = vb_repo_read_entry(r, paths.v[i], &damage);
+        result = fn(arg, paths.v[i], &e, e ? NULL : &damage);
+        vb_catalog_entry_free(e);
+    }
+    vb_strv_clear(&paths);
+    return result;
+}
+
+/* ---- finding ---- */
+
+static bool has_host(const struct vb_catalog_entry *e, const char *host)
+{
+    for (size_t i = 0; host && i < e->n_hosts; i++)
+        if (strcmp(e->hosts[i].name, host) == 0)
+            return true;
+    return !host;
+}
+
+static bool id_begins(const char *path, const char *which)
+{
+    uint64_t sequence;
+    char id[VB_GUID_LEN + 1];
+    struct vb_name hash;
+    return vb_catalog_path_parse(path, &sequence, id, &hash) && strncasecmp(id, which, strlen(which)) == 0;
+}
+
+static struct vb_catalog_entry *find_latest(struct vb_repo *r, const struct vb_strv *paths, const char *host,
+                                            struct vb_error *err)
+{
+    VB_AUTO_ERROR damage = VB_ERROR_INIT;
+    for (size_t i = paths->n; i-- > 0;) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        struct vb_catalog_entry *e = vb_repo_read_entry(r, paths->v[i], &why);
+        if (e && e->state != VB_CATALOG_FAILED && has_host(e, host))
+            return e;
+        vb_catalog_entry_free(e);
+        if (e)
+            continue;
+        /* An older backup must not be taken for the newest one without a word. */
+        vb_error_move(&damage, &why);
+        vb_hint(&damage, "run `vbackup check`, or name the backup you want: `vbackup list` shows them");
+        vb_error_move(err, &damage);
+        return NULL;
+    }
+    vb_fail(err, VB_E_NOT_FOUND, "'%s': no usable backup%s%s%s", r->backend->location, host ? " of host '" : "",
+            host ? host : "", host ? "'" : "");
+    vb_hint(err, "make one with: vbackup backup");
+    return NULL;
+}
+
+static struct vb_catalog_entry *find_id(struct vb_repo *r, const struct vb_strv *paths, const char *which,
+                                        const char *host, struct vb_error *err)
+{
+    struct vb_catalog_entry *found = NULL;
+    struct vb_strv ids = { 0 };
+    for (size_t i = 0; i < paths->n; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if (!id_begins(paths->v[i], which))
+            continue;
+        struct vb_catalog_entry *e = vb_repo_read_entry(r, paths->v[i], &why);
+        if (!e) {
+            vb_catalog_entry_free(found);
+            vb_strv_clear(&ids);
+            vb_error_move(err, &why);
+            return NULL;
+        }
+        if (has_host(e, host) && !vb_strv_has(&ids, e->id)) {
+            vb_strv_add(&ids, e->id);
+            vb_catalog_entry_free(found);
+            found = VB_STEAL(e);
+        }
+        vb_catalog_entry_free(e);
+    }
+    if (ids.n > 1) {
+        vb_fail(err, VB_E_USAGE, "'%s': several backups begin so: %s, %s%s", which, ids.v[0], ids.v[1],
+                ids.n > 2 ? " ..." : "");
+        vb_hint(err, "give more characters of the id");
+        vb_catalog_entry_free(found);
+        found = NULL;
+    } else if (ids.n == 0) {
+        vb_fail(err, VB_E_NOT_FOUND, "'%s': no such backup%s%s%s", which, host ? " of host '" : "", host ? host : "",
+                host ? "'" : "");
+        vb_hint(err, "`vbackup list` shows the backups");
+    }
+    vb_strv_clear(&ids);
+    return found;
+}
+
+struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, const char *host, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    struct vb_catalog_entry *e = NULL;
+    bool latest = strcmp(which, "latest") == 0;
+    if (!latest && strlen(which) < 4) {
+        vb_fail(err, VB_E_USAGE, "'%s': at least 4 characters of a backup's id are needed", which);
+        vb_hint(err, "`vbackup list` shows the backups; `latest` is the newest");
+        return NULL;
+    }
+    if (vb_repo_catalog_paths(r, &paths, err) == 0)
+        e = latest ? find_latest(r, &paths, host, err) : find_id(r, &paths, which, host, err);
+    vb_strv_clear(&paths);
+    return e;
+}
+
+/* ---- commit ---- */
+
+/* One reference of the entry, once more against the durable index and the storage itself. */
+static int recheck(struct vb_repo *r, const struct vb_name *name, enum vb_chunk_type type, struct vb_index_hit *hit,
+                   struct vb_error *err)
+{
+    char hex[VB_NAME_HEX_LEN + 1];
+    vb_name_hex(name, hex);
+    if (!vb_index_get(r->index, name, hit) || hit->entry.type != type)
+        return vb_fail(err, VB_E_CORRUPT, "%s chunk %.16s... is not in the repository", vb_chunk_type_name(type), hex);
+    const struct vb_index_pack *pack = vb_index_pack_at(r->index, hit->pack);
+    VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
+    uint64_t size = 0;
+    if (!pack->durable || pack->open)
+        return vb_fail(err, VB_E_UNEXPECTED, "%s chunk %.16s... is not durable", vb_chunk_type_name(type), hex);
+    if (vb_backend_size(r->backend, path, &size, err) < 0)
+        return -1;
+    return size == pack->size ? 0 : vb_fail(err, VB_E_CORRUPT, "'%s': pack has changed its size", path);
+}
+
+static int recheck_root(struct vb_repo *r, const struct vb_catalog_root *root, struct vb_error *err)
+{
+    struct vb_index_hit hit;
+    VB_AUTO_BUF plain = VB_BUF_INIT;
+    VB_AUTO_TREE tree = { 0 };
+    if (!root->has_tree)
+        return 0;
+    if (recheck(r, &root->tree, VB_CHUNK_TREE, &hit, err) < 0 ||
+        vb_repo_get(r, VB_CHUNK_TREE, &root->tree, &plain, err) < 0 ||
+        vb_tree_decode(plain.data, plain.len, &tree, err) < 0) {
+        vb_context(err, "root of '%s'", root->path);
+        return -1;
+    }
+    if (tree.height == 0 && tree.n == 1)
+        return 0;
+    return vb_fail(err, VB_E_CORRUPT, "root of '%s' must have exactly one entry", root->path);
+}
+
+static int recheck_all(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
+{
+    struct vb_index_hit hit;
+    for (size_t h = 0; h < e->n_hosts; h++)
+        for (size_t c = 0; c < e->hosts[h].n_components; c++) {
+            const struct vb_catalog_component *comp = &e->hosts[h].components[c];
+            for (size_t i = 0; i < comp->n_roots; i++)
+                if (recheck_root(r, &comp->roots[i], err) < 0)
+                    return -1;
+        }
+    for (size_t d = 0; d < e->n_documents; d++) {
+        const struct vb_content *content = &e->documents[d].content;
+        for (uint32_t i = 0; i < content->n; i++)
+            if (recheck(r, &content->refs[i].name, content->level ? VB_CHUNK_LIST : VB_CHUNK_DOC, &hit, err) < 0) {
+                vb_context(err, "document '%s'", e->documents[d].kind);
+                return -1;
+            }
+    }
+    return 0;
+}
+
+/* The entry's place in the chain: behind the newest name, whether or not that entry can still be read. */
+static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    int result = vb_repo_catalog_paths(r, &paths, err);
+    e->sequence = 1;
+    e->has_previous = false;
+    for (size_t i = 0; i < paths.n && result == 0; i++) {
+        uint64_t sequence;
+        char id[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        if (!vb_catalog_path_parse(paths.v[i], &sequence, id, &hash))
+            continue;
+        e->sequence = sequence + 1;
+        e->has_previous = true;
+        e->previous = hash;
+        if (vb_guid_equal(id, e->id))
+            result = vb_fail(err, VB_E_EXISTS, "backup '%s' is in the repository already", id);
+    }
+    vb_strv_clear(&paths);
+    return result;
+}
+
+static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    if (vb_catalog_encode(e, &bytes, err) < 0)
+        return -1;
+    if (bytes.len > VB_CATALOG_MAX_FILE)
+        return vb_fail(err, VB_E_LIMIT, "record of the backup is larger than %zu bytes", VB_CATALOG_MAX_FILE);
+    vb_sha256(bytes.data, bytes.len, &e->hash);
+    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    vb_fault_point("store");
+    if (vb_backend_write(r->backend, path, bytes.data, bytes.len, err) < 0)
+        return -1;
+    vb_fault_point("store");
+    if (vb_backend_barrier(r->backend, err) == 0)
+        return 0;
+    /* Not known to be durable: take it back, so that what was reported and what is there agree. */
+    vb_backend_remove(r->backend, path, NULL);
+    return -1;
+}
+
+int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
+{
+    if (vb_repo_flush(r, err) < 0 || recheck_all(r, e, err) < 0)
+        return -1;
+    if (!e->id[0])
+        vb_guid_new(e->id);
+    e->added_chunks = r->stats.put_chunks;
+    e->added_raw = r->stats.put_raw;
+    e->added_stored = r->stats.put_stored;
+    return set_place(r, e, err) < 0 ? -1 : write_entry(r, e, err);
+}

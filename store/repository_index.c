@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_index.c - from index files and packs to the index in memory.
+ *
+ * Opening reads the index files only.  A scan (when the lock is taken, when an index file is damaged, when a chunk
+ * cannot be found) also lists the packs: what is missing does not count, and what no index file names is taken in,
+ * so that nothing an interrupted backup has stored is sent twice.
+ *
+ * The rule that everything below a TREE or LIST chunk is there as well holds for what index files name, because put
+ * sees to it.  After a scan it is made true again for what was taken in, and for everything if a pack is missing:
+ * chunks that refer to something that is not there are dropped from the index, and the next backup stores them anew.
+ */
+#include "config.h"
+#include "store/repository_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* A pack file as the listing shows it. */
+struct listed {
+    struct vb_name name;
+    uint64_t size;
+};
+
+struct scan {
+    struct listed *packs; /* sorted by name */
+    size_t n, cap;
+    bool scanned;
+    bool missing; /* an index file names a pack that is not there */
+    bool damaged; /* an index file cannot be used */
+    struct vb_index *index;
+    struct vb_repo *repo;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return vb_name_compare(&((const struct listed *)a)->name, &((const struct listed *)b)->name);
+}
+
+static int see_pack(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct scan *s = arg;
+    struct listed l = { .size = size };
+    (void)err;
+    if (!vb_pack_path_parse(path, &l.name))
+        return 0;
+    VB_GROW(s->packs, s->n, s->cap);
+    s->packs[s->n++] = l;
+    return 0;
+}
+
+static bool is_there(void *arg, const struct vb_name *name, uint64_t size)
+{
+    struct scan *s = arg;
+    struct listed key = { .name = *name };
+    const struct listed *l = s->n ? bsearch(&key, s->packs, s->n, sizeof key, by_name) : NULL;
+    if (l && l->size == size)
+        return true;
+    s->missing = true;
+    return false;
+}
+
+/* An index file that cannot be used is a missing one, unless a newer program wrote it. */
+static int read_index_file(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct scan *s = arg;
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_name want, real;
+    (void)size;
+    if (strncmp(path, "index/", 6) != 0 || !vb_name_parse(path + 6, &want))
+        return 0;
+    if (vb_backend_read_all(s->repo->backend, path, VB_INDEX_MAX_FILE, &bytes, &why) < 0) {
+        if (why.code != VB_E_CORRUPT && why.code != VB_E_LIMIT)
+            return vb_error_move(err, &why);
+    } else {
+        vb_sha256(bytes.data, bytes.len, &real);
+        if (!vb_name_equal(&want, &real))
+            vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name");
+        else if (vb_index_decode(s->index, bytes.data, bytes.len, s->scanned ? is_there : NULL, s, &why) == 0)
+            return 0;
+    }
+    vb_context(&why, "'%s/%s'", s->repo->backend->location, path);
+    if (why.code == VB_E_NEWER_FORMAT)
+        return vb_error_move(err, &why);
+    s->damaged = true;
+    vb_log_error(VB_LOG_INFO, &why);
+    return 0;
+}
+
+/* ---- packs that no index file names ---- */
+
+/* For a writer the whole pack is verified: what is taken in will be referred to without being sent again. */
+static int pack_entries(struct scan *s, const struct listed *l, struct vb_pack_entry **entries, size_t *n,
+                        struct vb_error *err)
+{
+    if (s->repo->mode == VB_REPO_READ)
+        return vb_pack_read_entries(s->repo->backend, &l->name, l->size, entries, n, err);
+    VB_AUTO_FREE char *path = vb_pack_path(&l->name);
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    if (vb_backend_read_all(s->repo->backend, path, VB_PACK_MAX, &bytes, err) < 0)
+        return -1;
+    return vb_pack_parse(bytes.data, bytes.len, &l->name, entries, n, err);
+}
+
+static int take_in(struct scan *s, const struct listed *l, struct vb_error *err)
+{
+    VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    size_t n = 0;
+    if (pack_entries(s, l, &entries, &n, &why) < 0) {
+        if (why.code != VB_E_CORRUPT && why.code != VB_E_LIMIT)
+            return vb_error_move(err, &why);
+        vb_log_error(VB_LOG_INFO, &why); /* a damaged pack without a place in the index: nothing counts on it */
+        return 0;
+    }
+    uint32_t pack = vb_index_add_pack(s->index, &l->name, l->size, false);
+    for (size_t i = 0; i < n; i++)
+        vb_index_add(s->index, pack, &entries[i]);
+    return 0;
+}
+
+/* ---- everything below is there ---- */
+
+struct closure {
+    struct vb_repo *repo;
+    struct vb_index *index;
+    bool all;               /* look at every chunk, else only at packs that were taken in */
+    struct vb_name *suspects;
+    size_t n, cap;
+};
+
+static int gather(void *arg, const struct vb_index_hit *hit)
+{
+    struct closure *c = arg;
+    bool refers = hit->entry.type == VB_CHUNK_TREE || hit->entry.type == VB_CHUNK_LIST;
+    if (refers && (c->all || !vb_index_pack_at(c->index, hit->pack)->durable)) {
+        VB_GROW(c->suspects, c->n, c->cap);
+        c->suspects[c->n++] = hit->entry.name;
+    }
+    return 0;
+}
+
+static int must_be_there(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
+{
+    (void)type;
+    (void)err;
+    return vb_index_get(arg, name, NULL) ? 0 : 1;
+}
+
+/* 1: it stays; 0: it must go; -1: the storage failed. */
+static int is_closed(struct closure *c, const struct vb_index_hit *hit, struct vb_error *err)
+{
+    VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    VB_AUTO_FREE char *path = vb_pack_path(&vb_index_pack_at(c->index, hit->pack)->name);
+    int result = vb_backend_read(c->repo->backend, path, hit->entry.offset, hit->entry.stored_size, &stored, &why);
+    if (result == 0)
+        result = vb_repo_open_stored(c->repo, hit, &stored, &plain, &why);
+    if (result == 0)
+        result = vb_chunk_refs((enum vb_chunk_type)hit->entry.type, plain.data, plain.len, must_be_there, c->index,
+                               &why);
+    if (result < 0 && why.code != VB_E_CORRUPT)
+        return vb_error_move(err, &why);
+    return result == 0;
+}
+
+static int close_over(struct closure *c, struct vb_error *err)
+{
+    bool changed = true;
+    vb_index_each(c->index, gather, c);
+    /* Dropping one may open another that refers to it; children come first in packs, so this settles quickly. */
+    while (changed) {
+        changed = false;
+        for (size_t i = 0; i < c->n; i++) {
+            struct vb_index_hit hit;
+            if (!vb_index_get(c->index, &c->suspects[i], &hit))
+                continue;
+            int closed = is_closed(c, &hit, err);
+            if (closed < 0)
+                return -1;
+            if (!closed) {
+                vb_index_drop(c->index, &c->suspects[i]);
+                changed = true;
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- all together ---- */
+
+static int load(struct scan *s, struct vb_error *err)
+{
+    struct vb_backend *b = s->repo->backend;
+    if (s->scanned) {
+        if (vb_backend_list(b, "packs/", see_pack, s, err) != 0)
+            return -1;
+        if (s->n > 1)
+            qsort(s->packs, s->n, sizeof *s->packs, by_name);
+    }
+    if (vb_backend_list(b, "index/", read_index_file, s, err) != 0)
+        return -1;
+    if (!s->scanned)
+        return 0;
+    bool taken = false;
+    for (size_t i = 0; i < s->n; i++) {
+        uint32_t pack;
+        if (vb_index_find_pack(s->index, &s->packs[i].name, &pack))
+            continue;
+        if (take_in(s, &s->packs[i], err) < 0)
+            return -1;
+        taken = true;
+    }
+    if ((!taken && !s->missing) || s->repo->mode == VB_REPO_READ)
+        return 0; /* a reader reaches only what a backup refers to */
+    struct closure c = { .repo = s->repo, .index = s->index, .all = s->missing };
+    int result = close_over(&c, err);
+    free(c.suspects);
+    return result;
+}
+
+int vb_repo_load_index(struct vb_repo *r, bool scan, struct vb_error *err)
+{
+    struct scan s = { .scanned = scan, .repo = r, .index = vb_index_new() };
+    int result = load(&s, err);
+    free(s.packs);
+    if (result < 0) {
+        vb_index_free(s.index);
+        return -1;
+    }
+    vb_index_free(r->index);
+    r->index = s.index;
+    r->scanned = scan;
+    return s.damaged && !scan ? vb_repo_load_index(r, true, err) : 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_internal.h - what the files of the facade share.
+ */
+#ifndef VB_STORE_REPOSITORY_INTERNAL_H
+#define VB_STORE_REPOSITORY_INTERNAL_H
+
+#include "base/mem.h"
+#include "store/index.h"
+#include "store/pack.h"
+#include "store/repository.h"
+
+/* Directories and documents lie in packs of their own, so that a listing need not read among file data. */
+enum vb_repo_pack_kind { VB_REPO_PACK_DATA, VB_REPO_PACK_META, VB_REPO_PACK_KINDS };
+
+struct vb_repo_pack {
+    struct vb_pack pack;
+    uint32_t number; /* in the index */
+    bool open;
+};
+
+struct vb_repo {
+    struct vb_backend *backend;
+    enum vb_repo_mode mode;
+    bool locked;
+    bool scanned;           /* the packs were listed since the index was loaded: nothing more can be found */
+    struct vb_repo_info info;
+    struct vb_index *index;
+    struct vb_namer *namer;
+    struct vb_codec *codec;
+    struct vb_cutter *cutter; /* for documents */
+    struct vb_repo_pack packs[VB_REPO_PACK_KINDS];
+    struct vb_buf stored, plain; /* work space of put and get */
+    struct vb_repo_stats stats;
+};
+
+#define VB_REPO_CONFIG_MAX 65536u
+
+/* repository_config.c: the file `config`. */
+int vb_repo_config_encode(const struct vb_repo_info *info, struct vb_buf *out, struct vb_error *err);
+int vb_repo_config_decode(const void *p, size_t len, struct vb_repo_info *info, struct vb_error *err);
+
+/* repository_index.c: reads the index files; scan: also lists the packs, leaves out those that are missing and takes
+ * in those that no index file names. */
+int vb_repo_load_index(struct vb_repo *r, bool scan, struct vb_error *err);
+
+/* repository_put.c */
+void vb_repo_drop_open_packs(struct vb_repo *r);
+
+/* repository_get.c: the stored bytes as they lie there, into out; no verification. */
+int vb_repo_read_stored(struct vb_repo *r, const struct vb_index_hit *hit, struct vb_buf *out, struct vb_error *err);
+/* Decompresses and names: VB_E_CORRUPT unless it is the chunk that hit says it is. Appends the plaintext to out. */
+int vb_repo_open_stored(struct vb_repo *r, const struct vb_index_hit *hit, const struct vb_buf *stored,
+                        struct vb_buf *out, struct vb_error *err);
+
+/* repository_commit.c: paths in the catalog, sorted by sequence; strangers too, at the end. */
+int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
+/* Reads and verifies one entry. */
+struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err);
+
+#endif

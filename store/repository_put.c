@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_put.c - chunks in: verified, packed, written.
+ */
+#include "config.h"
+#include "store/repository_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/journal.h"
+#include "base/mem.h"
+
+void vb_repo_has(struct vb_repo *r, const struct vb_name *names, size_t n, bool *present)
+{
+    for (size_t i = 0; i < n; i++)
+        present[i] = vb_index_get(r->index, &names[i], NULL);
+}
+
+/* ---- packs ---- */
+
+void vb_repo_drop_open_packs(struct vb_repo *r)
+{
+    for (int k = 0; k < VB_REPO_PACK_KINDS; k++) {
+        struct vb_repo_pack *p = &r->packs[k];
+        if (!p->open)
+            continue;
+        vb_index_pack_at(r->index, p->number)->gone = true;
+        vb_pack_clear(&p->pack);
+        p->open = false;
+    }
+}
+
+static int write_pack(struct vb_repo *r, int kind, struct vb_error *err)
+{
+    struct vb_repo_pack *p = &r->packs[kind];
+    struct vb_name name;
+    uint64_t size = 0;
+    if (!p->open)
+        return 0;
+    if (vb_pack_write(&p->pack, r->backend, &name, &size, err) < 0)
+        return -1;
+    vb_index_name_pack(r->index, p->number, &name, size);
+    vb_pack_clear(&p->pack);
+    p->open = false;
+    return 0;
+}
+
+/* What directories refer to is written before them: then a crash leaves few directories that lack something. */
+static int write_packs(struct vb_repo *r, int last_kind, struct vb_error *err)
+{
+    for (int k = 0; k <= last_kind; k++)
+        if (write_pack(r, k, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int add_to_pack(struct vb_repo *r, struct vb_pack_entry *e, const void *stored, struct vb_error *err)
+{
+    int kind = e->type == VB_CHUNK_DATA ? VB_REPO_PACK_DATA : VB_REPO_PACK_META;
+    struct vb_repo_pack *p = &r->packs[kind];
+    if (p->open && p->pack.bytes.len >= VB_PACK_TARGET && write_packs(r, kind, err) < 0)
+        return -1;
+    if (!p->open) {
+        vb_pack_init(&p->pack);
+        p->number = vb_index_open_pack(r->index);
+        p->open = true;
+    }
+    vb_pack_add(&p->pack, e, stored);
+    vb_index_add(r->index, p->number, e);
+    r->stats.put_chunks++;
+    r->stats.put_raw += e->raw_size;
+    r->stats.put_stored += e->stored_size;
+    return 0;
+}
+
+/* ---- verification ---- */
+
+static int must_have(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
+{
+    struct vb_repo *r = arg;
+    struct vb_index_hit hit;
+    char hex[VB_NAME_HEX_LEN + 1];
+    bool fits = vb_index_get(r->index, name, &hit);
+    if (fits)
+        fits = type ? hit.entry.type == type : hit.entry.type == VB_CHUNK_DATA || hit.entry.type == VB_CHUNK_DOC;
+    if (fits)
+        return 0;
+    vb_name_hex(name, hex);
+    return vb_fail(err, VB_E_CORRUPT, "refers to the chunk %.16s..., which the repository has not got", hex);
+}
+
+static int name_context(const struct vb_name *name, enum vb_chunk_type type, struct vb_error *err)
+{
+    char hex[VB_NAME_HEX_LEN + 1];
+    vb_name_hex(name, hex);
+    vb_context(err, "%s chunk %.16s...", vb_chunk_type_name(type), hex);
+    return -1;
+}
+
+static int check_size(enum vb_chunk_type type, size_t raw_size, size_t stored_size, struct vb_error *err)
+{
+    if (!vb_chunk_type_valid(type))
+        return vb_fail(err, VB_E_CORRUPT, "unknown type %u", (unsigned)type);
+    if (raw_size == 0 || raw_size > VB_CHUNK_MAX_RAW || stored_size == 0 || stored_size > raw_size)
+        return vb_fail(err, VB_E_CORRUPT, "%zu bytes stored as %zu", raw_size, stored_size);
+    return 0;
+}
+
+static int need_lock(const struct vb_repo *r, struct vb_error *err)
+{
+    return r->locked ? 0 : vb_fail(err, VB_E_BAD_STATE, "'%s': repository is not locked", r->backend->location);
+}
+
+/* ---- put ---- */
+
+int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
+                uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+{
+    struct vb_name real;
+    if (need_lock(r, err) < 0)
+        return -1;
+    if (vb_index_get(r->index, name, NULL)) {
+        r->stats.duplicate_chunks++;
+        return 0;
+    }
+    if (check_size(type, raw_size, stored_size, err) < 0)
+        return name_context(name, type, err);
+    vb_buf_reset(&r->plain);
+    if (vb_codec_decompress(r->codec, encoding, stored, stored_size, raw_size, &r->plain, err) < 0)
+        return name_context(name, type, err);
+    vb_namer_name(r->namer, type, r->plain.data, r->plain.len, &real);
+    if (!vb_name_equal(&real, name)) {
+        vb_fail(err, VB_E_CORRUPT, "its bytes do not match its name");
+        return name_context(name, type, err);
+    }
+    if (vb_chunk_refs(type, r->plain.data, r->plain.len, must_have, r, err) != 0)
+        return name_context(name, type, err);
+    struct vb_pack_entry e = { .name = *name, .type = (uint8_t)type, .encoding = encoding,
+                               .raw_size = (uint32_t)raw_size, .stored_size = (uint32_t)stored_size };
+    return add_to_pack(r, &e, stored, err);
+}
+
+int vb_repo_put_raw(void *repo, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
+                    struct vb_error *err)
+{
+    struct vb_repo *r = repo;
+    uint8_t encoding = VB_ENC_RAW;
+    if (need_lock(r, err) < 0)
+        return -1;
+    vb_namer_name(r->namer, type, p, n, name);
+    if (vb_index_get(r->index, name, NULL)) {
+        r->stats.duplicate_chunks++;
+        return 0;
+    }
+    vb_buf_reset(&r->stored);
+    if (vb_codec_compress(r->codec, p, n, &r->stored, &encoding, err) < 0)
+        return name_context(name, type, err);
+    return vb_repo_put(r, type, name, n, encoding, r->stored.data, r->stored.len, err);
+}
+
+static int put_piece(struct vb_repo *r, enum vb_chunk_type type, struct vb_content_builder *b, const void *p, size_t n,
+                     struct vb_error *err)
+{
+    struct vb_name name;
+    if (vb_repo_put_raw(r, type, p, n, &name, err) < 0)
+        return -1;
+    return vb_content_builder_add(b, &name, n, err);
+}
+
+int vb_repo_put_bytes(struct vb_repo *r, enum vb_chunk_type type, const void *data, size_t n,
+                      struct vb_content *content, struct vb_error *err)
+{
+    const unsigned char *p = data;
+    struct vb_content_builder *b = vb_content_builder_new(vb_repo_put_raw, r);
+    size_t start = 0, at = 0;
+    int result = 0;
+    vb_cutter_reset(r->cutter);
+    while (at < n && result == 0) {
+        bool end;
+        at += vb_cutter_feed(r->cutter, p + at, n - at, &end);
+        if (end || at == n) {
+            result = put_piece(r, type, b, p + start, at - start, err);
+            start = at;
+        }
+    }
+    if (result == 0)
+        result = vb_content_builder_finish(b, content, err);
+    vb_content_builder_free(b);
+    return result;
+}
+
+/* ---- flush ---- */
+
+static int write_index(struct vb_repo *r, struct vb_error *err)
+{
+    uint32_t next = 0;
+    for (;;) {
+        VB_AUTO_BUF bytes = VB_BUF_INIT;
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        struct vb_name name;
+        char hex[VB_NAME_HEX_LEN + 1];
+        if (!vb_index_encode_new(r->index, &next, &bytes))
+            return 0;
+        vb_sha256(bytes.data, bytes.len, &name);
+        vb_name_hex(&name, hex);
+        VB_AUTO_FREE char *path = vb_printf("index/%s", hex);
+        int result = vb_backend_write(r->backend, path, bytes.data, bytes.len, &why);
+        if (result < 0 && why.code == VB_E_EXISTS && vb_backend_remove(r->backend, path, NULL) == 0) {
+            vb_error_clear(&why); /* its packs are new to us, so it was damaged, and is convenience only */
+            result = vb_backend_write(r->backend, path, bytes.data, bytes.len, &why);
+        }
+        if (result < 0)
+            return vb_error_move(err, &why);
+    }
+}
+
+int vb_repo_flush(struct vb_repo *r, struct vb_error *err)
+{
+    if (need_lock(r, err) < 0 || write_packs(r, VB_REPO_PACK_KINDS - 1, err) < 0)
+        return -1;
+    vb_fault_point("store");
+    if (write_index(r, err) < 0)
+        return -1;
+    vb_fault_point("store");
+    if (vb_backend_barrier(r->backend, err) < 0)
+        return -1;
+    vb_index_mark_durable(r->index);
+    return 0;
+}
