@@ -5,9 +5,7 @@
  * Every child that the agent starts is the same program with another first word, so that one file is installed, named
  * and trusted.  The conventions of the children:
  *
- *   vbackup-agent writer-host NAME [KEY=VALUE...]   NAME is the name of a [writer NAME] section; KEY=VALUE are options
- *                                                   that stand as if written in that section (ad-hoc paths); the socket
- *                                                   to the worker is descriptor 3
+ *   vbackup-agent writer-host [--config-fd N] SECTION MODULE   see agent/writer_host.h; socket on descriptor 3
  *   vbackup-agent provider-host NAME                NAME of a provider of the registry; socket on descriptor 3
  *   vbackup-agent capture, vbackup-agent restore    socket on descriptor 3, the data stream on descriptor 4
  *   vbackup-agent watchdog                          socket (SOCK_SEQPACKET, watchdog.h) on descriptor 3
@@ -37,8 +35,7 @@ int vb_worker_main(struct vb_agent *a, int argc, char **argv);
 int vb_watchdog_main(struct vb_agent *a, int argc, char **argv);
 int vb_recover_main(struct vb_agent *a, int argc, char **argv);
 int vb_status_main(struct vb_agent *a, int argc, char **argv);
-/* agent/writer_host.c, agent/provider_host.c, agent/capture.c, agent/restore.c */
-int vb_writer_host_main(struct vb_agent *a, int argc, char **argv);
+/* agent/provider_host.c, agent/capture.c, agent/restore.c; the writer host's is in agent/writer_host.h */
 int vb_provider_host_main(struct vb_agent *a, int argc, char **argv);
 int vb_capture_main(struct vb_agent *a, int argc, char **argv);
 int vb_restore_main(struct vb_agent *a, int argc, char **argv);

@@ -42,13 +42,18 @@ struct vb_child {
     void *handle;         /* the environment's own */
 };
 
-/* One writer that the configuration (or the job's ad-hoc paths) asks for. */
-struct vb_writer_choice {
-    char *name;            /* section name, for messages and for the host */
-    struct vb_strv options;/* KEY=VALUE on top of the section */
+/* A child to be started: one writer that the configuration (or the job's ad-hoc paths) asks for, or a provider. */
+struct vb_child_ref {
+    char *name;            /* section of the configuration, or name of the provider */
+    char *module;          /* writers: what to load */
+    char *instance;        /* writers: instance name, or NULL */
+    bool required;         /* writers: the configuration says that no session may do without it */
+    bool adhoc;            /* writers: the section is made from the job's paths */
 };
-struct vb_writer_choices { struct vb_writer_choice *v; size_t n, cap; };
-void vb_writer_choices_clear(struct vb_writer_choices *c);
+struct vb_child_refs { struct vb_child_ref *v; size_t n, cap; };
+void vb_child_ref_clear(struct vb_child_ref *r);
+void vb_child_refs_clear(struct vb_child_refs *c);
+void vb_child_ref_copy(struct vb_child_ref *to, const struct vb_child_ref *from);
 
 /* The watchdog of the freeze window (agent/watchdog.h). Order: START, ARM, [FREEZE, THAW], DISARM. */
 enum vb_watchdog_call {
@@ -67,7 +72,7 @@ struct vb_session_env {
     const char *host;  /* our name, for documents */
 
     /* --- what there is --- */
-    int (*writers)(void *arg, const struct vb_job *job, struct vb_writer_choices *out, struct vb_error *err);
+    int (*writers)(void *arg, const struct vb_job *job, struct vb_child_refs *out, struct vb_error *err);
     int (*providers)(void *arg, struct vb_strv *names, struct vb_error *err);
     int (*mounts)(void *arg, struct vb_mounts *out, struct vb_error *err);
     vb_subvolume_fn *subvolume; /* called with arg */
@@ -76,7 +81,7 @@ struct vb_session_env {
 
     /* --- children --- */
     /* Starts one; the session sets the handler of out->conn.  CAPTURE and RESTORE take the data stream along. */
-    int (*start)(void *arg, enum vb_child_kind kind, const struct vb_writer_choice *who, struct vb_child *out,
+    int (*start)(void *arg, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out,
                  struct vb_error *err);
     /* Frees the connection.  kill: SIGKILL at once; otherwise end of file tells it to end, and it is reaped later. */
     void (*stop)(void *arg, struct vb_child *c, bool kill);
@@ -87,6 +92,8 @@ struct vb_session_env {
     /* Answered by vb_session_watchdog_done.  START takes the pids of the writer hosts and the mounts to freeze. */
     void (*watchdog)(void *arg, enum vb_watchdog_call call, uint64_t deadline_ms, const int *pids, size_t n_pids,
                      const struct vb_strv *mounts);
+    /* Entering and leaving the window: diagnostics and events stay in memory meanwhile. */
+    void (*window)(void *arg, bool inside);
     /* The host's one slot for creating a set (B-22); answered by vb_session_slot. */
     void (*slot)(void *arg, bool want);
 

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/session_internal.h - what the parts of the session share.
+ *
+ *   session.c            life, commands, replies, events, journal words
+ *   session_writers.c    writer hosts: starting, one event to many in parallel (a round), states
+ *   session_providers.c  provider hosts: one call to many in parallel (a call round)
+ *   session_prepare.c    IDENTIFY, PREPARE: documents, volumes, choice of providers
+ *   session_snapshot.c   SNAPSHOT: the freeze window and the commit sequence
+ *   session_capture.c    CAPTURE, COMPLETE
+ *   session_restore.c    PRE_RESTORE, RESTORE_FILES, POST_RESTORE
+ *   session_mover.c      the capture or restore process and its data stream
+ *   session_end.c        abort and release, the one way out
+ */
+#ifndef VB_AGENT_SESSION_INTERNAL_H
+#define VB_AGENT_SESSION_INTERNAL_H
+
+#include "agent/session.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "documents/events.h"
+#include "wire/protocol.h"
+
+enum vb_phase {
+    VB_PH_NEW = 0,
+    VB_PH_IDENTIFIED,
+    VB_PH_PREPARED,
+    VB_PH_SNAPSHOT,
+    VB_PH_CAPTURED,
+    VB_PH_COMPLETED,
+    VB_PH_PRE_RESTORED,
+    VB_PH_RESTORED,
+    VB_PH_POST_RESTORED,
+    VB_PH_ABORTED,
+    VB_PH_RELEASED
+};
+
+typedef void vb_step(struct vb_session *s);
+
+/* A writer of the session. */
+struct vb_sw {
+    struct vb_session *s;
+    struct vb_child_ref ref;
+    enum vb_writer_policy policy;
+    struct vb_child child;
+    bool ready;                     /* W_READY came */
+    char *class_id, *name, *instance_id, *instance_name;
+    enum vb_level level;
+    uint64_t freeze_ms;
+    struct vb_writer_metadata *wmd;
+    struct vb_buf wmd_xml;
+    enum vb_writer_state state;
+    struct vb_error failure;        /* of this session; first one wins */
+    enum vb_consistency lowered;    /* by the writer itself, else UNKNOWN */
+    /* what was sent; the cleaning up hangs on it */
+    bool prepared;                  /* PrepareForBackup */
+    bool holds;                     /* Freeze, and neither Thaw nor Abort since (B-42) */
+    bool froze;                     /* Freeze succeeded */
+    bool thawed;                    /* Thaw succeeded */
+    bool past_post;                 /* PostSnapshot returned: no Abort any more (B-74) */
+    bool aborted;                   /* Abort was sent: nothing but Abort and BackupShutdown any more (B-73) */
+    bool dropped;                   /* failed before Freeze: the session goes on without it */
+    bool completed;                 /* BackupComplete was sent */
+    bool pre_restore, post_restore; /* sent */
+    bool replace_failed;            /* restore: R-27 */
+    bool shut_down;
+    /* the running event */
+    enum vb_event running;          /* VB_EV_NONE: idle */
+    uint64_t id, sent_us;
+    struct vb_timer *timer;         /* limit of the running event */
+    struct vb_timer *window;        /* Freeze to Thaw */
+};
+
+/* A provider of the session. */
+struct vb_sp {
+    struct vb_session *s;
+    char *name, *id;
+    struct vb_child child;
+    bool ready, broken;
+    bool in_set;                    /* has volumes in the set */
+    struct vb_timer *timer;
+};
+
+/* A volume of the set. */
+struct vb_sv {
+    struct vb_volume *vol;          /* in s->volumes */
+    struct vb_sp *provider;         /* NULL: read live */
+    char snapshot_id[VB_GUID_LEN + 1];
+    bool atomic, group_atomic, per_tree;
+    uint64_t hold;                  /* enum vb_hold */
+    enum vb_consistency without_writers;
+    uint64_t preference;
+    char *remark;
+    struct vb_strv refusals;        /* why the others do not */
+    struct vb_strv map_from, map_to; /* path -> path in the shadow copy, the volume's root first */
+    bool begun, created, deleted;
+};
+
+/* One call of a call round. */
+struct vb_pcall {
+    struct vb_sp *p;
+    size_t volume;                  /* index into set, or SIZE_MAX */
+    uint64_t id;
+    const char *call;
+    char *path;                     /* snapshot_path */
+    bool sent, done;
+};
+typedef void vb_panswer(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err);
+
+struct vb_session {
+    const struct vb_session_env *env;
+    struct vb_job *job;
+    enum vb_phase phase;
+    bool restore;
+    char session_id[VB_GUID_LEN + 1], set_id[VB_GUID_LEN + 1];
+    uint64_t next_id;
+    struct vb_components *bcd;
+
+    struct vb_sw **writers; size_t n_writers, cap_writers;
+    struct vb_sp **providers; size_t n_providers, cap_providers;
+    struct vb_volumes volumes;
+    struct vb_sv *set; size_t n_set;
+
+    /* the command that is being executed */
+    bool busy;
+    struct vb_msg cmd;
+
+    struct { bool active; enum vb_event ev; size_t left; vb_step *done; } round;
+    struct {
+        bool active;
+        struct vb_pcall *v; size_t n, cap, left;
+        vb_panswer *answer;
+        vb_step *done;
+        struct vb_timer *timer;
+        struct vb_error failure;    /* the first one */
+    } calls;
+
+    /* snapshot */
+    bool slot_wanted, slot_held;
+    bool window_open;               /* journal and log are held */
+    bool watchdog_on, fs_frozen;
+    bool set_begun;                 /* providers must hear abort until post_final */
+    bool snapshot_ok, creation_over;
+    uint64_t window_us;             /* monotonic begin */
+    struct vb_error trouble;        /* why the running command fails */
+    int level;                      /* of the running freeze or thaw round */
+    struct vb_timer *limit;         /* of the whole window, or of waiting for data */
+    vb_step *after_watchdog;
+    enum vb_watchdog_call watchdog_asked;
+
+    /* capture, restore */
+    struct vb_child mover;
+    enum vb_child_kind mover_kind;
+    struct vb_msg mover_spec, mover_reply;
+    bool mover_wanted, mover_done;
+    vb_step *after_mover;
+
+    /* restore */
+    struct vb_writer_metadata **stored; size_t n_stored, cap_stored;
+    struct vb_strv to_stop, stopped, to_restart;
+    size_t service_at;
+    bool service_running;
+    vb_step *after_service;
+    bool second_pass;
+
+    /* way out */
+    bool cancelling;                /* the running operation is being cut short */
+    vb_step *after_cancel;
+    struct vb_timer *grace;
+    bool aborting_ours;             /* the ABORT command waits for an answer */
+    uint64_t abort_id;
+    bool ending;
+    struct vb_error why;
+};
+
+/* ---- session.c ---- */
+void vb_s_reply(struct vb_session *s, struct vb_msg *m);            /* answers the running command; m is cleared */
+void vb_s_fail(struct vb_session *s, struct vb_error *err);         /* the same with CODE, TEXT, HINT and STATUS; err cleared */
+void vb_s_add_status(struct vb_session *s, struct vb_msg *m);
+int vb_s_add_bcd(struct vb_session *s, struct vb_msg *m, struct vb_error *err);
+/* EVENT to the requester. name, phase, writer, err may be NULL. */
+void vb_s_event(struct vb_session *s, const char *kind, const char *name, const char *phase, const struct vb_sw *w,
+                const struct vb_error *err, uint64_t duration_us);
+void vb_s_warn(struct vb_session *s, const struct vb_sw *w, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void vb_s_call(struct vb_session *s, const char *name);             /* EVENT kind "call" and its journal record */
+void vb_s_journal(struct vb_session *s, bool sync, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void vb_s_post(struct vb_session *s, vb_step *step);                /* calls step from the loop */
+
+/* ---- session_writers.c ---- */
+struct vb_sw *vb_sw_add(struct vb_session *s, const struct vb_child_ref *ref);
+void vb_sw_free(struct vb_sw *w);
+struct vb_sw *vb_sw_find(const struct vb_session *s, const char *class_id, const char *instance_name);
+struct vb_writer_components *vb_sw_record(const struct vb_sw *w);   /* in the BCD, or NULL */
+bool vb_sw_takes_part(const struct vb_sw *w);                       /* has explicit components, or no component mode */
+bool vb_sw_alive(const struct vb_sw *w);                            /* takes part and may still get ordinary events */
+/* Kills or closes the host. */
+void vb_sw_stop(struct vb_sw *w, bool kill);
+void vb_sw_fail(struct vb_sw *w, enum vb_event ev, struct vb_error *err); /* state, failure; err is cleared */
+/* Sends ev to every writer that the filter takes, in parallel, starting hosts that do not run; then done. */
+typedef bool vb_sw_filter(const struct vb_sw *w);
+void vb_round(struct vb_session *s, enum vb_event ev, vb_sw_filter *filter, vb_step *done);
+/* Abort to one writer outside a round, as part of the running one (B-67). */
+void vb_sw_abort_now(struct vb_sw *w);
+
+/* ---- session_providers.c ---- */
+int vb_sp_start_all(struct vb_session *s, struct vb_error *err);
+struct vb_sp *vb_sp_get(struct vb_session *s, const char *name);    /* finds or adds */
+void vb_sp_free(struct vb_sp *p);
+void vb_sp_stop(struct vb_sp *p, bool kill);
+void vb_calls_begin(struct vb_session *s);
+void vb_calls_add(struct vb_session *s, struct vb_sp *p, const char *call, size_t volume, const char *path);
+/* Starts hosts that do not run, sends all, waits for all answers or the limit, then calls done. answer may be NULL. */
+void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb_step *done);
+/* One call to every provider that has volumes in the set. */
+void vb_calls_set(struct vb_session *s, const char *call, uint64_t limit_ms, vb_step *done);
+void vb_sv_clear(struct vb_sv *v);
+
+/* ---- the commands ---- */
+void vb_s_identify(struct vb_session *s);
+void vb_s_prepare(struct vb_session *s);
+void vb_s_snapshot(struct vb_session *s);
+void vb_s_capture(struct vb_session *s);
+void vb_s_complete(struct vb_session *s);
+void vb_s_pre_restore(struct vb_session *s);
+void vb_s_restore_files(struct vb_session *s);
+void vb_s_post_restore(struct vb_session *s);
+void vb_s_release(struct vb_session *s);
+void vb_s_abort(struct vb_session *s, const struct vb_msg *m);
+
+/* Takes the BCD of a message into s->bcd after checking it against the writers that are here (R-11, 2.2). */
+int vb_s_take_bcd(struct vb_session *s, const struct vb_msg *m, bool restore, struct vb_error *err);
+/* Volume of a path, or NULL if it is in no volume of the set. */
+struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path);
+/* Where path is read: in the shadow copy, or path itself (live). Caller frees. *live says which. */
+char *vb_s_read_path(struct vb_session *s, const char *path, bool *live);
+bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f);
+
+/* The freeze window is left, however it ended: watchdog disarmed, journal and log written. */
+void vb_s_leave_window(struct vb_session *s);
+
+/* ---- session_mover.c ---- */
+/* Starts the process with mover_spec as soon as a data stream is at hand; its REPLY is in mover_reply, a failure in
+ * trouble; then done. */
+void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *done);
+void vb_mover_try(struct vb_session *s);
+void vb_mover_stop(struct vb_session *s);
+
+/* ---- services (session_restore.c) ---- */
+void vb_s_services(struct vb_session *s, const struct vb_strv *names, bool start, vb_step *done);
+
+/* ---- session_end.c ---- */
+/* Cuts the running operation short: whatever waits inside an event is killed after the grace; then next. */
+void vb_s_cancel(struct vb_session *s, vb_step *next);
+/* Abort to writers that need it, abort to providers in creation; then next (phase ABORTED). */
+void vb_s_abort_all(struct vb_session *s, vb_step *next);
+
+#endif
