@@ -6,7 +6,7 @@
  * and trusted.  The conventions of the children:
  *
  *   vbackup-agent writer-host [--config-fd N] SECTION MODULE   see agent/writer_host.h; socket on descriptor 3
- *   vbackup-agent provider-host NAME                NAME of a provider of the registry; socket on descriptor 3
+ *   vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...   see agent/provider_host.h; socket on descriptor 3
  *   vbackup-agent capture, vbackup-agent restore    socket on descriptor 3, the data stream on descriptor 4
  *   vbackup-agent watchdog                          socket (SOCK_SEQPACKET, watchdog.h) on descriptor 3
  *   vbackup-agent worker JOB                        socket to the supervisor (control.h) on descriptor 3
@@ -35,12 +35,7 @@ int vb_worker_main(struct vb_agent *a, int argc, char **argv);
 int vb_watchdog_main(struct vb_agent *a, int argc, char **argv);
 int vb_recover_main(struct vb_agent *a, int argc, char **argv);
 int vb_status_main(struct vb_agent *a, int argc, char **argv);
-/* agent/provider_host.c, agent/capture.c, agent/restore.c; the writer host's is in agent/writer_host.h */
-int vb_provider_host_main(struct vb_agent *a, int argc, char **argv);
-int vb_capture_main(struct vb_agent *a, int argc, char **argv);
-int vb_restore_main(struct vb_agent *a, int argc, char **argv);
 
-/* Names of all providers of the registry (agent/provider_host.c), NULL-terminated, static. */
-const char *const *vb_provider_host_names(void);
+/* The children's doors are in agent/writer_host.h, provider_host.h, capture.h and restore.h. */
 
 #endif

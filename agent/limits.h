@@ -25,7 +25,6 @@ struct vb_limits { /* milliseconds; the key is timeout-<name with dashes> unless
     uint64_t provider_commit;   /* 10 s: pre_commit, commit, post_commit (2.3) */
     uint64_t hold;              /* 10 s: a file system is never frozen longer (2.3) */
     uint64_t service;           /* 5 min: starting or stopping a service */
-    uint64_t data;              /* 60 s: for the data stream of CAPTURE and RESTORE_FILES to come */
     uint64_t cancel_grace;      /* 400 ms: for a writer that is inside an event when the job is cancelled */
     uint64_t lease_max;         /* 1 h: longest lease a requester may ask for; key lease-max */
     uint64_t lease_default;     /* 60 s: for a job that names none; key lease */

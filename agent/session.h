@@ -85,7 +85,7 @@ struct vb_session_env {
                  struct vb_error *err);
     /* Frees the connection.  kill: SIGKILL at once; otherwise end of file tells it to end, and it is reaped later. */
     void (*stop)(void *arg, struct vb_child *c, bool kill);
-    /* Whether an unused data stream is at hand; when one comes: vb_session_data_ready. */
+    /* Whether an unused data stream is at hand. */
     bool (*data_ready)(void *arg);
 
     /* --- the freeze window --- */
@@ -122,7 +122,6 @@ void vb_session_watchdog_done(struct vb_session *s, enum vb_watchdog_call call, 
 void vb_session_watchdog_fired(struct vb_session *s, const char *text);
 void vb_session_slot(struct vb_session *s, unsigned position, const char *owner); /* 0: it is ours */
 void vb_session_service_done(struct vb_session *s, const struct vb_error *err);
-void vb_session_data_ready(struct vb_session *s);
 
 /* For status displays. */
 const char *vb_session_state_word(const struct vb_session *s);

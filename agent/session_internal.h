@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "documents/events.h"
+#include "vbackup/provider.h"
 #include "wire/protocol.h"
 
 enum vb_phase {
@@ -66,6 +67,8 @@ struct vb_sw {
     bool shut_down;
     /* the running event */
     enum vb_event running;          /* VB_EV_NONE: idle */
+    enum vb_event next;             /* to be sent when the running one is over */
+    bool in_round;                  /* a round waits for it */
     uint64_t id, sent_us;
     struct vb_timer *timer;         /* limit of the running event */
     struct vb_timer *window;        /* Freeze to Thaw */
@@ -121,6 +124,8 @@ struct vb_session {
     struct vb_volumes volumes;
     struct vb_sv *set; size_t n_set;
 
+    vb_step **steps; size_t n_steps, cap_steps; /* posted */
+
     /* the command that is being executed */
     bool busy;
     struct vb_msg cmd;
@@ -140,32 +145,37 @@ struct vb_session {
     bool window_open;               /* journal and log are held */
     bool watchdog_on, fs_frozen;
     bool set_begun;                 /* providers must hear abort until post_final */
-    bool snapshot_ok, creation_over;
+    bool snapshot_ok;
     uint64_t window_us;             /* monotonic begin */
     struct vb_error trouble;        /* why the running command fails */
     int level;                      /* of the running freeze or thaw round */
     struct vb_timer *limit;         /* of the whole window, or of waiting for data */
     vb_step *after_watchdog;
     enum vb_watchdog_call watchdog_asked;
+    struct vb_error watchdog_error, watchdog_fired;
+    bool freezes;                   /* a provider asked for frozen file systems */
 
     /* capture, restore */
     struct vb_child mover;
     enum vb_child_kind mover_kind;
     struct vb_msg mover_spec, mover_reply;
-    bool mover_wanted, mover_done;
+    struct vb_msg mover_local;      /* components answered without the process */
+    size_t mover_count;             /* components in the spec */
     vb_step *after_mover;
 
     /* restore */
     struct vb_writer_metadata **stored; size_t n_stored, cap_stored;
-    struct vb_strv to_stop, stopped, to_restart;
-    size_t service_at;
-    bool service_running;
-    vb_step *after_service;
-    bool second_pass;
+    struct vb_strv stopped;         /* services we stopped and owe a start */
+    struct vb_strv queue;           /* services of the running list */
+    bool queue_start;               /* start or stop them */
+    vb_step *after_service, *after_cleanup;
+    struct vb_error service_error;
+    bool files_begun;               /* RESTORE_FILES was sent once: what has no status is bad, not untouched */
+    bool second_pass;               /* to alternate locations */
 
     /* way out */
     bool cancelling;                /* the running operation is being cut short */
-    vb_step *after_cancel;
+    vb_step *after_cancel, *after_abort;
     struct vb_timer *grace;
     bool aborting_ours;             /* the ABORT command waits for an answer */
     uint64_t abort_id;
@@ -201,6 +211,10 @@ typedef bool vb_sw_filter(const struct vb_sw *w);
 void vb_round(struct vb_session *s, enum vb_event ev, vb_sw_filter *filter, vb_step *done);
 /* Abort to one writer outside a round, as part of the running one (B-67). */
 void vb_sw_abort_now(struct vb_sw *w);
+/* Kills the host of a writer that is inside an event; the event fails with CANCELLED. */
+void vb_sw_give_up(struct vb_sw *w);
+/* Ends the round if nobody is left in it (its end may have been unposted). */
+void vb_round_check(struct vb_session *s);
 
 /* ---- session_providers.c ---- */
 int vb_sp_start_all(struct vb_session *s, struct vb_error *err);
@@ -214,6 +228,9 @@ void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb
 /* One call to every provider that has volumes in the set. */
 void vb_calls_set(struct vb_session *s, const char *call, uint64_t limit_ms, vb_step *done);
 void vb_sv_clear(struct vb_sv *v);
+/* Kills the hosts that have not answered. */
+void vb_calls_give_up(struct vb_session *s);
+void vb_calls_check(struct vb_session *s);
 
 /* ---- the commands ---- */
 void vb_s_identify(struct vb_session *s);
@@ -239,14 +256,19 @@ bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
 void vb_s_leave_window(struct vb_session *s);
 
 /* ---- session_mover.c ---- */
-/* Starts the process with mover_spec as soon as a data stream is at hand; its REPLY is in mover_reply, a failure in
- * trouble; then done. */
-void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *done);
-void vb_mover_try(struct vb_session *s);
+/* Starts the process with mover_spec on the data stream at hand; its REPLY is in mover_reply, a failure (also: there is no
+ * stream, VB_E_CONNECTION_LOST) in trouble; then next. */
+void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *next);
 void vb_mover_stop(struct vb_session *s);
 
-/* ---- services (session_restore.c) ---- */
-void vb_s_services(struct vb_session *s, const struct vb_strv *names, bool start, vb_step *done);
+/* Gives the host's slot for creating a set back, if it was asked for. */
+void vb_s_slot_back(struct vb_session *s);
+
+/* ---- services (session_restore.c): one after the other; failures are warned of, the first is in service_error ---- */
+void vb_s_services(struct vb_session *s, const struct vb_strv *names, bool start, vb_step *next);
+
+/* Services that were stopped are started, PostRestore is sent where it is owed; then next. */
+void vb_s_restore_cleanup(struct vb_session *s, vb_step *next);
 
 /* ---- session_end.c ---- */
 /* Cuts the running operation short: whatever waits inside an event is killed after the grace; then next. */

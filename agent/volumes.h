@@ -11,8 +11,9 @@
 #include <stddef.h>
 #include "base/error.h"
 #include "base/mem.h"
+#include "vbackup/types.h" /* VB_MAX_VOLUMES */
 
-#define VB_MAX_VOLUMES 64 /* in one shadow copy set (B-23) */
+
 
 struct vb_mount {
     char *point;    /* absolute, no trailing separator except "/" */

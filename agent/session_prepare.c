@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/session_prepare.c - IDENTIFY and PREPARE: who is there, what was chosen, on which volumes it lies, and who
+ * makes the shadow copy of each.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/session_internal.h"
+#include "base/log.h"
+#include "documents/selection.h"
+
+/* ---- IDENTIFY ---- */
+
+static bool every_writer(const struct vb_sw *w)
+{
+    return w->policy != VB_POLICY_IGNORED;
+}
+
+static bool policy_names(const struct vb_job_writer *p, const struct vb_sw *w)
+{
+    const char *n = p->writer;
+    return !strcmp(n, w->ref.name) || (w->ref.module && !strcmp(n, w->ref.module)) || (w->name && !strcmp(n, w->name)) ||
+           (w->ref.instance && !strcmp(n, w->ref.instance)) || (w->class_id && vb_guid_equal(n, w->class_id));
+}
+
+static void apply_policies(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->n_writers; i++)
+        for (size_t k = 0; k < s->job->n_writers; k++)
+            if (policy_names(&s->job->writers[k], s->writers[i]))
+                s->writers[i]->policy = s->job->writers[k].policy;
+}
+
+static void identified(struct vb_session *s)
+{
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    apply_policies(s); /* once more: some are known by class id or name only now */
+    for (size_t i = 0; i < s->n_writers; i++) {
+        struct vb_sw *w = s->writers[i];
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        if (w->policy == VB_POLICY_IGNORED) {
+            vb_wm_free(w->wmd);
+            w->wmd = NULL;
+            vb_sw_stop(w, false);
+        } else if (w->wmd) {
+            vb_msg_add_str(&g, VB_F_CLASS, w->class_id);
+            vb_msg_add_str(&g, VB_F_INSTANCE, w->instance_id);
+            vb_msg_add_str(&g, VB_F_INSTANCE_NAME, w->instance_name);
+            vb_msg_add_str(&g, VB_F_WRITER, w->name);
+            vb_msg_add(&g, VB_F_XML, w->wmd_xml.data, w->wmd_xml.len);
+            vb_msg_add_group(&m, VB_F_WMD, &g);
+        } else { /* present, but Identify failed: told, not hidden */
+            vb_msg_add_str(&g, VB_F_WRITER, w->name ? w->name : w->ref.name);
+            vb_msg_add_str(&g, VB_F_CLASS, w->class_id);
+            vb_msg_add_str(&g, VB_F_INSTANCE_NAME, w->instance_name ? w->instance_name : w->ref.instance);
+            vb_msg_add_error(&g, &w->failure);
+            vb_msg_add_group(&m, VB_F_FAILED, &g);
+            vb_sw_stop(w, true);
+        }
+    }
+    s->phase = VB_PH_IDENTIFIED;
+    vb_s_reply(s, &m);
+}
+
+void vb_s_identify(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_child_refs refs = { NULL, 0, 0 };
+    vb_s_call(s, s->restore ? "InitializeForRestore" : "InitializeForBackup");
+    if (s->env->writers(s->env->arg, s->job, &refs, &err) < 0) {
+        vb_child_refs_clear(&refs);
+        vb_s_fail(s, &err);
+        return;
+    }
+    for (size_t i = 0; i < refs.n; i++)
+        vb_sw_add(s, &refs.v[i]);
+    vb_child_refs_clear(&refs);
+    apply_policies(s);
+    vb_s_call(s, "GatherWriterMetadata");
+    vb_round(s, VB_EV_IDENTIFY, every_writer, identified);
+}
+
+/* ---- the document ---- */
+
+static const struct vb_writer_metadata *stored_metadata(const struct vb_session *s, const struct vb_writer_components *r)
+{
+    for (size_t i = 0; i < s->n_stored; i++) {
+        const char *a = s->stored[i]->instance_name, *b = r->instance_name;
+        if (vb_guid_equal(s->stored[i]->writer_id, r->writer_id) && !strcmp(a ? a : "", b ? b : ""))
+            return s->stored[i];
+    }
+    return NULL;
+}
+
+int vb_s_take_bcd(struct vb_session *s, const struct vb_msg *m, bool restore, struct vb_error *err)
+{
+    const unsigned char *p;
+    size_t n;
+    if (!vb_msg_bytes(m, VB_F_BCD, &p, &n))
+        return vb_fail(err, VB_E_PROTOCOL, "the backup components document is missing");
+    struct vb_components *c = vb_components_read("the requester's document", p, n, err);
+    if (!c)
+        return -1;
+    for (size_t i = 0; i < c->n_writers; i++) {
+        struct vb_writer_components *r = &c->writers[i];
+        struct vb_sw *w = vb_sw_find(s, r->writer_id, r->instance_name);
+        const struct vb_writer_metadata *wm = restore ? stored_metadata(s, r) : w ? w->wmd : NULL;
+        const char *name = r->name ? r->name : r->writer_id;
+        if (!wm) {
+            vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' %s", name,
+                    restore ? "has no stored metadata document" : "is not among those that were identified");
+            vb_components_free(c);
+            return -1;
+        }
+        for (size_t k = 0; k < r->n_components; k++)
+            if (!vb_wm_find(wm, r->components[k].logical_path, r->components[k].name)) {
+                VB_AUTO_FREE char *full = vb_full_path(r->components[k].logical_path, r->components[k].name);
+                vb_fail(err, VB_E_OBJECT_NOT_FOUND, "component '%s' is not in the metadata of writer '%s'", full, name);
+                vb_components_free(c);
+                return -1;
+            }
+        if (w) {
+            vb_free_ptr(&r->instance_id);
+            r->instance_id = vb_strdup(w->instance_id);
+        }
+    }
+    vb_components_free(s->bcd);
+    s->bcd = c;
+    vb_free_ptr(&c->session_id);
+    c->session_id = vb_strdup(s->session_id);
+    c->restore = restore;
+    return 0;
+}
+
+/* ---- volumes ---- */
+
+bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
+{
+    switch (s->bcd->backup_type) { /* the bit of this backup type (B-34, 1.7) */
+    case VB_BACKUP_INCREMENTAL: return f->backup_type & VB_FSB_INCREMENTAL_SNAPSHOT;
+    case VB_BACKUP_DIFFERENTIAL: return f->backup_type & VB_FSB_DIFFERENTIAL_SNAPSHOT;
+    case VB_BACKUP_LOG: return f->backup_type & VB_FSB_LOG_SNAPSHOT;
+    default: return f->backup_type & VB_FSB_FULL_SNAPSHOT;
+    }
+}
+
+static int gather_volumes(struct vb_session *s, struct vb_error *err)
+{
+    struct vb_mounts mounts = { NULL, 0, 0 };
+    int rc = s->env->mounts(s->env->arg, &mounts, err);
+    for (size_t i = 0; rc == 0 && i < s->bcd->n_writers; i++) {
+        const struct vb_writer_components *r = &s->bcd->writers[i];
+        const struct vb_sw *w = vb_sw_find(s, r->writer_id, r->instance_name);
+        for (size_t k = 0; rc == 0 && w && k < r->n_components; k++) {
+            size_t n;
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, r->components[k].logical_path, r->components[k].name,
+                                                             s->bcd->backup_type, &n);
+            for (size_t j = 0; rc == 0 && j < n; j++) {
+                const struct vb_fileset *fs = f[j].fileset;
+                if (vb_s_needs_snapshot(s, fs))
+                    rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path, fs->recursive,
+                                        s->env->subvolume, s->env->arg, err);
+            }
+            free(f);
+        }
+    }
+    vb_mounts_clear(&mounts);
+    return rc;
+}
+
+struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path)
+{
+    struct vb_sv *best = NULL;
+    size_t len = 0;
+    for (size_t i = 0; i < s->n_set; i++) {
+        const char *root = s->set[i].vol->subvolume_root;
+        if (vb_path_below(path, root) && (!best || strlen(root) > len)) {
+            best = &s->set[i];
+            len = strlen(root);
+        }
+    }
+    return best;
+}
+
+/* ---- choice of a provider per volume ---- */
+
+static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
+{
+    struct vb_sv *v = &s->set[c->volume];
+    VB_AUTO_FREE char *why = m ? vb_msg_str(m, VB_F_REMARK) : NULL;
+    if (err || !m || !vb_msg_u64(m, VB_F_SUPPORTED, 0)) {
+        const char *text = err ? err->text : why ? why : "does not support it";
+        vb_strv_take(&v->refusals, err ? vb_strdup(text) : vb_printf("provider '%s': %s", c->p->name, text));
+        return;
+    }
+    uint64_t hold = vb_msg_u64(m, VB_F_HOLD, 0), pref = vb_msg_u64(m, VB_F_PREFERENCE, 0);
+    uint64_t level = vb_msg_u64(m, VB_F_CONSISTENCY, VB_CONSISTENCY_NONE);
+    /* With writers that hold, every provider but live reading reaches the application's level. */
+    enum vb_consistency reach = hold ? VB_CONSISTENCY_APPLICATION : (enum vb_consistency)level;
+    enum vb_consistency need = s->job->min_consistency;
+    if (need > VB_CONSISTENCY_APPLICATION)
+        need = VB_CONSISTENCY_APPLICATION; /* the group's level is the requester's to judge */
+    if (reach < need) {
+        vb_strv_take(&v->refusals, vb_printf("provider '%s' reaches only '%s'", c->p->name, vb_consistency_word(reach)));
+        return;
+    }
+    if (v->provider && v->preference >= pref)
+        return;
+    v->provider = c->p;
+    v->preference = pref;
+    v->hold = hold;
+    v->atomic = vb_msg_u64(m, VB_F_ATOMIC, 0);
+    v->group_atomic = vb_msg_u64(m, VB_F_GROUP_ATOMIC, 0);
+    v->per_tree = vb_msg_u64(m, VB_F_PER_TREE, 0);
+    v->without_writers = level <= VB_CONSISTENCY_GROUP ? (enum vb_consistency)level : VB_CONSISTENCY_NONE;
+    free(v->remark);
+    v->remark = vb_strdup(why);
+}
+
+static bool takes_part(const struct vb_sw *w)
+{
+    return vb_sw_alive(w);
+}
+
+static void prepared(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    s->phase = VB_PH_PREPARED;
+    if (vb_s_add_bcd(s, &m, &err) < 0) {
+        vb_msg_clear(&m);
+        vb_s_fail(s, &err);
+        return;
+    }
+    vb_s_add_status(s, &m);
+    vb_s_reply(s, &m);
+}
+
+static void fail_aborted(struct vb_session *s)
+{
+    vb_s_fail(s, &s->trouble);
+}
+
+static void begun(struct vb_session *s)
+{
+    if (s->calls.failure.code != VB_OK) {
+        vb_error_copy(&s->trouble, &s->calls.failure);
+        vb_s_abort_all(s, fail_aborted);
+        return;
+    }
+    for (size_t i = 0; i < s->n_set; i++)
+        s->set[i].begun = s->set[i].provider != NULL;
+    vb_s_call(s, "PrepareForBackup");
+    vb_round(s, VB_EV_PREPARE_BACKUP, takes_part, prepared);
+}
+
+static void record_snapshots(struct vb_session *s)
+{
+    struct vb_components *c = s->bcd;
+    vb_free_ptr(&c->snapshot_set_id);
+    c->snapshot_set_id = vb_strdup(s->set_id);
+    for (size_t i = 0; i < s->n_set; i++) {
+        struct vb_sv *v = &s->set[i];
+        VB_GROW(c->snapshots, c->n_snapshots, c->cap_snapshots);
+        struct vb_snapshot_record *r = &c->snapshots[c->n_snapshots++];
+        *r = (struct vb_snapshot_record){ vb_strdup(v->snapshot_id), vb_strdup(v->vol->mount_point), vb_strdup(v->vol->device),
+                                          vb_strdup(v->vol->fs_type), vb_strdup(v->provider ? v->provider->name : "live"),
+                                          NULL, vb_strdup(v->remark), v->atomic };
+    }
+}
+
+static void chosen(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->n_set; i++) {
+        struct vb_sv *v = &s->set[i];
+        VB_AUTO_BUF why = VB_BUF_INIT;
+        for (size_t k = 0; k < v->refusals.n; k++)
+            vb_buf_addf(&why, "%s%s", k ? "; " : "", v->refusals.v[k]);
+        if (!v->provider && s->job->min_consistency > VB_CONSISTENCY_NONE) {
+            VB_AUTO_ERROR err = VB_ERROR_INIT;
+            vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED, "no provider reaches '%s' on volume '%s' (%s): %s",
+                    vb_consistency_word(s->job->min_consistency), v->vol->mount_point, v->vol->fs_type,
+                    v->refusals.n ? vb_buf_str(&why) : "there is none");
+            vb_hint(&err, "put the data on btrfs or another file system with snapshots, or allow live reading");
+            s->phase = VB_PH_ABORTED; /* nothing was sent to a writer yet: it may just be released (B-69) */
+            vb_s_fail(s, &err);
+            return;
+        }
+        if (!v->provider) {
+            free(v->remark);
+            v->remark = vb_printf("read live while it may change: no shadow copy of '%s' (%s) is possible%s%s",
+                                  v->vol->mount_point, v->vol->fs_type, v->refusals.n ? ": " : "", vb_buf_str(&why));
+            vb_s_warn(s, NULL, "volume '%s' is %s", v->vol->mount_point, v->remark);
+            continue;
+        }
+        v->provider->in_set = true;
+        VB_AUTO_FREE char *mp = vb_journal_escape(v->vol->mount_point);
+        vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id, v->provider->name, mp);
+        vb_s_event(s, "call", "AddToSnapshotSet", NULL, NULL, NULL, 0);
+    }
+    for (size_t i = 0; i < s->n_providers; i++)
+        if (!s->providers[i]->in_set)
+            vb_sp_stop(s->providers[i], false);
+    record_snapshots(s);
+    vb_calls_begin(s);
+    for (size_t i = 0; i < s->n_set; i++)
+        if (s->set[i].provider)
+            vb_calls_add(s, s->set[i].provider, "begin_prepare", i, NULL);
+    vb_calls_go(s, s->env->limits.provider_prepare, NULL, begun);
+}
+
+void vb_s_prepare(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_strv names = { NULL, 0, 0 };
+    if (vb_s_take_bcd(s, &s->cmd, false, &err) < 0 || gather_volumes(s, &err) < 0 ||
+        s->env->providers(s->env->arg, &names, &err) < 0) {
+        vb_strv_clear(&names);
+        vb_s_fail(s, &err);
+        return;
+    }
+    vb_guid_new(s->set_id);
+    vb_s_call(s, "StartSnapshotSet");
+    s->n_set = s->volumes.n;
+    s->set = vb_alloc_n(s->n_set ? s->n_set : 1, sizeof *s->set);
+    for (size_t i = 0; i < s->n_set; i++) {
+        s->set[i].vol = &s->volumes.v[i];
+        vb_guid_new(s->set[i].snapshot_id);
+    }
+    vb_calls_begin(s);
+    for (size_t k = 0; k < names.n; k++)
+        for (size_t i = 0; i < s->n_set; i++)
+            vb_calls_add(s, vb_sp_get(s, names.v[k]), "supports", i, NULL);
+    vb_strv_clear(&names);
+    vb_calls_go(s, s->env->limits.provider_start, on_supports, chosen);
+}
