@@ -122,8 +122,9 @@ struct vb_writer_services {
     void (*log)(struct vb_host *h, int level, const char *fmt, ...);
     /* Records why the running callback fails and returns -1.  hint: what the user should do, or NULL. */
     int (*fail)(struct vb_host *h, enum vb_code code, const char *text, const char *hint);
-    /* Value of `key = value` of this writer's section in the configuration; NULL if absent.  n-th value of a
-     * repeated key with option_n. */
+    /* Value of `key = value` of this writer's section in the configuration; NULL if absent.  n-th value (from 0) of a
+     * repeated key with option_n, NULL behind the last.  Also known without standing in `options`: "instance", the
+     * instance name, and "user". */
     const char *(*option)(struct vb_host *h, const char *key);
     const char *(*option_n)(struct vb_host *h, const char *key, unsigned n);
     /* Milliseconds left for the running callback. */
@@ -173,7 +174,7 @@ struct vb_writer_services {
     int (*record_additional_restores)(struct vb_record *r);   /* restore */
     enum vb_file_restore_status (*record_restore_status)(struct vb_record *r); /* post_restore */
     /* Where the first file set with this path was really put: another place if a new target or alternate location
-     * was used; NULL if it was not restored. */
+     * was used; NULL if it was not restored.  In pre_restore: where it is going to be put, as far as known. */
     const char *(*record_restored_to)(struct vb_record *r, const char *path);
 
     /* ---- setters; each says when it is legal, otherwise VB_E_BAD_STATE (1.5) ---- */
@@ -219,7 +220,9 @@ struct vb_writer {
     enum vb_usage usage;
     enum vb_source source;
     enum vb_level level; /* VB_LEVEL_UNKNOWN means front end (W-2) */
-    const char *const *options; /* NULL-terminated names of the configuration keys it knows; others are refused */
+    /* NULL-terminated names of the configuration keys it knows; others are refused with file and line.  A name may begin
+     * or end with '*', which stands for one or more characters: "*.path" allows `www.path = /srv/www`. */
+    const char *const *options;
 
     /* Once per process, before anything else; NULL: no context.  *ctx is handed to every other callback. */
     int (*open)(struct vb_host *h, const struct vb_writer_services *svc, void **ctx);
