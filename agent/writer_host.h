@@ -3,10 +3,10 @@
  * agent/writer_host.h - the process that loads one writer, and the list of writers a configuration names.
  *
  * Started by the worker as
- *     vbackup-agent writer-host [--config FILE | --config-fd N] [--state-dir DIR] SECTION MODULE
- * with a connected, blocking unix socket on descriptor 3.  SECTION is the name of a `[writer SECTION]` section
- * (a missing section is an empty one), MODULE the module to load.  The conversation is the part AGENT <-> WRITER HOST of
- * wire/protocol.h; these are the fields:
+ *     vbackup-agent writer-host NAME [KEY=VALUE...]
+ * with a connected, blocking unix socket on descriptor 3.  NAME is the name of a `[writer NAME]` section (a missing
+ * section is an empty one); KEY=VALUE stand as if written at its end.  The conversation is the part AGENT <-> WRITER HOST
+ * of wire/protocol.h; these are the fields:
  *
  *   W_READY  WRITER (name), CLASS, INSTANCE (fresh GUID), INSTANCE_NAME?, VERSION?, ABI, LEVEL, FREEZE_MS, USAGE, SOURCE,
  *            RUN_AS (user name); or CODE, TEXT, HINT and the process ends.
@@ -35,13 +35,13 @@
 #define VB_WRITER_LOST_MS 5000     /* a callback that runs when the agent is lost may go on this long */
 #define VB_WRITER_CLEANUP_MS 30000 /* abort and backup_shutdown after that */
 
-/* The sub-command; argv[0] is its name.  Returns the exit status. */
-int vb_writer_host_main(int argc, char **argv);
+/* `vbackup-agent writer-host` is vb_writer_host_main of agent/agent.h; `writer-host --dump MODULE` prints the facts of a
+ * module as key=value lines. */
 
 /* One writer that a configuration names. */
-struct vb_writer_choice {
-    char *section;  /* section name: the first argument of a writer host */
-    char *module;   /* the second */
+struct vb_writer_entry {
+    char *section;  /* section name: the argument of a writer host */
+    char *module;   /* name of the module: vb-writer-MODULE.so */
     char *instance; /* instance name, or NULL */
     bool required;  /* `policy = required`: a session without this writer fails (default: optional) */
 };
@@ -51,7 +51,10 @@ struct vb_writer_choice {
  * rest of it.  Refuses two sections of one name, and two of one module without distinct instance names (W-7).
  * *list is the caller's: vb_writers_free.
  */
-int vb_writers_configured(const struct vb_config *c, struct vb_writer_choice **list, size_t *n, struct vb_error *err);
-void vb_writers_free(struct vb_writer_choice *list, size_t n);
+int vb_writers_configured(const struct vb_config *c, struct vb_writer_entry **list, size_t *n, struct vb_error *err);
+void vb_writers_free(struct vb_writer_entry *list, size_t n);
+/* The same for one section; fills *w (vb_writer_entry_clear). */
+int vb_writer_entry_read(const struct vb_config_section *s, struct vb_writer_entry *w, struct vb_error *err);
+void vb_writer_entry_clear(struct vb_writer_entry *w);
 
 #endif

@@ -45,8 +45,7 @@ struct vb_host {
     void *ctx;
     void *dl;
     char *section, *module, *module_path, *instance_name, *state_dir, *user;
-    struct vb_config *config;               /* owns cfg */
-    const struct vb_config_section *cfg;    /* NULL: no section */
+    struct vb_config_section cfg; /* our copy: the section, and what was given on the command line behind it */
     char instance_id[40];
 
     /* the running callback */
@@ -93,6 +92,19 @@ int vb_writer_check_section(const struct vb_host *h, struct vb_error *err);
 int vb_writer_make_state_dir(struct vb_host *h, const char *dir, const char *user, struct vb_error *err);
 /* Becomes the user for good; no way back, no core files, no new privileges. */
 int vb_writer_drop(const char *user, struct vb_error *err);
+
+/* ---- writer_events.c ---- */
+
+/* Runs what a W_EVENT asks for and fills the W_DONE. */
+void vb_writer_handle_event(struct vb_host *h, const struct vb_msg *m, struct vb_msg *out);
+/* The agent is gone (lost) or says goodbye: abort if it is due, then backup_shutdown. */
+void vb_writer_wind_up(struct vb_host *h, bool lost);
+typedef int vb_writer_callback(void *ctx, struct vb_host *h);
+vb_writer_callback *vb_writer_callback_of(const struct vb_host *h, enum vb_event e);
+
+/* ---- writer_host.c ---- */
+
+void vb_writer_set_busy(bool busy);
 
 /* ---- writer_services.c, writer_records.c ---- */
 

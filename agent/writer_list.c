@@ -7,13 +7,17 @@
 #include "agent/writer_host.h"
 #include "base/mem.h"
 
-void vb_writers_free(struct vb_writer_choice *list, size_t n)
+void vb_writer_entry_clear(struct vb_writer_entry *w)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(list[i].section);
-        free(list[i].module);
-        free(list[i].instance);
-    }
+    vb_free_ptr(&w->section);
+    vb_free_ptr(&w->module);
+    vb_free_ptr(&w->instance);
+}
+
+void vb_writers_free(struct vb_writer_entry *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        vb_writer_entry_clear(&list[i]);
     free(list);
 }
 
@@ -27,12 +31,13 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static int read_one(const struct vb_config_section *s, struct vb_writer_choice *w, struct vb_error *err)
+int vb_writer_entry_read(const struct vb_config_section *s, struct vb_writer_entry *w, struct vb_error *err)
 {
     const char *module = vb_section_get(s, "module"), *instance = vb_section_get(s, "instance");
     const char *policy = vb_section_get(s, "policy");
     const char *blank = strchr(s->name, ' ');
 
+    memset(w, 0, sizeof *w);
     w->section = vb_strdup(s->name);
     if (module != NULL)
         w->module = vb_strdup(module);
@@ -59,9 +64,9 @@ static int read_one(const struct vb_config_section *s, struct vb_writer_choice *
     return 0;
 }
 
-int vb_writers_configured(const struct vb_config *c, struct vb_writer_choice **list, size_t *n, struct vb_error *err)
+int vb_writers_configured(const struct vb_config *c, struct vb_writer_entry **list, size_t *n, struct vb_error *err)
 {
-    struct vb_writer_choice *l = NULL;
+    struct vb_writer_entry *l = NULL;
     size_t count = 0, cap = 0;
 
     for (size_t i = 0; i < c->n; i++) {
@@ -69,9 +74,8 @@ int vb_writers_configured(const struct vb_config *c, struct vb_writer_choice **l
         if (strcmp(s->kind, "writer") != 0)
             continue;
         VB_GROW(l, count, cap);
-        memset(&l[count], 0, sizeof l[count]);
-        struct vb_writer_choice *w = &l[count++];
-        if (read_one(s, w, err) != 0)
+        struct vb_writer_entry *w = &l[count++];
+        if (vb_writer_entry_read(s, w, err) != 0)
             goto fail;
         for (size_t k = 0; k + 1 < count; k++) {
             if (strcmp(l[k].section, w->section) == 0) {

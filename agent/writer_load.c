@@ -71,7 +71,7 @@ static int open_module(const char *dir, const char *file, char **path, struct vb
     if (fd < 0 || fstat(fd, &st) != 0)
         return vb_fail_errno(err, errno, "cannot open writer module '%s'", real);
     if (!S_ISREG(st.st_mode))
-        return vb_fail(err, VB_E_INVALID, "writer module '%s' is not a regular file", real);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' is not a regular file", real);
     if (check_element(real, &st, false, err) != 0 || check_parents(real, err) != 0) {
         vb_context(err, "writer module refused");
         return -1;
@@ -85,7 +85,7 @@ int vb_writer_find(const char *module, char **path, struct vb_error *err)
     const char *list = getenv("VBACKUP_WRITER_PATH");
 
     if (*module == '\0' || strspn(module, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(module))
-        return vb_fail(err, VB_E_INVALID, "'%s' is not the name of a writer module", module);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "'%s' is not the name of a writer module", module);
     VB_AUTO_FREE char *file = vb_printf("vb-writer-%s.so", module);
     VB_AUTO_FREE char *dirs = list != NULL && *list != '\0' ? vb_printf("%s:%s/writers", list, VB_PKGLIBDIR)
                                                            : vb_printf("%s/writers", VB_PKGLIBDIR);
@@ -109,9 +109,9 @@ int vb_writer_find(const char *module, char **path, struct vb_error *err)
 static int take_struct(struct vb_host *h, const struct vb_writer *given, const char *path, struct vb_error *err)
 {
     if (given == NULL)
-        return vb_fail(err, VB_E_INVALID, "writer module '%s' offers no writer", path);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' offers no writer", path);
     if (given->magic != VB_WRITER_MAGIC)
-        return vb_fail(err, VB_E_INVALID, "writer module '%s' is no writer: magic number 0x%08x, expected 0x%08x", path,
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' is no writer: magic number 0x%08x, expected 0x%08x", path,
                        given->magic, VB_WRITER_MAGIC);
     if (given->abi != VB_WRITER_ABI) {
         vb_fail(err, VB_E_VERSION, "writer module '%s' was built for writer ABI %u, this agent speaks %u", path, given->abi,
@@ -120,7 +120,7 @@ static int take_struct(struct vb_host *h, const struct vb_writer *given, const c
         return -1;
     }
     if (given->size < offsetof(struct vb_writer, identify) + sizeof given->identify)
-        return vb_fail(err, VB_E_INVALID, "writer module '%s': struct size %u is too small to be a writer", path, given->size);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': struct size %u is too small to be a writer", path, given->size);
     memset(&h->w, 0, sizeof h->w);
     memcpy(&h->w, given, given->size < sizeof h->w ? given->size : sizeof h->w);
 
@@ -130,15 +130,15 @@ static int take_struct(struct vb_host *h, const struct vb_writer *given, const c
     };
     for (size_t i = 0; i < VB_COUNT(must); i++)
         if (!must[i].there)
-            return vb_fail(err, VB_E_INVALID, "writer module '%s' lacks the callback '%s', which every writer must have (W-42)",
+            return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' lacks the callback '%s', which every writer must have (W-42)",
                            path, must[i].name);
     if (h->w.name == NULL || *h->w.name == '\0')
-        return vb_fail(err, VB_E_INVALID, "writer module '%s' has no name", path);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' has no name", path);
     if (h->w.class_id == NULL || !vb_guid_valid(h->w.class_id))
-        return vb_fail(err, VB_E_INVALID, "writer module '%s': class id '%s' is not a GUID", path,
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': class id '%s' is not a GUID", path,
                        h->w.class_id != NULL ? h->w.class_id : "");
     if (h->w.usage <= VB_USAGE_UNDEFINED || h->w.usage > VB_USAGE_OTHER)
-        return vb_fail(err, VB_E_INVALID, "writer module '%s': usage is undefined, one of VB_USAGE_ must be named", path);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': usage is undefined, one of VB_USAGE_ must be named", path);
     if (h->w.source == VB_SOURCE_UNDEFINED)
         h->w.source = VB_SOURCE_OTHER;
     if (h->w.level == VB_LEVEL_UNKNOWN)
@@ -164,7 +164,7 @@ int vb_writer_load(struct vb_host *h, const char *module, struct vb_error *err)
     }
     union { void *p; vb_writer_entry_fn *f; } entry = { .p = dlsym(h->dl, VB_WRITER_ENTRY) };
     if (entry.p == NULL)
-        return vb_fail(err, VB_E_INVALID, "writer module '%s' does not export '%s' (VB_REGISTER_WRITER is missing)", path,
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' does not export '%s' (VB_REGISTER_WRITER is missing)", path,
                        VB_WRITER_ENTRY);
     if (take_struct(h, entry.f(), path, err) != 0)
         return -1;
@@ -195,8 +195,8 @@ int vb_writer_check_section(const struct vb_host *h, struct vb_error *err)
 {
     static const char *const ours[] = { "module", "instance", "user", "policy" };
 
-    for (size_t i = 0; h->cfg != NULL && i < h->cfg->n; i++) {
-        const struct vb_config_entry *e = &h->cfg->entries[i];
+    for (size_t i = 0; i < h->cfg.n; i++) {
+        const struct vb_config_entry *e = &h->cfg.entries[i];
         bool known = vb_writer_knows_option(&h->w, e->key);
         for (size_t k = 0; k < VB_COUNT(ours); k++)
             known = known || strcmp(ours[k], e->key) == 0;

@@ -81,7 +81,7 @@ static int once(struct vb_record *r, char **field, const char *what, const char 
     if (*field != NULL)
         vb_fail(&e, VB_E_OBJECT_ALREADY_EXISTS, "%s of component '%s' was set already (C-44)", what, r->c->name);
     else if (text == NULL)
-        vb_fail(&e, VB_E_INVALID, "%s of component '%s' has no text", what, r->c->name);
+        vb_fail(&e, VB_E_USAGE, "%s of component '%s' has no text", what, r->c->name);
     else if (strlen(text) > VB_MAX_PRIVATE_DATA)
         vb_fail(&e, VB_E_LIMIT, "%s of component '%s' has %zu bytes, %d are allowed (X-17)", what, r->c->name, strlen(text),
                 VB_MAX_PRIVATE_DATA);
@@ -121,7 +121,7 @@ static int svc_set_restore_target(struct vb_record *r, enum vb_restore_target t)
     if (r->h->event != VB_EV_PRE_RESTORE)
         return vb_writer_bad_state(r->h, "set_restore_target", "PreRestore");
     if (t <= VB_TARGET_UNDEFINED || t > VB_TARGET_ORIGINAL_LOCATION) {
-        vb_fail(&e, VB_E_INVALID, "restore target %d is undefined", (int)t);
+        vb_fail(&e, VB_E_USAGE, "restore target %d is undefined", (int)t);
         return vb_writer_trouble(r->h, &e);
     }
     r->c->target = t;
@@ -137,7 +137,7 @@ static int svc_add_partial_file(struct vb_record *r, const char *path, const cha
     if (!in_backup(r->h))
         return vb_writer_bad_state(r->h, "add_partial_file", "PrepareForBackup to PostSnapshot");
     if (path == NULL || filename == NULL || ranges == NULL) {
-        vb_fail(&e, VB_E_INVALID, "a partial file of component '%s' lacks its path, name or ranges", c->name);
+        vb_fail(&e, VB_E_USAGE, "a partial file of component '%s' lacks its path, name or ranges", c->name);
         return vb_writer_trouble(r->h, &e);
     }
     VB_GROW(c->partials, c->n_partials, c->cap_partials);
@@ -155,7 +155,7 @@ static int svc_add_differenced_file(struct vb_record *r, const char *path, const
     if (!in_backup(r->h))
         return vb_writer_bad_state(r->h, "add_differenced_file", "PrepareForBackup to PostSnapshot");
     if (path == NULL || filespec == NULL) {
-        vb_fail(&e, VB_E_INVALID, "a differenced file of component '%s' lacks its path or file specification", c->name);
+        vb_fail(&e, VB_E_USAGE, "a differenced file of component '%s' lacks its path or file specification", c->name);
         return vb_writer_trouble(r->h, &e);
     }
     VB_GROW(c->differenced, c->n_differenced, c->cap_differenced);
@@ -214,7 +214,7 @@ static int svc_add_private_file(struct vb_record *r, const char *name, const voi
             vb_fail(&e, VB_E_OBJECT_ALREADY_EXISTS, "private file '%s' of component '%s' was added already", name, c->name);
     }
     if (*name == '\0' || strchr(name, '/') != NULL)
-        vb_fail(&e, VB_E_INVALID, "'%s' is not the name of a private file", name);
+        vb_fail(&e, VB_E_USAGE, "'%s' is not the name of a private file", name);
     if (len > VB_MAX_PRIVATE_DATA || sum > VB_MAX_PRIVATE_DATA)
         vb_fail(&e, VB_E_LIMIT, "private files of component '%s' exceed %d bytes (X-17)", c->name, VB_MAX_PRIVATE_DATA);
     if (e.code != VB_OK)

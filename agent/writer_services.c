@@ -84,9 +84,9 @@ static const char *svc_option_n(struct vb_host *h, const char *key, unsigned n)
         return n == 0 ? h->instance_name : NULL;
     if (strcmp(key, "user") != 0 && !vb_writer_knows_option(&h->w, key))
         return NULL;
-    for (size_t i = 0; h->cfg != NULL && i < h->cfg->n; i++)
-        if (strcmp(h->cfg->entries[i].key, key) == 0 && n-- == 0)
-            return h->cfg->entries[i].value;
+    for (size_t i = 0; i < h->cfg.n; i++)
+        if (strcmp(h->cfg.entries[i].key, key) == 0 && n-- == 0)
+            return h->cfg.entries[i].value;
     return NULL;
 }
 
@@ -153,11 +153,11 @@ static int svc_set_restore_method(struct vb_host *h, enum vb_restore_method meth
     if (h->wmd->has_restore_method)
         vb_fail(&e, VB_E_OBJECT_ALREADY_EXISTS, "the restore method was set already");
     else if (method <= VB_RESTORE_UNDEFINED || method > VB_RESTORE_RESTORE_STOP_START)
-        vb_fail(&e, VB_E_INVALID, "restore method %d is undefined (R-46)", (int)method);
+        vb_fail(&e, VB_E_USAGE, "restore method %d is undefined (R-46)", (int)method);
     else if (when <= VB_WRITER_RESTORE_UNDEFINED || when > VB_WRITER_RESTORE_ALWAYS)
-        vb_fail(&e, VB_E_INVALID, "writer restore condition %d is undefined", (int)when);
+        vb_fail(&e, VB_E_USAGE, "writer restore condition %d is undefined", (int)when);
     else if (service != NULL && !service_name_valid(service))
-        vb_fail(&e, VB_E_INVALID, "'%s' is not the name of a service (X-15)", service);
+        vb_fail(&e, VB_E_USAGE, "'%s' is not the name of a service (X-15)", service);
     if (e.code != VB_OK)
         return vb_writer_trouble(h, &e);
     h->wmd->has_restore_method = true;
@@ -212,7 +212,7 @@ static int svc_add_files(struct vb_host *h, const char *logical_path, const char
         .backup_type = s.backup_type != 0 ? s.backup_type : (uint32_t)VB_FSB_DEFAULT,
     };
     if (path == NULL || spec == NULL) {
-        vb_fail(&e, VB_E_INVALID, "a file set of component '%s' lacks its path or its file specification", name);
+        vb_fail(&e, VB_E_USAGE, "a file set of component '%s' lacks its path or its file specification", name);
         return vb_writer_trouble(h, &e);
     }
     return vb_wm_add_fileset(h->wmd, logical_path != NULL ? logical_path : "", name, &fs, &e) == 0 ? 0 : vb_writer_trouble(h, &e);
