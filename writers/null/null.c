@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * writers/null/null.c - a writer without an application: for tests and rehearsals.
+ *
+ * It offers the components it is told to offer, and misbehaves where it is told to.  Every callback leaves lines with the
+ * monotonic time in a log file, so that a test can see what came when.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "writers/support/support.h"
+
+struct null {
+    struct vbw w;
+    int log_fd;
+    char *who;          /* "null" or the instance name */
+    char *topology;     /* path of the lock file, or NULL */
+    bool holds_topology, frozen;
+};
+
+static const char *const OPTIONS[] = {
+    "component", "*.logical-path", "*.caption", "*.selectable", "*.selectable-for-restore", "*.type", "*.path", "*.filespec",
+    "*.recursive", "*.alternate-path", "*.alternate-location", "*.depends", "*.metadata", "*.private", "exclude", "event-log",
+    "delay.*", "fail.*", "hang", "crash", "broken", "topology-lock", "consistency", "schema", "restore-method", "service", NULL
+};
+
+static void note(const struct null *n, const char *event, const char *what)
+{
+    if (n->log_fd < 0)
+        return;
+    VBW_AUTO char *line = vbw_printf("%llu %s %s %s\n", (unsigned long long)vbw_now_us(), n->who, event, what);
+    ssize_t k = write(n->log_fd, line, strlen(line));
+    (void)k;
+}
+
+static int log_open(struct null *n)
+{
+    const char *path = n->w.svc->option(n->w.h, "event-log");
+
+    if (path == NULL)
+        return 0;
+    n->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    return n->log_fd >= 0 ? 0 : vbw_fail_errno(&n->w, errno, NULL, "cannot open the event log '%s'", path);
+}
+
+/* ---- misbehaving ---- */
+
+static void rest(const struct null *n, uint64_t ms)
+{
+    uint64_t until = vbw_now_us() + ms * 1000u;
+
+    while (vbw_now_us() < until && !n->w.svc->shutting_down(n->w.h))
+        vbw_nap_us(1000);
+}
+
+static bool named(const struct null *n, const char *key, const char *event)
+{
+    const char *v;
+
+    for (unsigned i = 0; (v = n->w.svc->option_n(n->w.h, key, i)) != NULL; i++)
+        if (vbw_has_word(v, event))
+            return true;
+    return false;
+}
+
+/* "fail.freeze = retryable 2": the first two times only, counted over processes in the state directory. */
+static bool still_failing(const struct null *n, const char *event, const char *setting)
+{
+    const char *blank = strchr(setting, ' ');
+
+    if (blank == NULL)
+        return true;
+    VBW_AUTO char *name = vbw_printf("failed.%s", event);
+    VBW_AUTO char *path = vbw_join(n->w.svc->state_dir(n->w.h), name);
+    VBW_AUTO char *seen = vbw_read_file(path, 64, NULL);
+    unsigned long count = seen != NULL ? strtoul(seen, NULL, 10) : 0, limit = strtoul(blank, NULL, 10);
+    if (count >= limit)
+        return false;
+    VBW_AUTO char *next = vbw_printf("%lu", count + 1);
+    return vbw_write_file(path, next, strlen(next), 0600) == 0;
+}
+
+static const struct { const char *word; enum vb_code code; } CODES[] = {
+    { "retryable", VB_E_WRITER_RETRYABLE }, { "non-retryable", VB_E_WRITER_NON_RETRYABLE },
+    { "timeout", VB_E_WRITER_TIMEOUT }, { "out-of-resources", VB_E_WRITER_OUT_OF_RESOURCES },
+    { "inconsistent", VB_E_WRITER_INCONSISTENT_SNAPSHOT }, { "partial", VB_E_WRITER_PARTIAL_FAILURE },
+};
+
+static int fail_as_told(struct null *n, const char *event)
+{
+    VBW_AUTO char *key = vbw_printf("fail.%s", event);
+    const char *setting = n->w.svc->option(n->w.h, key);
+
+    if (setting == NULL || !still_failing(n, event, setting))
+        return 0;
+    size_t k = strcspn(setting, " ");
+    if (k == strlen("silent") && strncmp(setting, "silent", k) == 0)
+        return -1;
+    for (size_t i = 0; i < sizeof CODES / sizeof CODES[0]; i++) {
+        if (strlen(CODES[i].word) != k || strncmp(CODES[i].word, setting, k) != 0)
+            continue;
+        if (CODES[i].code == VB_E_WRITER_PARTIAL_FAILURE && n->w.svc->record_count(n->w.h) > 0)
+            n->w.svc->component_fail(n->w.svc->record(n->w.h, 0), VB_E_WRITER_NON_RETRYABLE, "this component was told to fail");
+        return vbw_fail(&n->w, CODES[i].code, "change the configuration of the null writer", "told to fail in %s", event);
+    }
+    return vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s = %s': expected silent, retryable, non-retryable, timeout, out-of-resources, "
+                    "inconsistent or partial, and perhaps a count", key, setting);
+}
+
+/* The common part of every callback; work runs between begin and end. */
+static int act(struct null *n, struct vb_host *h, const char *event, int (*work)(struct null *n))
+{
+    uint64_t ms = 0;
+
+    n->w.h = h;
+    note(n, event, "begin");
+    VBW_AUTO char *key = vbw_printf("delay.%s", event);
+    if (vbw_duration_ms(&n->w, key, n->w.svc->option(h, key), 0, &ms) != 0)
+        return -1;
+    if (ms > 0)
+        rest(n, ms);
+    if (named(n, "crash", event)) {
+        note(n, event, "crash");
+        raise(SIGSEGV);
+    }
+    if (named(n, "hang", event))
+        for (;;)
+            pause();
+    int rc = fail_as_told(n, event);
+    if (rc == 0 && work != NULL)
+        rc = work(n);
+    note(n, event, rc == 0 ? "end ok" : "end failed");
+    return rc;
+}
+
+/* ---- components ---- */
+
+static int add_one(struct null *n, const char *name)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    struct vb_host *h = n->w.h;
+    const char *type = vbw_sub_option(&n->w, name, "type"), *lp = vbw_sub_option(&n->w, name, "logical-path");
+    const char *spec = vbw_sub_option(&n->w, name, "filespec"), *alm = vbw_sub_option(&n->w, name, "alternate-location");
+    bool database = type != NULL && strcmp(type, "database") == 0, selectable, for_restore, recursive;
+    struct vbw_list paths = { NULL, 0, 0 }, deps = { NULL, 0, 0 };
+    int rc = 0;
+
+    if (vbw_bool(&n->w, "selectable", vbw_sub_option(&n->w, name, "selectable"), true, &selectable) != 0 ||
+        vbw_bool(&n->w, "selectable-for-restore", vbw_sub_option(&n->w, name, "selectable-for-restore"), false, &for_restore) != 0 ||
+        vbw_bool(&n->w, "recursive", vbw_sub_option(&n->w, name, "recursive"), !database, &recursive) != 0)
+        return -1;
+    const struct vb_component_spec c = {
+        .size = sizeof c, .type = database ? VB_COMPONENT_DATABASE : VB_COMPONENT_FILEGROUP, .logical_path = lp, .name = name,
+        .caption = vbw_sub_option(&n->w, name, "caption"), .selectable = selectable, .selectable_for_restore = for_restore,
+    };
+    if (svc->add_component(h, &c) != 0)
+        return -1;
+    vbw_list_sub_option(&n->w, name, "path", &paths);
+    vbw_list_sub_option(&n->w, name, "depends", &deps);
+    for (size_t i = 0; rc == 0 && i < paths.n; i++) {
+        const struct vb_fileset_spec f = {
+            .size = sizeof f, .kind = database ? VB_FILES_DATABASE : VB_FILES_GROUP, .path = paths.v[i],
+            .filespec = spec != NULL ? spec : "*", .recursive = recursive,
+            .alternate_path = vbw_sub_option(&n->w, name, "alternate-path"),
+        };
+        rc = svc->add_files(h, lp, name, &f);
+        if (rc == 0 && alm != NULL)
+            rc = svc->add_alternate_location(h, paths.v[i], f.filespec, f.recursive, alm);
+    }
+    /* CLASS-ID|LOGICAL-PATH|NAME */
+    for (size_t i = 0; rc == 0 && i < deps.n; i++) {
+        char *a = deps.v[i], *b = strchr(a, '|'), *e = b != NULL ? strchr(b + 1, '|') : NULL;
+        if (e == NULL)
+            rc = vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", name, a);
+        else {
+            *b = *e = '\0';
+            rc = svc->add_dependency(h, lp, name, a, b + 1, e + 1);
+        }
+    }
+    vbw_list_clear(&paths);
+    vbw_list_clear(&deps);
+    return rc;
+}
+
+/* A document that breaks a rule, one kind each. */
+static int add_broken(struct null *n, const char *kind)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    struct vb_component_spec c = { .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .name = "broken", .selectable = 1 };
+    struct vb_fileset_spec f = { .size = sizeof f, .path = "/nowhere", .filespec = "*" };
+
+    if (strcmp(kind, "separator") == 0)
+        c.name = "a\\b";
+    else if (strcmp(kind, "relative-path") == 0)
+        f.path = "nowhere";
+    else if (strcmp(kind, "dots") == 0)
+        f.path = "/srv/../etc";
+    else if (strcmp(kind, "directory-in-filespec") == 0)
+        f.filespec = "a/b";
+    else if (strcmp(kind, "wrong-kind") == 0)
+        f.kind = VB_FILES_DATABASE;
+    if (svc->add_component(n->w.h, &c) != 0 || svc->add_files(n->w.h, NULL, c.name, &f) != 0)
+        return -1;
+    if (strcmp(kind, "duplicate") == 0)
+        return svc->add_component(n->w.h, &c);
+    return 0;
+}
+
+static int identify_work(struct null *n)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    struct vbw_list names = { NULL, 0, 0 }, excludes = { NULL, 0, 0 };
+    const char *broken = svc->option(n->w.h, "broken"), *method = svc->option(n->w.h, "restore-method");
+    const char *schema = svc->option(n->w.h, "schema");
+    enum vb_restore_method m = VB_RESTORE_IF_CAN_REPLACE;
+    int rc = 0;
+
+    if (method != NULL && strcmp(method, "if-not-there") == 0)
+        m = VB_RESTORE_IF_NOT_THERE;
+    else if (method != NULL && strcmp(method, "stop-restore-start") == 0)
+        m = VB_RESTORE_STOP_RESTORE_START;
+    else if (method != NULL && strcmp(method, "restore-stop-start") == 0)
+        m = VB_RESTORE_RESTORE_STOP_START;
+    else if (method != NULL && strcmp(method, "to-alternate") == 0)
+        m = VB_RESTORE_TO_ALTERNATE;
+    else if (method != NULL && strcmp(method, "custom") == 0)
+        m = VB_RESTORE_CUSTOM;
+    if (svc->set_restore_method(n->w.h, m, svc->option(n->w.h, "service"), VB_WRITER_RESTORE_ALWAYS, 0) != 0)
+        return -1;
+    if (schema != NULL)
+        svc->set_backup_schema(n->w.h, (uint32_t)strtoul(schema, NULL, 0));
+    vbw_list_option(&n->w, "component", &names);
+    for (size_t i = 0; rc == 0 && i < names.n; i++)
+        rc = add_one(n, names.v[i]);
+    vbw_list_clear(&names);
+    vbw_list_option(&n->w, "exclude", &excludes);
+    for (size_t i = 0; rc == 0 && i < excludes.n; i++) {
+        VBW_AUTO char *dir = vbw_dirname(excludes.v[i]);
+        rc = svc->add_exclude(n->w.h, dir, vbw_basename(excludes.v[i]), 1);
+    }
+    vbw_list_clear(&excludes);
+    if (rc == 0 && broken != NULL)
+        rc = add_broken(n, broken);
+    return rc;
+}
+
+/* ---- session ---- */
+
+static void unlock_topology(struct null *n)
+{
+    if (n->holds_topology) {
+        unlink(n->topology);
+        n->holds_topology = false;
+    }
+}
+
+static int prepare_backup_work(struct null *n)
+{
+    const char *path = n->w.svc->option(n->w.h, "topology-lock");
+
+    if (path == NULL || n->holds_topology)
+        return 0;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return vbw_fail_errno(&n->w, errno, "another backup may be running", "cannot take the topology lock '%s'", path);
+    close(fd);
+    free(n->topology);
+    n->topology = vbw_strdup(path);
+    n->holds_topology = true;
+    return 0;
+}
+
+static int freeze_work(struct null *n)
+{
+    n->frozen = true;
+    return 0;
+}
+
+static int thaw_work(struct null *n)
+{
+    bool was = n->frozen;
+
+    n->frozen = false;
+    return was ? 0 : vbw_fail(&n->w, VB_E_WRITER_NON_RETRYABLE, NULL, "was thawed without having been frozen");
+}
+
+static int post_snapshot_work(struct null *n)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    const char *level = svc->option(n->w.h, "consistency");
+
+    if (level != NULL && strcmp(level, "crash") == 0)
+        svc->set_consistency(n->w.h, VB_CONSISTENCY_CRASH);
+    for (unsigned i = 0; i < svc->record_count(n->w.h); i++) {
+        struct vb_record *r = svc->record(n->w.h, i);
+        const char *meta = vbw_sub_option(&n->w, svc->record_name(r), "metadata");
+        const char *private = vbw_sub_option(&n->w, svc->record_name(r), "private");
+        if (meta != NULL && svc->set_backup_metadata(r, meta) != 0)
+            return -1;
+        if (private != NULL && svc->add_private_file(r, "note", private, strlen(private)) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int release_work(struct null *n)
+{
+    n->frozen = false;
+    unlock_topology(n);
+    return 0;
+}
+
+static int complete_work(struct null *n)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+
+    for (unsigned i = 0; i < svc->record_count(n->w.h); i++) {
+        struct vb_record *r = svc->record(n->w.h, i);
+        VBW_AUTO char *what = vbw_printf("%s %s", svc->record_name(r), svc->record_backup_succeeded(r) ? "succeeded" : "not-succeeded");
+        note(n, "backup-complete", what);
+    }
+    return release_work(n);
+}
+
+static int post_restore_work(struct null *n)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+
+    for (unsigned i = 0; i < svc->record_count(n->w.h); i++) {
+        struct vb_record *r = svc->record(n->w.h, i);
+        const char *meta = svc->record_backup_metadata(r);
+        size_t len = 0;
+        const char *private = svc->private_file(r, "note", &len);
+        VBW_AUTO char *what = vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
+                                         meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
+        note(n, "post-restore", what);
+    }
+    return 0;
+}
+
+static int null_open(struct vb_host *h, const struct vb_writer_services *svc, void **ctx)
+{
+    struct null *n = vbw_alloc(1, sizeof *n);
+    const char *instance = svc->option(h, "instance");
+
+    n->w = (struct vbw){ svc, h };
+    n->log_fd = -1;
+    n->who = vbw_strdup(instance != NULL ? instance : "null");
+    *ctx = n;
+    if (log_open(n) != 0)
+        return -1;
+    return act(n, h, "open", NULL);
+}
+
+static void null_close(void *ctx)
+{
+    struct null *n = ctx;
+
+    note(n, "close", "end ok");
+    free(n->who);
+    free(n->topology);
+    free(n);
+}
+
+#define CALLBACK(function, event, work)                          \
+    static int function(void *ctx, struct vb_host *h)            \
+    {                                                            \
+        return act(ctx, h, event, work);                         \
+    }
+CALLBACK(null_identify, "identify", identify_work)
+CALLBACK(null_prepare_backup, "prepare-backup", prepare_backup_work)
+CALLBACK(null_prepare_snapshot, "prepare-snapshot", NULL)
+CALLBACK(null_freeze, "freeze", freeze_work)
+CALLBACK(null_thaw, "thaw", thaw_work)
+CALLBACK(null_post_snapshot, "post-snapshot", post_snapshot_work)
+CALLBACK(null_abort, "abort", release_work)
+CALLBACK(null_backup_complete, "backup-complete", complete_work)
+CALLBACK(null_backup_shutdown, "backup-shutdown", release_work)
+CALLBACK(null_pre_restore, "pre-restore", NULL)
+CALLBACK(null_post_restore, "post-restore", post_restore_work)
+
+static const struct vb_writer NULL_WRITER = {
+    .size = sizeof(struct vb_writer),
+    .magic = VB_WRITER_MAGIC,
+    .abi = VB_WRITER_ABI,
+    .class_id = "5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0001",
+    .name = "null writer",
+    .version = "1.0",
+    .usage = VB_USAGE_OTHER,
+    .source = VB_SOURCE_OTHER,
+    .options = OPTIONS,
+    .open = null_open,
+    .close = null_close,
+    .identify = null_identify,
+    .prepare_backup = null_prepare_backup,
+    .prepare_snapshot = null_prepare_snapshot,
+    .freeze = null_freeze,
+    .thaw = null_thaw,
+    .post_snapshot = null_post_snapshot,
+    .abort = null_abort,
+    .backup_complete = null_backup_complete,
+    .backup_shutdown = null_backup_shutdown,
+    .pre_restore = null_pre_restore,
+    .post_restore = null_post_restore,
+};
+VB_REGISTER_WRITER(NULL_WRITER)
