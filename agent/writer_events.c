@@ -157,7 +157,8 @@ static const struct step *find_step(enum vb_event e)
 /* Abort is due from prepare_backup to the end of post_snapshot (B-74), again and again (B-73). */
 static bool abort_due(const struct vb_host *h)
 {
-    return (h->phase >= VB_WP_PREPARE_BACKUP && h->phase <= VB_WP_THAW) || h->phase == VB_WP_ABORTED || h->phase == VB_WP_FAILED;
+    return (h->phase >= VB_WP_PREPARE_BACKUP && h->phase <= VB_WP_THAW) || h->phase == VB_WP_ABORTED ||
+           h->phase == VB_WP_FAILED;
 }
 
 static int check_order(const struct vb_host *h, enum vb_event e, bool *skip, struct vb_error *err)
@@ -245,7 +246,8 @@ static int run_callback(struct vb_host *h, enum vb_event e, struct vb_error *err
         else if (h->trouble.code != VB_OK)
             vb_error_copy(err, &h->trouble);
         else
-            vb_fail(err, VB_E_WRITER_NON_RETRYABLE, "writer '%s' failed in %s without giving a reason", h->w.name, vb_event_word(e));
+            vb_fail(err, VB_E_WRITER_NON_RETRYABLE, "writer '%s' failed in %s without giving a reason", h->w.name,
+                    vb_event_word(e));
     }
     h->event = VB_EV_NONE;
     vb_strv_clear(&h->scratch);

@@ -19,15 +19,15 @@
 
 /* How far the session has come; what may come next hangs on it. */
 enum vb_wh_phase {
-    VB_WP_NONE = 0,      /* no session */
+    VB_WP_NONE = 0, /* no session */
     VB_WP_PREPARE_BACKUP,
     VB_WP_PREPARE_SNAPSHOT,
     VB_WP_FREEZE,
     VB_WP_THAW,
     VB_WP_POST_SNAPSHOT,
     VB_WP_COMPLETE,
-    VB_WP_ABORTED,       /* nothing but abort and backup_shutdown any more (B-73) */
-    VB_WP_FAILED,        /* a callback before the snapshot failed: the same */
+    VB_WP_ABORTED, /* nothing but abort and backup_shutdown any more (B-73) */
+    VB_WP_FAILED,  /* a callback before the snapshot failed: the same */
     VB_WP_PRE_RESTORE,
     VB_WP_POST_RESTORE
 };
@@ -37,7 +37,9 @@ struct vb_record {
     struct vb_component *c;
 };
 
-struct vb_wh_map { char *path, *snapshot_path; };
+struct vb_wh_map {
+    char *path, *snapshot_path;
+};
 
 struct vb_host {
     /* the writer */
@@ -49,11 +51,11 @@ struct vb_host {
     char instance_id[40];
 
     /* the running callback */
-    enum vb_event event;      /* VB_EV_NONE outside callbacks */
-    uint64_t deadline_us;     /* monotonic; 0: none */
-    struct vb_error failure;  /* what svc->fail recorded */
-    struct vb_error trouble;  /* the last service that failed, for callbacks that return -1 without a word */
-    struct vb_strv scratch;   /* strings that live until the callback returns */
+    enum vb_event event;     /* VB_EV_NONE outside callbacks */
+    uint64_t deadline_us;    /* monotonic; 0: none */
+    struct vb_error failure; /* what svc->fail recorded */
+    struct vb_error trouble; /* the last service that failed, for callbacks that return -1 without a word */
+    struct vb_strv scratch;  /* strings that live until the callback returns */
 
     /* the session */
     enum vb_wh_phase phase;
@@ -63,15 +65,18 @@ struct vb_host {
     bool atomic;
     struct vb_strv volumes;
     dev_t *volume_dev;
-    struct vb_wh_map *maps; size_t n_maps, cap_maps;
+    struct vb_wh_map *maps;
+    size_t n_maps, cap_maps;
     struct vb_components *doc;
-    struct vb_record *records; size_t n_records;
+    struct vb_record *records;
+    size_t n_records;
     struct vb_writer_metadata *wmd; /* while Identify runs */
     enum vb_consistency consistency;
 
     int fd;
-    bool hold_log;            /* between freeze and thaw: lines stay in memory */
-    struct vb_msg *held; size_t n_held, cap_held;
+    bool hold_log; /* between freeze and thaw: lines stay in memory */
+    struct vb_msg *held;
+    size_t n_held, cap_held;
 };
 
 /* ---- writer_load.c ---- */
@@ -85,6 +90,8 @@ int vb_writer_load(struct vb_host *h, const char *module, struct vb_error *err);
 bool vb_writer_knows_option(const struct vb_writer *w, const char *key);
 /* Refuses keys of the section that neither the host nor the writer knows. */
 int vb_writer_check_section(const struct vb_host *h, struct vb_error *err);
+/* `level` and `freeze-timeout` of the section over what the writer says of itself. */
+int vb_writer_apply_section(struct vb_host *h, struct vb_error *err);
 
 /* ---- writer_user.c ---- */
 

@@ -45,11 +45,13 @@ int vb_writer_entry_read(const struct vb_config_section *s, struct vb_writer_ent
         w->module = blank != NULL ? vb_strndup(s->name, (size_t)(blank - s->name)) : vb_strdup(s->name);
     if (instance != NULL)
         w->instance = vb_strdup(instance);
-    else if (blank != NULL && module == NULL)
+    else if (blank != NULL && strncmp(w->module, s->name, (size_t)(blank - s->name)) == 0 &&
+             w->module[blank - s->name] == '\0')
         w->instance = vb_strdup(blank + 1);
     if (!module_name_valid(w->module)) {
-        vb_fail(err, VB_E_CONFIG, "%s:%u: '%s' is not the name of a writer module, expected lower case letters, digits and '-'",
-                s->file, s->line, w->module);
+        vb_fail(err, VB_E_CONFIG,
+                "%s:%u: '%s' is not the name of a writer module, expected lower case letters, digits and '-'", s->file,
+                s->line, w->module);
         vb_hint(err, "write [writer NAME] with the name of a module, or add a line module = NAME");
         return -1;
     }
@@ -83,8 +85,8 @@ int vb_writers_configured(const struct vb_config *c, struct vb_writer_entry **li
                 goto fail;
             }
             if (strcmp(l[k].module, w->module) == 0 && same_text(l[k].instance, w->instance)) {
-                vb_fail(err, VB_E_CONFIG, "%s:%u: [writer %s] has the same module and instance name as [writer %s]", s->file,
-                        s->line, w->section, l[k].section);
+                vb_fail(err, VB_E_CONFIG, "%s:%u: [writer %s] has the same module and instance name as [writer %s]",
+                        s->file, s->line, w->section, l[k].section);
                 vb_hint(err, "give each a name of its own with instance = NAME");
                 goto fail;
             }

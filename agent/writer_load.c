@@ -88,7 +88,7 @@ int vb_writer_find(const char *module, char **path, struct vb_error *err)
         return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "'%s' is not the name of a writer module", module);
     VB_AUTO_FREE char *file = vb_printf("vb-writer-%s.so", module);
     VB_AUTO_FREE char *dirs = list != NULL && *list != '\0' ? vb_printf("%s:%s/writers", list, VB_PKGLIBDIR)
-                                                           : vb_printf("%s/writers", VB_PKGLIBDIR);
+                                                            : vb_printf("%s/writers", VB_PKGLIBDIR);
     for (char *save = NULL, *d = strtok_r(dirs, ":", &save); d != NULL; d = strtok_r(NULL, ":", &save)) {
         VB_AUTO_ERROR e = VB_ERROR_INIT;
         if (*d != '/')
@@ -111,34 +111,43 @@ static int take_struct(struct vb_host *h, const struct vb_writer *given, const c
     if (given == NULL)
         return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' offers no writer", path);
     if (given->magic != VB_WRITER_MAGIC)
-        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' is no writer: magic number 0x%08x, expected 0x%08x", path,
-                       given->magic, VB_WRITER_MAGIC);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE,
+                       "writer module '%s' is no writer: magic number 0x%08x, expected 0x%08x", path, given->magic,
+                       VB_WRITER_MAGIC);
     if (given->abi != VB_WRITER_ABI) {
-        vb_fail(err, VB_E_VERSION, "writer module '%s' was built for writer ABI %u, this agent speaks %u", path, given->abi,
-                VB_WRITER_ABI);
+        vb_fail(err, VB_E_VERSION, "writer module '%s' was built for writer ABI %u, this agent speaks %u", path,
+                given->abi, VB_WRITER_ABI);
         vb_hint(err, "compile the writer against the vbackup/writer.h of this version");
         return -1;
     }
     if (given->size < offsetof(struct vb_writer, identify) + sizeof given->identify)
-        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': struct size %u is too small to be a writer", path, given->size);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE,
+                       "writer module '%s': struct size %u is too small to be a writer", path, given->size);
     memset(&h->w, 0, sizeof h->w);
     memcpy(&h->w, given, given->size < sizeof h->w ? given->size : sizeof h->w);
 
-    const struct { const char *name; bool there; } must[] = {
-        { "identify", h->w.identify != NULL }, { "freeze", h->w.freeze != NULL },
-        { "thaw", h->w.thaw != NULL },         { "abort", h->w.abort != NULL },
+    const struct {
+        const char *name;
+        bool there;
+    } must[] = {
+        { "identify", h->w.identify != NULL },
+        { "freeze", h->w.freeze != NULL },
+        { "thaw", h->w.thaw != NULL },
+        { "abort", h->w.abort != NULL },
     };
     for (size_t i = 0; i < VB_COUNT(must); i++)
         if (!must[i].there)
-            return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' lacks the callback '%s', which every writer must have (W-42)",
-                           path, must[i].name);
+            return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE,
+                           "writer module '%s' lacks the callback '%s', which every writer must have (W-42)", path,
+                           must[i].name);
     if (h->w.name == NULL || *h->w.name == '\0')
         return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' has no name", path);
     if (h->w.class_id == NULL || !vb_guid_valid(h->w.class_id))
         return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': class id '%s' is not a GUID", path,
                        h->w.class_id != NULL ? h->w.class_id : "");
     if (h->w.usage <= VB_USAGE_UNDEFINED || h->w.usage > VB_USAGE_OTHER)
-        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': usage is undefined, one of VB_USAGE_ must be named", path);
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE,
+                       "writer module '%s': usage is undefined, one of VB_USAGE_ must be named", path);
     if (h->w.source == VB_SOURCE_UNDEFINED)
         h->w.source = VB_SOURCE_OTHER;
     if (h->w.level == VB_LEVEL_UNKNOWN)
@@ -160,11 +169,16 @@ int vb_writer_load(struct vb_host *h, const char *module, struct vb_error *err)
     h->dl = dlopen(by_fd, RTLD_NOW | RTLD_LOCAL);
     if (h->dl == NULL) {
         const char *why = dlerror();
-        return vb_fail(err, VB_E_PREREQUISITE, "cannot load writer module '%s': %s", path, why != NULL ? why : "unknown reason");
+        return vb_fail(err, VB_E_PREREQUISITE, "cannot load writer module '%s': %s", path,
+                       why != NULL ? why : "unknown reason");
     }
-    union { void *p; vb_writer_entry_fn *f; } entry = { .p = dlsym(h->dl, VB_WRITER_ENTRY) };
+    union {
+        void *p;
+        vb_writer_entry_fn *f;
+    } entry = { .p = dlsym(h->dl, VB_WRITER_ENTRY) };
     if (entry.p == NULL)
-        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s' does not export '%s' (VB_REGISTER_WRITER is missing)", path,
+        return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE,
+                       "writer module '%s' does not export '%s' (VB_REGISTER_WRITER is missing)", path,
                        VB_WRITER_ENTRY);
     if (take_struct(h, entry.f(), path, err) != 0)
         return -1;
@@ -193,7 +207,7 @@ bool vb_writer_knows_option(const struct vb_writer *w, const char *key)
 
 int vb_writer_check_section(const struct vb_host *h, struct vb_error *err)
 {
-    static const char *const ours[] = { "module", "instance", "user", "policy" };
+    static const char *const ours[] = { "module", "instance", "user", "policy", "level", "freeze-timeout" };
 
     for (size_t i = 0; i < h->cfg.n; i++) {
         const struct vb_config_entry *e = &h->cfg.entries[i];
@@ -205,9 +219,44 @@ int vb_writer_check_section(const struct vb_host *h, struct vb_error *err)
         VB_AUTO_BUF b = VB_BUF_INIT;
         for (size_t k = 0; h->w.options != NULL && h->w.options[k] != NULL; k++)
             vb_buf_addf(&b, "%s, ", h->w.options[k]);
-        vb_fail(err, VB_E_CONFIG, "%s:%u: writer '%s' does not know the key '%s', expected one of %smodule, instance, user, policy",
+        vb_fail(err, VB_E_CONFIG,
+                "%s:%u: writer '%s' does not know the key '%s', expected one of %smodule, instance, user, policy, "
+                "level, freeze-timeout",
                 e->file, e->line, h->w.name, e->key, vb_buf_str(&b));
         return -1;
     }
+    return 0;
+}
+
+int vb_writer_apply_section(struct vb_host *h, struct vb_error *err)
+{
+    static const struct {
+        const char *word;
+        enum vb_level level;
+    } levels[] = {
+        { "front-end", VB_LEVEL_FRONT_END },
+        { "back-end", VB_LEVEL_BACK_END },
+        { "system", VB_LEVEL_SYSTEM },
+    };
+    const char *level = vb_section_get(&h->cfg, "level");
+    uint64_t ms = 0;
+    bool found = level == NULL;
+
+    for (size_t i = 0; level != NULL && i < VB_COUNT(levels); i++)
+        if (strcmp(level, levels[i].word) == 0) {
+            h->w.level = levels[i].level;
+            found = true;
+        }
+    if (!found) {
+        VB_AUTO_FREE char *where = vb_section_where(&h->cfg, "level");
+        return vb_fail(err, VB_E_CONFIG, "%s: level is '%s', expected front-end, back-end or system", where, level);
+    }
+    if (vb_section_duration_ms(&h->cfg, "freeze-timeout", h->w.freeze_timeout_ms, &ms, err) != 0)
+        return -1;
+    if (ms == 0 || ms > VB_DEFAULT_FREEZE_MS * 10u) {
+        VB_AUTO_FREE char *where = vb_section_where(&h->cfg, "freeze-timeout");
+        return vb_fail(err, VB_E_CONFIG, "%s: freeze-timeout must lie between 1ms and 10m", where);
+    }
+    h->w.freeze_timeout_ms = (uint32_t)ms;
     return 0;
 }

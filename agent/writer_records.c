@@ -18,10 +18,10 @@ static struct vb_record *svc_record(struct vb_host *h, unsigned i)
     return i < h->n_records ? &h->records[i] : NULL;
 }
 
-#define TEXT_GETTER(field)                                             \
-    static const char *svc_record_##field(struct vb_record *r)        \
-    {                                                                  \
-        return r->c->field;                                            \
+#define TEXT_GETTER(field)                                                                                             \
+    static const char *svc_record_##field(struct vb_record *r)                                                         \
+    {                                                                                                                  \
+        return r->c->field;                                                                                            \
     }
 TEXT_GETTER(logical_path)
 TEXT_GETTER(name)
@@ -52,7 +52,8 @@ static const char *svc_record_restored_to(struct vb_record *r, const char *path)
     const struct vb_component *c = r->c;
     VB_AUTO_FREE char *clean = vb_path_clean(path);
 
-    if (r->h->event == VB_EV_POST_RESTORE && c->restore_status != VB_FILE_RESTORE_ALL && c->restore_status != VB_FILE_RESTORE_FAILED)
+    if (r->h->event == VB_EV_POST_RESTORE && c->restore_status != VB_FILE_RESTORE_ALL &&
+        c->restore_status != VB_FILE_RESTORE_FAILED)
         return NULL;
     for (size_t i = 0; i < c->n_new_targets; i++) {
         VB_AUTO_FREE char *p = vb_path_clean(c->new_targets[i].path);
@@ -83,8 +84,8 @@ static int once(struct vb_record *r, char **field, const char *what, const char 
     else if (text == NULL)
         vb_fail(&e, VB_E_USAGE, "%s of component '%s' has no text", what, r->c->name);
     else if (strlen(text) > VB_MAX_PRIVATE_DATA)
-        vb_fail(&e, VB_E_LIMIT, "%s of component '%s' has %zu bytes, %d are allowed (X-17)", what, r->c->name, strlen(text),
-                VB_MAX_PRIVATE_DATA);
+        vb_fail(&e, VB_E_LIMIT, "%s of component '%s' has %zu bytes, %d are allowed (X-17)", what, r->c->name,
+                strlen(text), VB_MAX_PRIVATE_DATA);
     if (e.code != VB_OK)
         return vb_writer_trouble(r->h, &e);
     *field = vb_strdup(text);
@@ -142,12 +143,16 @@ static int svc_add_partial_file(struct vb_record *r, const char *path, const cha
     }
     VB_GROW(c->partials, c->n_partials, c->cap_partials);
     c->partials[c->n_partials++] = (struct vb_partial_file){
-        .path = vb_strdup(path), .filename = vb_strdup(filename), .ranges = vb_strdup(ranges), .metadata = vb_strdup(metadata),
+        .path = vb_strdup(path),
+        .filename = vb_strdup(filename),
+        .ranges = vb_strdup(ranges),
+        .metadata = vb_strdup(metadata),
     };
     return 0;
 }
 
-static int svc_add_differenced_file(struct vb_record *r, const char *path, const char *filespec, int recursive, int64_t mtime_sec)
+static int svc_add_differenced_file(struct vb_record *r, const char *path, const char *filespec, int recursive,
+                                    int64_t mtime_sec)
 {
     struct vb_component *c = r->c;
     struct vb_error e = VB_ERROR_INIT;
@@ -160,7 +165,10 @@ static int svc_add_differenced_file(struct vb_record *r, const char *path, const
     }
     VB_GROW(c->differenced, c->n_differenced, c->cap_differenced);
     c->differenced[c->n_differenced++] = (struct vb_differenced_file){
-        .path = vb_strdup(path), .filespec = vb_strdup(filespec), .recursive = recursive != 0, .mtime_sec = mtime_sec,
+        .path = vb_strdup(path),
+        .filespec = vb_strdup(filespec),
+        .recursive = recursive != 0,
+        .mtime_sec = mtime_sec,
     };
     return 0;
 }
@@ -176,24 +184,16 @@ static int svc_component_fail(struct vb_record *r, enum vb_code code, const char
     const char *why = text != NULL ? text : "no reason given";
 
     if (r->h->event <= VB_EV_IDENTIFY || r->h->event == VB_EV_BACKUP_COMPLETE || r->h->event == VB_EV_BACKUP_SHUTDOWN)
-        return vb_writer_bad_state(r->h, "component_fail", "PrepareForBackup to PostSnapshot, PreRestore or PostRestore");
+        return vb_writer_bad_state(r->h, "component_fail",
+                                   "PrepareForBackup to PostSnapshot, PreRestore or PostRestore");
     r->c->failure_code = code == VB_OK ? VB_E_WRITER_NON_RETRYABLE : code;
     set_text(&r->c->failure_text, why);
     switch (r->h->event) {
-    case VB_EV_PREPARE_BACKUP:
-        set_text(&r->c->prepare_failure, why);
-        break;
-    case VB_EV_POST_SNAPSHOT:
-        set_text(&r->c->post_snapshot_failure, why);
-        break;
-    case VB_EV_PRE_RESTORE:
-        set_text(&r->c->pre_restore_failure, why);
-        break;
-    case VB_EV_POST_RESTORE:
-        set_text(&r->c->post_restore_failure, why);
-        break;
-    default:
-        break;
+    case VB_EV_PREPARE_BACKUP: set_text(&r->c->prepare_failure, why); break;
+    case VB_EV_POST_SNAPSHOT: set_text(&r->c->post_snapshot_failure, why); break;
+    case VB_EV_PRE_RESTORE: set_text(&r->c->pre_restore_failure, why); break;
+    case VB_EV_POST_RESTORE: set_text(&r->c->post_restore_failure, why); break;
+    default: break;
     }
     return 0;
 }
@@ -211,7 +211,8 @@ static int svc_add_private_file(struct vb_record *r, const char *name, const voi
     for (size_t i = 0; i < c->n_private; i++) {
         sum += c->private_files[i].data.len;
         if (strcmp(c->private_files[i].name, name) == 0)
-            vb_fail(&e, VB_E_OBJECT_ALREADY_EXISTS, "private file '%s' of component '%s' was added already", name, c->name);
+            vb_fail(&e, VB_E_OBJECT_ALREADY_EXISTS, "private file '%s' of component '%s' was added already", name,
+                    c->name);
     }
     if (*name == '\0' || strchr(name, '/') != NULL)
         vb_fail(&e, VB_E_USAGE, "'%s' is not the name of a private file", name);

@@ -19,7 +19,7 @@ uint64_t vb_writer_now_us(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t); /* lint: allow clock_gettime, a writer blocks and has no loop */
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
@@ -58,7 +58,10 @@ static void svc_log(struct vb_host *h, int level, const char *fmt, ...)
     va_end(ap);
     struct vb_msg m = VB_MSG_INIT(VB_M_W_LOG);
 
-    vb_msg_add_u64(&m, VB_F_LEVEL, (uint64_t)(level < VB_WLOG_ERROR ? VB_WLOG_ERROR : level > VB_WLOG_DEBUG ? VB_WLOG_DEBUG : level));
+    vb_msg_add_u64(&m, VB_F_LEVEL,
+                   (uint64_t)(level < VB_WLOG_ERROR   ? VB_WLOG_ERROR
+                              : level > VB_WLOG_DEBUG ? VB_WLOG_DEBUG
+                                                      : level));
     vb_msg_add_str(&m, VB_F_TEXT, text);
     if (h->hold_log) {
         VB_GROW(h->held, h->n_held, h->cap_held);
@@ -72,7 +75,8 @@ static void svc_log(struct vb_host *h, int level, const char *fmt, ...)
 
 static int svc_fail(struct vb_host *h, enum vb_code code, const char *text, const char *hint)
 {
-    vb_fail(&h->failure, code == VB_OK ? VB_E_WRITER_NON_RETRYABLE : code, "%s", text != NULL ? text : "no reason given");
+    vb_fail(&h->failure, code == VB_OK ? VB_E_WRITER_NON_RETRYABLE : code, "%s",
+            text != NULL ? text : "no reason given");
     if (hint != NULL)
         vb_hint(&h->failure, "%s", hint);
     return -1;
@@ -132,10 +136,10 @@ static const char *svc_state_dir(struct vb_host *h)
 
 /* ---- identify ---- */
 
-#define IDENTIFY_ONLY(h, name)                                     \
-    do {                                                           \
-        if ((h)->event != VB_EV_IDENTIFY)                          \
-            return vb_writer_bad_state((h), (name), "Identify");   \
+#define IDENTIFY_ONLY(h, name)                                                                                         \
+    do {                                                                                                               \
+        if ((h)->event != VB_EV_IDENTIFY)                                                                              \
+            return vb_writer_bad_state((h), (name), "Identify");                                                       \
     } while (0)
 
 static bool service_name_valid(const char *s)
@@ -176,8 +180,7 @@ static int svc_set_backup_schema(struct vb_host *h, uint32_t schema)
 }
 
 /* Specs of older writers are shorter: the rest counts as zero. */
-#define TAKE_SPEC(copy, given)                                                                                       \
-    memcpy(&(copy), (given), (given)->size < sizeof(copy) ? (given)->size : sizeof(copy))
+#define TAKE_SPEC(copy, given) memcpy(&(copy), (given), (given)->size < sizeof(copy) ? (given)->size : sizeof(copy))
 
 static int svc_add_component(struct vb_host *h, const struct vb_component_spec *given)
 {
@@ -198,7 +201,8 @@ static int svc_add_component(struct vb_host *h, const struct vb_component_spec *
     return 0;
 }
 
-static int svc_add_files(struct vb_host *h, const char *logical_path, const char *name, const struct vb_fileset_spec *given)
+static int svc_add_files(struct vb_host *h, const char *logical_path, const char *name,
+                         const struct vb_fileset_spec *given)
 {
     struct vb_error e = VB_ERROR_INIT;
     struct vb_fileset_spec s;
@@ -208,14 +212,20 @@ static int svc_add_files(struct vb_host *h, const char *logical_path, const char
     TAKE_SPEC(s, given);
     VB_AUTO_FREE char *path = vb_strdup(s.path), *spec = vb_strdup(s.filespec), *alt = vb_strdup(s.alternate_path);
     const struct vb_fileset fs = {
-        .kind = (int)s.kind, .path = path, .filespec = spec, .recursive = s.recursive != 0, .alternate_path = alt,
+        .kind = (int)s.kind,
+        .path = path,
+        .filespec = spec,
+        .recursive = s.recursive != 0,
+        .alternate_path = alt,
         .backup_type = s.backup_type != 0 ? s.backup_type : (uint32_t)VB_FSB_DEFAULT,
     };
     if (path == NULL || spec == NULL) {
         vb_fail(&e, VB_E_USAGE, "a file set of component '%s' lacks its path or its file specification", name);
         return vb_writer_trouble(h, &e);
     }
-    return vb_wm_add_fileset(h->wmd, logical_path != NULL ? logical_path : "", name, &fs, &e) == 0 ? 0 : vb_writer_trouble(h, &e);
+    return vb_wm_add_fileset(h->wmd, logical_path != NULL ? logical_path : "", name, &fs, &e) == 0
+               ? 0
+               : vb_writer_trouble(h, &e);
 }
 
 static int svc_add_exclude(struct vb_host *h, const char *path, const char *filespec, int recursive)
@@ -244,18 +254,20 @@ static int svc_add_alternate_location(struct vb_host *h, const char *path, const
         vb_fail(&e, VB_E_BAD_STATE, "an alternate location needs the restore method to be set before it (R-49)");
         return vb_writer_trouble(h, &e);
     }
-    return vb_wm_add_alm(h->wmd, path, filespec, recursive != 0, alternate_path, &e) == 0 ? 0 : vb_writer_trouble(h, &e);
+    return vb_wm_add_alm(h->wmd, path, filespec, recursive != 0, alternate_path, &e) == 0 ? 0
+                                                                                          : vb_writer_trouble(h, &e);
 }
 
-static int svc_add_dependency(struct vb_host *h, const char *logical_path, const char *name, const char *target_class_id,
-                              const char *target_logical_path, const char *target_name)
+static int svc_add_dependency(struct vb_host *h, const char *logical_path, const char *name,
+                              const char *target_class_id, const char *target_logical_path, const char *target_name)
 {
     struct vb_error e = VB_ERROR_INIT;
 
     IDENTIFY_ONLY(h, "add_dependency");
     return vb_wm_add_dependency(h->wmd, logical_path != NULL ? logical_path : "", name, target_class_id,
                                 target_logical_path != NULL ? target_logical_path : "", target_name, &e) == 0
-               ? 0 : vb_writer_trouble(h, &e);
+               ? 0
+               : vb_writer_trouble(h, &e);
 }
 
 /* ---- session ---- */
@@ -292,8 +304,8 @@ static const char *svc_volume(struct vb_host *h, unsigned i)
     return in_set(h) && i < h->volumes.n ? h->volumes.v[i] : NULL;
 }
 
-/* The file system that holds a path decides, not its name: a directory below a volume may be a mount point or a subvolume
- * that the set does not reach.  A path that does not exist counts by its nearest existing parent. */
+/* The file system that holds a path decides, not its name: a directory below a volume may be a mount point or a
+ * subvolume that the set does not reach.  A path that does not exist counts by its nearest existing parent. */
 static int svc_path_affected(struct vb_host *h, const char *path)
 {
     struct stat st;

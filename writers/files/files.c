@@ -4,6 +4,7 @@
  *
  * There is no application to hold, so this writer never claims more than the instant of the snapshot.
  */
+#include "config.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +17,23 @@ struct files {
     struct vbw w;
 };
 
-static const char *const OPTIONS[] = {
-    "component", "*.path", "*.include", "*.exclude", "*.recursive", "*.selectable", "*.selectable-for-restore", "*.logical-path",
-    "*.caption", "*.depends", "path", "include", "exclude", "recursive", "adhoc-path", "adhoc-exclude", NULL
-};
+static const char *const OPTIONS[] = { "component",
+                                       "*.path",
+                                       "*.include",
+                                       "*.exclude",
+                                       "*.recursive",
+                                       "*.selectable",
+                                       "*.selectable-for-restore",
+                                       "*.logical-path",
+                                       "*.caption",
+                                       "*.depends",
+                                       "path",
+                                       "include",
+                                       "exclude",
+                                       "recursive",
+                                       "adhoc-path",
+                                       "adhoc-exclude",
+                                       NULL };
 
 /* Where the settings of one component stand: `NAME.key`, or plain `key` for the section's only component. */
 struct place {
@@ -40,8 +54,8 @@ static void get_all(const struct place *p, const char *key, struct vbw_list *l)
         vbw_list_option(p->w, key, l);
 }
 
-/* One `exclude = ...`: a file specification holds in all directories of the component; with a '/' it is a place, absolute
- * or below a path of the component; a '/' at the end means the directory's contents only. */
+/* One `exclude = ...`: a file specification holds in all directories of the component; with a '/' it is a place,
+ * absolute or below a path of the component; a '/' at the end means the directory's contents only. */
 static int add_exclude(const struct vbw *w, const char *base, const char *text)
 {
     const struct vb_writer_services *svc = w->svc;
@@ -61,14 +75,15 @@ static int add_exclude(const struct vbw *w, const char *base, const char *text)
     return strpbrk(vbw_basename(full), "*?") == NULL ? svc->add_exclude(w->h, full, "*", 1) : 0;
 }
 
-static int add_path(const struct vbw *w, const char *lp, const char *name, const char *text, const struct vbw_list *includes,
-                    bool recursive)
+static int add_path(const struct vbw *w, const char *lp, const char *name, const char *text,
+                    const struct vbw_list *includes, bool recursive)
 {
     VBW_AUTO char *path = vbw_clean(text);
     struct stat st;
 
     if (path[0] != '/')
-        return vbw_fail(w, VB_E_CONFIG, "write the path from the root: /srv/www", "component '%s': path '%s' is not absolute", name, text);
+        return vbw_fail(w, VB_E_CONFIG, "write the path from the root: /srv/www",
+                        "component '%s': path '%s' is not absolute", name, text);
     /* a file, or a link: itself; everything else is taken as a directory, also when it is not there yet */
     if (lstat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
         VBW_AUTO char *dir = vbw_dirname(path);
@@ -77,7 +92,10 @@ static int add_path(const struct vbw *w, const char *lp, const char *name, const
     }
     for (size_t i = 0; i < (includes->n > 0 ? includes->n : 1); i++) {
         const struct vb_fileset_spec f = {
-            .size = sizeof f, .path = path, .filespec = includes->n > 0 ? includes->v[i] : "*", .recursive = recursive,
+            .size = sizeof f,
+            .path = path,
+            .filespec = includes->n > 0 ? includes->v[i] : "*",
+            .recursive = recursive,
         };
         if (w->svc->add_files(w->h, lp, name, &f) != 0)
             return -1;
@@ -92,7 +110,8 @@ static int add_dependency(const struct vbw *w, const char *lp, const char *name,
     char *b = strchr(copy, '|'), *e = b != NULL ? strchr(b + 1, '|') : NULL;
 
     if (e == NULL)
-        return vbw_fail(w, VB_E_CONFIG, "see vbackup-writer-files(8)", "'depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", text);
+        return vbw_fail(w, VB_E_CONFIG, "see vbackup-writer-files(8)",
+                        "'depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", text);
     *b = *e = '\0';
     return w->svc->add_dependency(w->h, lp, name, copy, b + 1, e + 1);
 }
@@ -107,7 +126,8 @@ static int add_component(const struct place *p, const char *name)
 
     if (vbw_bool(w, "recursive", get(p, "recursive"), true, &recursive) != 0 ||
         vbw_bool(w, "selectable", p->prefix != NULL ? get(p, "selectable") : NULL, true, &selectable) != 0 ||
-        vbw_bool(w, "selectable-for-restore", p->prefix != NULL ? get(p, "selectable-for-restore") : NULL, true, &for_restore) != 0)
+        vbw_bool(w, "selectable-for-restore", p->prefix != NULL ? get(p, "selectable-for-restore") : NULL, true,
+                 &for_restore) != 0)
         return -1;
     if (p->prefix == NULL)
         lp = NULL;
@@ -117,8 +137,13 @@ static int add_component(const struct place *p, const char *name)
     if (p->prefix != NULL)
         get_all(p, "depends", &deps);
     const struct vb_component_spec c = {
-        .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .logical_path = lp, .name = name,
-        .caption = p->prefix != NULL ? get(p, "caption") : NULL, .selectable = selectable, .selectable_for_restore = for_restore,
+        .size = sizeof c,
+        .type = VB_COMPONENT_FILEGROUP,
+        .logical_path = lp,
+        .name = name,
+        .caption = p->prefix != NULL ? get(p, "caption") : NULL,
+        .selectable = selectable,
+        .selectable_for_restore = for_restore,
     };
     rc = w->svc->add_component(w->h, &c);
     for (size_t i = 0; rc == 0 && i < paths.n; i++) {
@@ -139,8 +164,12 @@ static int add_component(const struct place *p, const char *name)
 /* `vbackup backup PATH...`: all of them are one component; a path inside another one is in it already. */
 static int add_adhoc(const struct vbw *w, const struct vbw_list *paths)
 {
-    const struct vb_component_spec c = { .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .name = "paths", .caption = "paths named on the command line",
-                                         .selectable = 1, .selectable_for_restore = 1 };
+    const struct vb_component_spec c = { .size = sizeof c,
+                                         .type = VB_COMPONENT_FILEGROUP,
+                                         .name = "paths",
+                                         .caption = "paths named on the command line",
+                                         .selectable = 1,
+                                         .selectable_for_restore = 1 };
     const struct vbw_list none = { NULL, 0, 0 };
     struct vbw_list excludes = { NULL, 0, 0 };
     int rc = w->svc->add_component(w->h, &c);
@@ -210,7 +239,8 @@ static int files_post_snapshot(void *ctx, struct vb_host *h)
 {
     struct files *f = ctx;
 
-    return f->w.svc->set_consistency(h, f->w.svc->snapshot_is_atomic(h) ? VB_CONSISTENCY_FILE_SYSTEM : VB_CONSISTENCY_NONE);
+    return f->w.svc->set_consistency(h, f->w.svc->snapshot_is_atomic(h) ? VB_CONSISTENCY_FILE_SYSTEM
+                                                                        : VB_CONSISTENCY_NONE);
 }
 
 static int files_open(struct vb_host *h, const struct vb_writer_services *svc, void **ctx)

@@ -2,9 +2,10 @@
 /*
  * writers/null/null.c - a writer without an application: for tests and rehearsals.
  *
- * It offers the components it is told to offer, and misbehaves where it is told to.  Every callback leaves lines with the
- * monotonic time in a log file, so that a test can see what came when.
+ * It offers the components it is told to offer, and misbehaves where it is told to.  Every callback leaves lines with
+ * the monotonic time in a log file, so that a test can see what came when.
  */
+#include "config.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,16 +19,38 @@
 struct null {
     struct vbw w;
     int log_fd;
-    char *who;          /* "null" or the instance name */
-    char *topology;     /* path of the lock file, or NULL */
+    char *who;      /* "null" or the instance name */
+    char *topology; /* path of the lock file, or NULL */
     bool holds_topology, frozen;
 };
 
-static const char *const OPTIONS[] = {
-    "component", "*.logical-path", "*.caption", "*.selectable", "*.selectable-for-restore", "*.type", "*.path", "*.filespec",
-    "*.recursive", "*.alternate-path", "*.alternate-location", "*.depends", "*.metadata", "*.private", "exclude", "event-log",
-    "delay.*", "fail.*", "hang", "crash", "broken", "topology-lock", "consistency", "schema", "restore-method", "service", NULL
-};
+static const char *const OPTIONS[] = { "component",
+                                       "*.logical-path",
+                                       "*.caption",
+                                       "*.selectable",
+                                       "*.selectable-for-restore",
+                                       "*.type",
+                                       "*.path",
+                                       "*.filespec",
+                                       "*.recursive",
+                                       "*.alternate-path",
+                                       "*.alternate-location",
+                                       "*.depends",
+                                       "*.metadata",
+                                       "*.private",
+                                       "exclude",
+                                       "event-log",
+                                       "delay.*",
+                                       "fail.*",
+                                       "hang",
+                                       "crash",
+                                       "broken",
+                                       "topology-lock",
+                                       "consistency",
+                                       "schema",
+                                       "restore-method",
+                                       "service",
+                                       NULL };
 
 static void note(const struct null *n, const char *event, const char *what)
 {
@@ -85,10 +108,16 @@ static bool still_failing(const struct null *n, const char *event, const char *s
     return vbw_write_file(path, next, strlen(next), 0600) == 0;
 }
 
-static const struct { const char *word; enum vb_code code; } CODES[] = {
-    { "retryable", VB_E_WRITER_RETRYABLE }, { "non-retryable", VB_E_WRITER_NON_RETRYABLE },
-    { "timeout", VB_E_WRITER_TIMEOUT }, { "out-of-resources", VB_E_WRITER_OUT_OF_RESOURCES },
-    { "inconsistent", VB_E_WRITER_INCONSISTENT_SNAPSHOT }, { "partial", VB_E_WRITER_PARTIAL_FAILURE },
+static const struct {
+    const char *word;
+    enum vb_code code;
+} CODES[] = {
+    { "retryable", VB_E_WRITER_RETRYABLE },
+    { "non-retryable", VB_E_WRITER_NON_RETRYABLE },
+    { "timeout", VB_E_WRITER_TIMEOUT },
+    { "out-of-resources", VB_E_WRITER_OUT_OF_RESOURCES },
+    { "inconsistent", VB_E_WRITER_INCONSISTENT_SNAPSHOT },
+    { "partial", VB_E_WRITER_PARTIAL_FAILURE },
 };
 
 static int fail_as_told(struct null *n, const char *event)
@@ -105,11 +134,15 @@ static int fail_as_told(struct null *n, const char *event)
         if (strlen(CODES[i].word) != k || strncmp(CODES[i].word, setting, k) != 0)
             continue;
         if (CODES[i].code == VB_E_WRITER_PARTIAL_FAILURE && n->w.svc->record_count(n->w.h) > 0)
-            n->w.svc->component_fail(n->w.svc->record(n->w.h, 0), VB_E_WRITER_NON_RETRYABLE, "this component was told to fail");
-        return vbw_fail(&n->w, CODES[i].code, "change the configuration of the null writer", "told to fail in %s", event);
+            n->w.svc->component_fail(n->w.svc->record(n->w.h, 0), VB_E_WRITER_NON_RETRYABLE,
+                                     "this component was told to fail");
+        return vbw_fail(&n->w, CODES[i].code, "change the configuration of the null writer", "told to fail in %s",
+                        event);
     }
-    return vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s = %s': expected silent, retryable, non-retryable, timeout, out-of-resources, "
-                    "inconsistent or partial, and perhaps a count", key, setting);
+    return vbw_fail(&n->w, VB_E_CONFIG, NULL,
+                    "'%s = %s': expected silent, retryable, non-retryable, timeout, out-of-resources, "
+                    "inconsistent or partial, and perhaps a count",
+                    key, setting);
 }
 
 /* The common part of every callback; work runs between begin and end. */
@@ -145,18 +178,25 @@ static int add_one(struct null *n, const char *name)
     const struct vb_writer_services *svc = n->w.svc;
     struct vb_host *h = n->w.h;
     const char *type = vbw_sub_option(&n->w, name, "type"), *lp = vbw_sub_option(&n->w, name, "logical-path");
-    const char *spec = vbw_sub_option(&n->w, name, "filespec"), *alm = vbw_sub_option(&n->w, name, "alternate-location");
+    const char *spec = vbw_sub_option(&n->w, name, "filespec"),
+               *alm = vbw_sub_option(&n->w, name, "alternate-location");
     bool database = type != NULL && strcmp(type, "database") == 0, selectable, for_restore, recursive;
     struct vbw_list paths = { NULL, 0, 0 }, deps = { NULL, 0, 0 };
     int rc = 0;
 
     if (vbw_bool(&n->w, "selectable", vbw_sub_option(&n->w, name, "selectable"), true, &selectable) != 0 ||
-        vbw_bool(&n->w, "selectable-for-restore", vbw_sub_option(&n->w, name, "selectable-for-restore"), false, &for_restore) != 0 ||
+        vbw_bool(&n->w, "selectable-for-restore", vbw_sub_option(&n->w, name, "selectable-for-restore"), false,
+                 &for_restore) != 0 ||
         vbw_bool(&n->w, "recursive", vbw_sub_option(&n->w, name, "recursive"), !database, &recursive) != 0)
         return -1;
     const struct vb_component_spec c = {
-        .size = sizeof c, .type = database ? VB_COMPONENT_DATABASE : VB_COMPONENT_FILEGROUP, .logical_path = lp, .name = name,
-        .caption = vbw_sub_option(&n->w, name, "caption"), .selectable = selectable, .selectable_for_restore = for_restore,
+        .size = sizeof c,
+        .type = database ? VB_COMPONENT_DATABASE : VB_COMPONENT_FILEGROUP,
+        .logical_path = lp,
+        .name = name,
+        .caption = vbw_sub_option(&n->w, name, "caption"),
+        .selectable = selectable,
+        .selectable_for_restore = for_restore,
     };
     if (svc->add_component(h, &c) != 0)
         return -1;
@@ -164,8 +204,11 @@ static int add_one(struct null *n, const char *name)
     vbw_list_sub_option(&n->w, name, "depends", &deps);
     for (size_t i = 0; rc == 0 && i < paths.n; i++) {
         const struct vb_fileset_spec f = {
-            .size = sizeof f, .kind = database ? VB_FILES_DATABASE : VB_FILES_GROUP, .path = paths.v[i],
-            .filespec = spec != NULL ? spec : "*", .recursive = recursive,
+            .size = sizeof f,
+            .kind = database ? VB_FILES_DATABASE : VB_FILES_GROUP,
+            .path = paths.v[i],
+            .filespec = spec != NULL ? spec : "*",
+            .recursive = recursive,
             .alternate_path = vbw_sub_option(&n->w, name, "alternate-path"),
         };
         rc = svc->add_files(h, lp, name, &f);
@@ -191,7 +234,9 @@ static int add_one(struct null *n, const char *name)
 static int add_broken(struct null *n, const char *kind)
 {
     const struct vb_writer_services *svc = n->w.svc;
-    struct vb_component_spec c = { .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .name = "broken", .selectable = 1 };
+    struct vb_component_spec c = {
+        .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .name = "broken", .selectable = 1
+    };
     struct vb_fileset_spec f = { .size = sizeof f, .path = "/nowhere", .filespec = "*" };
 
     if (strcmp(kind, "separator") == 0)
@@ -267,7 +312,8 @@ static int prepare_backup_work(struct null *n)
         return 0;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
-        return vbw_fail_errno(&n->w, errno, "another backup may be running", "cannot take the topology lock '%s'", path);
+        return vbw_fail_errno(&n->w, errno, "another backup may be running", "cannot take the topology lock '%s'",
+                              path);
     close(fd);
     free(n->topology);
     n->topology = vbw_strdup(path);
@@ -321,7 +367,8 @@ static int complete_work(struct null *n)
 
     for (unsigned i = 0; i < svc->record_count(n->w.h); i++) {
         struct vb_record *r = svc->record(n->w.h, i);
-        VBW_AUTO char *what = vbw_printf("%s %s", svc->record_name(r), svc->record_backup_succeeded(r) ? "succeeded" : "not-succeeded");
+        VBW_AUTO char *what =
+            vbw_printf("%s %s", svc->record_name(r), svc->record_backup_succeeded(r) ? "succeeded" : "not-succeeded");
         note(n, "backup-complete", what);
     }
     return release_work(n);
@@ -336,8 +383,9 @@ static int post_restore_work(struct null *n)
         const char *meta = svc->record_backup_metadata(r);
         size_t len = 0;
         const char *private = svc->private_file(r, "note", &len);
-        VBW_AUTO char *what = vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
-                                         meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
+        VBW_AUTO char *what =
+            vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
+                       meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
         note(n, "post-restore", what);
     }
     return 0;
@@ -367,10 +415,10 @@ static void null_close(void *ctx)
     free(n);
 }
 
-#define CALLBACK(function, event, work)                          \
-    static int function(void *ctx, struct vb_host *h)            \
-    {                                                            \
-        return act(ctx, h, event, work);                         \
+#define CALLBACK(function, event, work)                                                                                \
+    static int function(void *ctx, struct vb_host *h)                                                                  \
+    {                                                                                                                  \
+        return act(ctx, h, event, work);                                                                               \
     }
 CALLBACK(null_identify, "identify", identify_work)
 CALLBACK(null_prepare_backup, "prepare-backup", prepare_backup_work)

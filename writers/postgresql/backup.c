@@ -2,10 +2,11 @@
 /*
  * writers/postgresql/backup.c - backup mode around the snapshot, in one session from start to stop.
  *
- * The session is idle while it holds: idle_session_timeout is the dead-man switch, the server ends backup mode by itself
- * when nobody comes back.  The copy of the data is worth nothing without the label, which is carried as a private file
- * byte for byte, and without every segment of the log from the start to the stop position.
+ * The session is idle while it holds: idle_session_timeout is the dead-man switch, the server ends backup mode by
+ * itself when nobody comes back.  The copy of the data is worth nothing without the label, which is carried as a
+ * private file byte for byte, and without every segment of the log from the start to the stop position.
  */
+#include "config.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +46,8 @@ static int take_lock(struct pgw *p)
     if (p->lock_fd < 0)
         return vbw_fail_errno(&p->w, errno, NULL, "cannot open '%s'", path);
     if (flock(p->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE, "wait for it to end", "another backup of this cluster is running");
+        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE, "wait for it to end",
+                        "another backup of this cluster is running");
     return 0;
 }
 
@@ -90,14 +92,19 @@ int pgw_prepare_backup(struct pgw *p)
     if (recovery)
         return vbw_fail(&p->w, VB_E_NOT_SUPPORTED, "back up the primary", "this cluster is a standby");
     if (!locked)
-        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE, "wait for it to end", "another backup of this cluster is running");
+        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE, "wait for it to end",
+                        "another backup of this cluster is running");
     return clear_place(p);
 }
 
 static int arm(struct pgw *p)
 {
-    const struct { const char *key, *setting; uint64_t def, ms; } t[] = {
-        { "idle-timeout", "idle_session_timeout", DEFAULT_IDLE_MS, 0 }, { "lock-timeout", "lock_timeout", DEFAULT_LOCK_MS, 0 },
+    const struct {
+        const char *key, *setting;
+        uint64_t def, ms;
+    } t[] = {
+        { "idle-timeout", "idle_session_timeout", DEFAULT_IDLE_MS, 0 },
+        { "lock-timeout", "lock_timeout", DEFAULT_LOCK_MS, 0 },
     };
 
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
@@ -115,8 +122,8 @@ static int arm(struct pgw *p)
  * segment is noticed when it is copied, and the backup fails. */
 static void reserve_log(struct pgw *p)
 {
-    VBW_AUTO char *sql = vbw_printf("SELECT pg_create_physical_replication_slot('vbackup_%ld_%ld', true, true)", (long)getpid(),
-                                    (long)PQbackendPID(p->conn));
+    VBW_AUTO char *sql = vbw_printf("SELECT pg_create_physical_replication_slot('vbackup_%ld_%ld', true, true)",
+                                    (long)getpid(), (long)PQbackendPID(p->conn));
     PGresult *r = PQexec(p->conn, sql);
 
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
@@ -192,10 +199,12 @@ int pgw_thaw(struct pgw *p)
     if (!p->wants_cluster)
         return 0;
     PGresult *r = pgw_query(p, p->conn, "end backup mode on the session that began it",
-                            "SELECT lsn, labelfile, spcmapfile, pg_walfile_name(lsn) FROM pg_backup_stop(wait_for_archive => false)",
+                            "SELECT lsn, labelfile, spcmapfile, pg_walfile_name(lsn) FROM "
+                            "pg_backup_stop(wait_for_archive => false)",
                             0, NULL);
     if (r == NULL) {
-        p->w.svc->set_consistency(p->w.h, p->w.svc->snapshot_is_atomic(p->w.h) ? VB_CONSISTENCY_CRASH : VB_CONSISTENCY_NONE);
+        p->w.svc->set_consistency(p->w.h,
+                                  p->w.svc->snapshot_is_atomic(p->w.h) ? VB_CONSISTENCY_CRASH : VB_CONSISTENCY_NONE);
         pgw_disconnect(p);
         return -1;
     }
@@ -226,7 +235,8 @@ static int parse_name(const char *name, unsigned long segment_size, unsigned lon
     uint64_t per_id = UINT64_C(0x100000000) / segment_size;
     unsigned long id, seg;
 
-    if (strlen(name) != 24 || hex8(name, tli) != 0 || hex8(name + 8, &id) != 0 || hex8(name + 16, &seg) != 0 || seg >= per_id)
+    if (strlen(name) != 24 || hex8(name, tli) != 0 || hex8(name + 8, &id) != 0 || hex8(name + 16, &seg) != 0 ||
+        seg >= per_id)
         return -1;
     *number = (uint64_t)id * per_id + seg;
     return 0;
@@ -237,18 +247,23 @@ int pgw_wal_names(const char *first, const char *last, unsigned long segment_siz
     unsigned long t1, t2;
     uint64_t a, b, per_id;
 
-    if (segment_size == 0 || parse_name(first, segment_size, &t1, &a) != 0 || parse_name(last, segment_size, &t2, &b) != 0 ||
-        t1 != t2 || a > b || b - a > 1000000)
+    if (segment_size == 0 || parse_name(first, segment_size, &t1, &a) != 0 ||
+        parse_name(last, segment_size, &t2, &b) != 0 || t1 != t2 || a > b || b - a > 1000000)
         return -1;
     per_id = UINT64_C(0x100000000) / segment_size;
     for (; a <= b; a++)
-        vbw_list_take(names, vbw_printf("%08lX%08lX%08lX", t1, (unsigned long)(a / per_id), (unsigned long)(a % per_id)));
+        vbw_list_take(names,
+                      vbw_printf("%08lX%08lX%08lX", t1, (unsigned long)(a / per_id), (unsigned long)(a % per_id)));
     return 0;
 }
 
 const char *pgw_wal_check(const char *path, const char *name, unsigned long segment_size)
 {
-    struct { uint16_t magic, info; uint32_t tli; uint64_t address; } head; /* XLogPageHeaderData, native byte order */
+    struct {
+        uint16_t magic, info;
+        uint32_t tli;
+        uint64_t address;
+    } head; /* XLogPageHeaderData, native byte order */
     unsigned long tli;
     uint64_t number;
     struct stat st;
@@ -277,7 +292,8 @@ static int copy_one(struct pgw *p, const char *from_dir, const char *to_dir, con
                               "cannot copy log file '%s', which the backup needs", from);
     const char *wrong = segment ? pgw_wal_check(to, name, p->facts.segment_size) : NULL;
     if (wrong != NULL)
-        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE, "let the writer's role have REPLICATION, so that a slot keeps the log",
+        return vbw_fail(&p->w, VB_E_WRITER_RETRYABLE,
+                        "let the writer's role have REPLICATION, so that a slot keeps the log",
                         "log segment '%s' is of no use: %s", name, wrong);
     return 0;
 }
@@ -310,7 +326,8 @@ static int copy_log(struct pgw *p)
         return vbw_fail(&p->w, VB_E_UNEXPECTED, NULL, "the label of the server does not name the first log segment");
     VBW_AUTO char *first = vbw_printf("%.24s", file + sizeof mark - 1);
     if (pgw_wal_names(first, p->stop_file, p->facts.segment_size, &p->wal) != 0)
-        return vbw_fail(&p->w, VB_E_UNEXPECTED, NULL, "the log does not lead from segment '%s' to '%s'", first, p->stop_file);
+        return vbw_fail(&p->w, VB_E_UNEXPECTED, NULL, "the log does not lead from segment '%s' to '%s'", first,
+                        p->stop_file);
     for (size_t i = 0; i < p->wal.n; i++)
         if (copy_one(p, from, to, p->wal.v[i], true) != 0)
             return -1;
@@ -331,7 +348,8 @@ static char *metadata(const struct pgw *p)
         free(wal);
         wal = more;
     }
-    return vbw_printf("method=backup-mode\n%sstart-lsn=%s\nstop-lsn=%s\nlog=%s\n", facts, p->start_lsn, p->stop_lsn, wal);
+    return vbw_printf("method=backup-mode\n%sstart-lsn=%s\nstop-lsn=%s\nlog=%s\n", facts, p->start_lsn, p->stop_lsn,
+                      wal);
 }
 
 /* Without a snapshot the files would be read after backup mode has ended: such a copy starts and is wrong. */

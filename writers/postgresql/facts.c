@@ -3,6 +3,7 @@
  * writers/postgresql/facts.c - where the cluster lies.  A server that is down, or gone, cannot be asked; so the last
  * answer is kept in the state directory, and travels in the backup.
  */
+#include "config.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -154,7 +155,8 @@ int pgw_facts_ask(struct pgw *p)
         return vbw_fail(&p->w, VB_E_NOT_SUPPORTED, "upgrade the server to version 15 or later",
                         "PostgreSQL %s is not supported by this writer", f->version);
     if (f->segment_size == 0 || (f->segment_size & (f->segment_size - 1)) != 0)
-        return vbw_fail(&p->w, VB_E_UNEXPECTED, NULL, "the server names an impossible segment size %lu", f->segment_size);
+        return vbw_fail(&p->w, VB_E_UNEXPECTED, NULL, "the server names an impossible segment size %lu",
+                        f->segment_size);
 
     r = pgw_query(p, p->conn, "list the tablespaces",
                   "SELECT oid::text, pg_tablespace_location(oid) FROM pg_tablespace ORDER BY oid", 0, NULL);
@@ -169,7 +171,8 @@ int pgw_facts_ask(struct pgw *p)
     }
     PQclear(r);
 
-    r = pgw_query(p, p->conn, "read the system identifier", "SELECT system_identifier::text FROM pg_control_system()", 0, NULL);
+    r = pgw_query(p, p->conn, "read the system identifier", "SELECT system_identifier::text FROM pg_control_system()",
+                  0, NULL);
     if (r == NULL)
         return -1;
     f->system_id = vbw_strdup(PQgetvalue(r, 0, 0));

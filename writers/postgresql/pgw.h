@@ -20,9 +20,9 @@
 
 struct pgw_facts {
     char *data_directory, *config_file, *hba_file, *ident_file;
-    char *version;        /* "15": the major version as in PG_VERSION */
-    char *system_id;      /* may be NULL */
-    char *bin_directory;  /* may be NULL */
+    char *version;       /* "15": the major version as in PG_VERSION */
+    char *system_id;     /* may be NULL */
+    char *bin_directory; /* may be NULL */
     unsigned long segment_size;
     struct vbw_list ts_oid, ts_location; /* tablespaces outside the data directory, same index */
 };
@@ -32,12 +32,12 @@ struct pgw {
     struct pgw_facts facts;
     /* the backup session */
     PGconn *conn;
-    int lock_fd;          /* one backup of this cluster at a time */
-    bool wants_cluster;   /* component cluster takes part */
-    bool started;         /* pg_backup_start has returned on conn */
-    bool stopped;         /* pg_backup_stop has: label and map are here */
+    int lock_fd;        /* one backup of this cluster at a time */
+    bool wants_cluster; /* component cluster takes part */
+    bool started;       /* pg_backup_start has returned on conn */
+    bool stopped;       /* pg_backup_stop has: label and map are here */
     char *label, *map, *start_lsn, *stop_lsn, *stop_file;
-    struct vbw_list wal;  /* names of the copied segments */
+    struct vbw_list wal; /* names of the copied segments */
 };
 
 /* ---- facts.c ---- */
@@ -62,8 +62,8 @@ bool pgw_config_outside(const struct pgw_facts *f);
 /* Connects with `conninfo` of the configuration, 10 s at most.  quiet: no failure is recorded, only logged. */
 int pgw_connect(struct pgw *p, bool quiet);
 void pgw_disconnect(struct pgw *p);
-/* Runs one statement on c within the callback's time; NULL after a recorded failure "cannot WHAT: ...".  Cancels when the
- * agent is gone. */
+/* Runs one statement on c within the callback's time; NULL after a recorded failure "cannot WHAT: ...".  Cancels when
+ * the agent is gone. */
 PGresult *pgw_query(struct pgw *p, PGconn *c, const char *what, const char *sql, int n, const char *const *values);
 /* The same without a result. */
 int pgw_do(struct pgw *p, PGconn *c, const char *what, const char *sql);

@@ -2,9 +2,10 @@
 /*
  * writers/postgresql/postgresql.c - the PostgreSQL writer: one section, one cluster, two components.
  *
- * The low-level backup interface is used in one session: backup mode begins in prepare_snapshot and ends in thaw, so that
- * any provider will do, an atomic one or one that clones file by file.  See vbackup-writer-postgresql(8).
+ * The low-level backup interface is used in one session: backup mode begins in prepare_snapshot and ends in thaw, so
+ * that any provider will do, an atomic one or one that clones file by file.  See vbackup-writer-postgresql(8).
  */
+#include "config.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -14,8 +15,9 @@
 #include <unistd.h>
 #include "writers/postgresql/pgw.h"
 
-static const char *const OPTIONS[] = { "conninfo", "data-directory", "bin-directory", "service", "start-command", "stop-command",
-                                       "start-after-restore", "start-timeout", "idle-timeout", "lock-timeout", "checkpoint", NULL };
+static const char *const OPTIONS[] = { "conninfo",      "data-directory", "bin-directory",       "service",
+                                       "start-command", "stop-command",   "start-after-restore", "start-timeout",
+                                       "idle-timeout",  "lock-timeout",   "checkpoint",          NULL };
 
 /* ---- components ---- */
 
@@ -24,12 +26,12 @@ static const char *logical_path(const struct pgw *p)
     return p->w.svc->option(p->w.h, "instance");
 }
 
-/* Directories of a data directory that the server makes anew, or that must not be copied from a running one.  They are in
- * no file set, so that not even an empty directory of a replication slot comes back; restore makes them. */
+/* Directories of a data directory that the server makes anew, or that must not be copied from a running one.  They are
+ * in no file set, so that not even an empty directory of a replication slot comes back; restore makes them. */
 static bool left_out(const char *name)
 {
-    static const char *const names[] = { "pg_wal", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots",
-                                         "pg_stat_tmp", "pg_subtrans" };
+    static const char *const names[] = { "pg_wal",    "pg_replslot",  "pg_dynshmem", "pg_notify",
+                                         "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans" };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
@@ -91,14 +93,17 @@ static int add_tablespace(const struct pgw *p, const char *location)
     return rc;
 }
 
-/* The log is read from our copies of the needed segments; they come into being between thaw and the end of post_snapshot,
- * need no snapshot (B-34, W-39), and are put back into the real log directory (R-54). */
+/* The log is read from our copies of the needed segments; they come into being between thaw and the end of
+ * post_snapshot, need no snapshot (B-34, W-39), and are put back into the real log directory (R-54). */
 static int add_log(const struct pgw *p)
 {
     VBW_AUTO char *normal = vbw_join(p->facts.data_directory, "pg_wal");
     VBW_AUTO char *place = pgw_wal_place(p);
     const struct vb_fileset_spec f = {
-        .size = sizeof f, .path = normal, .filespec = "*", .alternate_path = place,
+        .size = sizeof f,
+        .path = normal,
+        .filespec = "*",
+        .alternate_path = place,
         .backup_type = VB_FSB_ALL_BACKUP | VB_FSB_CREATED_DURING_BACKUP,
     };
 
@@ -107,8 +112,9 @@ static int add_log(const struct pgw *p)
 
 static int add_excludes(const struct pgw *p)
 {
-    static const char *const top[] = { "postmaster.pid", "postmaster.opts", "backup_label", "tablespace_map", "recovery.signal",
-                                       "standby.signal", "postgresql.auto.conf.tmp", "current_logfiles*", "pg_wal" };
+    static const char *const top[] = { "postmaster.pid",           "postmaster.opts",   "backup_label",
+                                       "tablespace_map",           "recovery.signal",   "standby.signal",
+                                       "postgresql.auto.conf.tmp", "current_logfiles*", "pg_wal" };
     const char *pgdata = p->facts.data_directory;
     VBW_AUTO char *base = vbw_join(pgdata, "base"), *global = vbw_join(pgdata, "global");
     VBW_AUTO char *tmp = vbw_join(base, "pgsql_tmp");
@@ -138,7 +144,8 @@ static int add_config(const struct pgw *p)
     static const char *const debian[] = { "environment", "pg_ctl.conf", "start.conf" };
     const struct pgw_facts *f = &p->facts;
 
-    if (add_config_file(p, f->config_file) != 0 || add_config_file(p, f->hba_file) != 0 || add_config_file(p, f->ident_file) != 0)
+    if (add_config_file(p, f->config_file) != 0 || add_config_file(p, f->hba_file) != 0 ||
+        add_config_file(p, f->ident_file) != 0)
         return -1;
     if (!pgw_config_outside(f))
         return 0;
@@ -157,7 +164,10 @@ static int pg_identify(void *ctx, struct vb_host *h)
     struct pgw *p = ctx;
     const struct vb_writer_services *svc = p->w.svc;
     const char *lp = logical_path(p);
-    struct vb_component_spec c = { .size = sizeof c, .type = VB_COMPONENT_FILEGROUP, .logical_path = lp, .selectable = 1,
+    struct vb_component_spec c = { .size = sizeof c,
+                                   .type = VB_COMPONENT_FILEGROUP,
+                                   .logical_path = lp,
+                                   .selectable = 1,
                                    .selectable_for_restore = 1 };
     bool known, in_session = p->conn != NULL;
 
@@ -173,8 +183,9 @@ static int pg_identify(void *ctx, struct vb_host *h)
         known = true;
     } else {
         known = pgw_facts_recall(p) == 1;
-        svc->log(h, VB_WLOG_WARNING, known ? "the server does not answer; its places are those of the last time"
-                                           : "the server does not answer and nothing is known of it");
+        svc->log(h, VB_WLOG_WARNING,
+                 known ? "the server does not answer; its places are those of the last time"
+                       : "the server does not answer and nothing is known of it");
     }
     if (svc->set_restore_method(h, VB_RESTORE_IF_CAN_REPLACE, NULL, VB_WRITER_RESTORE_ALWAYS, 0) != 0)
         return -1;
@@ -183,7 +194,8 @@ static int pg_identify(void *ctx, struct vb_host *h)
     if (svc->add_component(h, &c) != 0)
         return -1;
     c.name = PGW_CONFIG;
-    c.caption = known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)" : "settings";
+    c.caption =
+        known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)" : "settings";
     if (svc->add_component(h, &c) != 0)
         return -1;
     if (!known)
@@ -198,12 +210,12 @@ static int pg_identify(void *ctx, struct vb_host *h)
 
 /* ---- the other callbacks: see backup.c and restore.c ---- */
 
-#define CALLBACK(function, work)                        \
-    static int function(void *ctx, struct vb_host *h)   \
-    {                                                   \
-        struct pgw *p = ctx;                            \
-        p->w.h = h;                                     \
-        return work(p);                                 \
+#define CALLBACK(function, work)                                                                                       \
+    static int function(void *ctx, struct vb_host *h)                                                                  \
+    {                                                                                                                  \
+        struct pgw *p = ctx;                                                                                           \
+        p->w.h = h;                                                                                                    \
+        return work(p);                                                                                                \
     }
 CALLBACK(pg_prepare_backup, pgw_prepare_backup)
 CALLBACK(pg_prepare_snapshot, pgw_prepare_snapshot)

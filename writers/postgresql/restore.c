@@ -5,6 +5,7 @@
  * Nothing is ever deleted: what is in the way is moved aside.  A copy without its label or its log would start and be
  * wrong, so both are demanded before any server is let near it.
  */
+#include "config.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -33,19 +34,22 @@ static int facts_of(struct pgw *p, struct vb_record *r, struct pgw_facts *f)
     if (meta != NULL)
         pgw_facts_parse(f, meta);
     if (f->data_directory == NULL || f->data_directory[0] != '/' || f->version == NULL)
-        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster does not say where its data belong");
+        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
+                        "the backup of this cluster does not say where its data belong");
     if (dir != NULL) {
         VBW_AUTO char *clean = vbw_clean(dir);
         if (strcmp(clean, f->data_directory) != 0)
             return vbw_fail(&p->w, VB_E_CONFIG, "set data-directory as it was at backup time, or leave it out",
-                            "the backup belongs to data directory '%s', the configuration names '%s'", f->data_directory, dir);
+                            "the backup belongs to data directory '%s', the configuration names '%s'",
+                            f->data_directory, dir);
     }
     return 0;
 }
 
 /* ---- pre_restore ---- */
 
-/* Without the right to rename the directory itself (a mount point, a parent that is not ours) its entries go below it. */
+/* Without the right to rename the directory itself (a mount point, a parent that is not ours) its entries go below it.
+ */
 static int move_entries(struct pgw *p, const char *dir)
 {
     VBW_AUTO char *inner = vbw_join(dir, "old"), *place = NULL;
@@ -53,7 +57,8 @@ static int move_entries(struct pgw *p, const char *dir)
     int rc = 0;
 
     if (mkdir(inner, 0700) != 0 && errno != EEXIST)
-        return vbw_fail_errno(&p->w, errno, "the writer's user must own the directory", "cannot make room in '%s'", dir);
+        return vbw_fail_errno(&p->w, errno, "the writer's user must own the directory", "cannot make room in '%s'",
+                              dir);
     if (vbw_move_aside(inner, &place) != 0 || (d = opendir(dir)) == NULL)
         return vbw_fail_errno(&p->w, errno, NULL, "cannot make room in '%s'", dir);
     for (const struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
@@ -91,7 +96,8 @@ static int make_room(struct pgw *p, const char *dir)
         if (mkdir(dir, 0700) == 0)
             return 0;
     }
-    if (errno == EEXIST && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_uid != geteuid() || chmod(dir, 0700) == 0))
+    if (errno == EEXIST && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) &&
+        (st.st_uid != geteuid() || chmod(dir, 0700) == 0))
         return 0;
     return vbw_fail_errno(&p->w, errno, "create it for the user of the server", "cannot create directory '%s'", dir);
 }
@@ -150,7 +156,8 @@ int pgw_pre_restore(struct pgw *p)
     rc = facts_of(p, r, &f);
     size_t len = 0;
     if (rc == 0 && p->w.svc->private_file(r, "backup_label", &len) == NULL)
-        rc = vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has no label: it cannot be made consistent");
+        rc = vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
+                      "the backup of this cluster has no label: it cannot be made consistent");
     if (rc == 0)
         rc = guard(p, r, &f);
     if (rc == 0)
@@ -170,18 +177,32 @@ static int check_owner(struct pgw *p, const char *dir)
     if (stat(dir, &st) != 0)
         return vbw_fail_errno(&p->w, errno, NULL, "cannot look at the restored '%s'", dir);
     if (st.st_uid != geteuid())
-        return vbw_fail(&p->w, VB_E_ACCESS_DENIED, "chown -R it to the user of the server, and start the server by hand",
-                        "restored directory '%s' belongs to user %lu, the server runs as %lu", dir, (unsigned long)st.st_uid,
-                        (unsigned long)geteuid());
+        return vbw_fail(&p->w, VB_E_ACCESS_DENIED,
+                        "chown -R it to the user of the server, and start the server by hand",
+                        "restored directory '%s' belongs to user %lu, the server runs as %lu", dir,
+                        (unsigned long)st.st_uid, (unsigned long)geteuid());
     return chmod(dir, 0700) == 0 ? 0 : vbw_fail_errno(&p->w, errno, NULL, "cannot close '%s' to others", dir);
 }
 
 /* What the server expects and the backup leaves out. */
 static int make_skeleton(struct pgw *p, const char *pgdata)
 {
-    static const char *const dirs[] = { "pg_wal", "pg_wal/archive_status", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial",
-                                        "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase",
-                                        "pg_commit_ts", "pg_logical", "pg_logical/snapshots", "pg_logical/mappings" };
+    static const char *const dirs[] = { "pg_wal",
+                                        "pg_wal/archive_status",
+                                        "pg_replslot",
+                                        "pg_dynshmem",
+                                        "pg_notify",
+                                        "pg_serial",
+                                        "pg_snapshots",
+                                        "pg_stat",
+                                        "pg_stat_tmp",
+                                        "pg_subtrans",
+                                        "pg_tblspc",
+                                        "pg_twophase",
+                                        "pg_commit_ts",
+                                        "pg_logical",
+                                        "pg_logical/snapshots",
+                                        "pg_logical/mappings" };
     static const char *const gone[] = { "postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal" };
 
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
@@ -209,7 +230,8 @@ static int check_log(struct pgw *p, const struct pgw_facts *f, const char *meta)
         VBW_AUTO char *path = vbw_join(dir, name);
         const char *wrong = strchr(name, '/') != NULL ? "that is no name" : pgw_wal_check(path, name, f->segment_size);
         if (wrong != NULL)
-            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "log segment '%s' of the backup is not usable: %s", name, wrong);
+            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
+                            "log segment '%s' of the backup is not usable: %s", name, wrong);
     }
     return n > 0 ? 0 : vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has no log");
 }
@@ -218,7 +240,8 @@ static int put(struct pgw *p, const char *dir, const char *name, const void *dat
 {
     VBW_AUTO char *path = vbw_join(dir, name);
 
-    return vbw_write_file(path, data, len, 0600) == 0 ? 0 : vbw_fail_errno(&p->w, errno, NULL, "cannot write '%s'", path);
+    return vbw_write_file(path, data, len, 0600) == 0 ? 0
+                                                      : vbw_fail_errno(&p->w, errno, NULL, "cannot write '%s'", path);
 }
 
 /* Label and map byte for byte as the server gave them. */
@@ -229,9 +252,11 @@ static int put_label(struct pgw *p, struct vb_record *r, const struct pgw_facts 
     const void *map = p->w.svc->private_file(r, "tablespace_map", &map_len);
 
     if (label == NULL || len == 0)
-        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has no label: it cannot be made consistent");
+        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
+                        "the backup of this cluster has no label: it cannot be made consistent");
     if (map == NULL && f->ts_oid.n > 0)
-        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has tablespaces and no map of them");
+        return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
+                        "the backup of this cluster has tablespaces and no map of them");
     if (map != NULL && put(p, f->data_directory, "tablespace_map", map, map_len) != 0)
         return -1;
     if (put(p, f->data_directory, "backup_label", label, len) != 0)
@@ -250,7 +275,8 @@ static int make_ready(struct pgw *p, struct vb_record *r, const struct pgw_facts
         return -1;
     if (start && pgw_start(p, f) != 0)
         return -1;
-    p->w.svc->log(p->w.h, VB_WLOG_NOTICE, "the cluster in '%s' has recovered on a new timeline; make a new backup soon", f->data_directory);
+    p->w.svc->log(p->w.h, VB_WLOG_NOTICE, "the cluster in '%s' has recovered on a new timeline; make a new backup soon",
+                  f->data_directory);
     return 0;
 }
 
@@ -264,7 +290,8 @@ int pgw_post_restore(struct pgw *p)
         return 0;
     if (svc->record_restore_status(r) != VB_FILE_RESTORE_ALL) {
         svc->component_fail(r, VB_E_WRITER_NON_RETRYABLE, "its files were restored in part only");
-        return vbw_fail(&p->w, VB_E_WRITER_PARTIAL_FAILURE, "restore it again", "the cluster was restored in part only and is not started");
+        return vbw_fail(&p->w, VB_E_WRITER_PARTIAL_FAILURE, "restore it again",
+                        "the cluster was restored in part only and is not started");
     }
     if (svc->record_additional_restores(r))
         return 0; /* recovery would end the chain */

@@ -2,6 +2,7 @@
 /*
  * writers/postgresql/server.c - the server program: is it running, stop, start, and a private one for recovery.
  */
+#include "config.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -66,8 +67,10 @@ static int run_command(struct pgw *p, const char *what, char **argv, bool daemon
 
     if (argv == NULL || argv[0] == NULL) {
         vbw_argv_free(argv);
-        return vbw_fail(&p->w, VB_E_CONFIG, "correct the command in the writer's section", "cannot %s the server: the command is empty or has "
-                        "an open quote", what);
+        return vbw_fail(&p->w, VB_E_CONFIG, "correct the command in the writer's section",
+                        "cannot %s the server: the command is empty or has "
+                        "an open quote",
+                        what);
     }
     if (start_limit_ms(p, &ms) != 0) {
         vbw_argv_free(argv);
@@ -76,9 +79,12 @@ static int run_command(struct pgw *p, const char *what, char **argv, bool daemon
     int rc = vbw_run(argv, NULL, ms, daemon, &out);
     int e = errno;
     if (rc != 0)
-        vbw_fail(&p->w, VB_E_WRITER_NON_RETRYABLE, "look at the server's log", "cannot %s the server: '%s' %s%s%s", what, argv[0],
-                 rc == -1 ? strerror(e) : rc == -2 ? "did not end in time" : "failed", out != NULL && *out != '\0' ? ": " : "",
-                 out != NULL ? out : "");
+        vbw_fail(&p->w, VB_E_WRITER_NON_RETRYABLE, "look at the server's log", "cannot %s the server: '%s' %s%s%s",
+                 what, argv[0],
+                 rc == -1   ? strerror(e)
+                 : rc == -2 ? "did not end in time"
+                            : "failed",
+                 out != NULL && *out != '\0' ? ": " : "", out != NULL ? out : "");
     vbw_argv_free(argv);
     return rc == 0 ? 0 : -1;
 }
@@ -98,7 +104,8 @@ static char **words(char *const *list)
 /* Where pg_ctl finds the settings: Debian keeps them outside the data directory. */
 static char *control_dir(const struct pgw_facts *f)
 {
-    return pgw_config_outside(f) && vbw_exists(f->config_file) ? vbw_dirname(f->config_file) : vbw_strdup(f->data_directory);
+    return pgw_config_outside(f) && vbw_exists(f->config_file) ? vbw_dirname(f->config_file)
+                                                               : vbw_strdup(f->data_directory);
 }
 
 static char **command(const struct pgw *p, const struct pgw_facts *f, const char *verb)
@@ -113,9 +120,10 @@ static char **command(const struct pgw *p, const struct pgw_facts *f, const char
     if (service != NULL)
         return words((char *[]){ (char[]){ "systemctl" }, (char *)(uintptr_t)verb, (char *)(uintptr_t)service, NULL });
     if (strcmp(verb, "stop") == 0)
-        return words((char *[]){ ctl, (char[]){ "stop" }, (char[]){ "-D" }, f->data_directory, (char[]){ "-m" }, (char[]){ "fast" },
-                                 (char[]){ "-w" }, NULL });
-    return words((char *[]){ ctl, (char[]){ "start" }, (char[]){ "-D" }, dir, (char[]){ "-l" }, log, (char[]){ "-w" }, NULL });
+        return words((char *[]){ ctl, (char[]){ "stop" }, (char[]){ "-D" }, f->data_directory, (char[]){ "-m" },
+                                 (char[]){ "fast" }, (char[]){ "-w" }, NULL });
+    return words(
+        (char *[]){ ctl, (char[]){ "start" }, (char[]){ "-D" }, dir, (char[]){ "-l" }, log, (char[]){ "-w" }, NULL });
 }
 
 int pgw_stop(struct pgw *p, const struct pgw_facts *f)
@@ -125,7 +133,8 @@ int pgw_stop(struct pgw *p, const struct pgw_facts *f)
     for (int i = 0; i < 500 && pgw_running(f->data_directory) > 0; i++)
         vbw_nap_us(20000);
     if (pgw_running(f->data_directory) > 0)
-        return vbw_fail(&p->w, VB_E_BUSY, "stop it by hand", "the server on '%s' is still running after it was told to stop", f->data_directory);
+        return vbw_fail(&p->w, VB_E_BUSY, "stop it by hand",
+                        "the server on '%s' is still running after it was told to stop", f->data_directory);
     return 0;
 }
 
@@ -143,7 +152,8 @@ int pgw_start(struct pgw *p, const struct pgw_facts *f)
             return pgw_connect(p, false);
         vbw_nap_us(200000);
     }
-    PGresult *r = pgw_query(p, p->conn, "look at the restored server", "SELECT pg_is_in_recovery(), current_setting('data_directory')", 0, NULL);
+    PGresult *r = pgw_query(p, p->conn, "look at the restored server",
+                            "SELECT pg_is_in_recovery(), current_setting('data_directory')", 0, NULL);
     if (r == NULL)
         return -1;
     VBW_AUTO char *dir = realpath(PQgetvalue(r, 0, 1), NULL);
@@ -158,7 +168,7 @@ int pgw_start(struct pgw *p, const struct pgw_facts *f)
 /* ---- recovery ---- */
 
 struct private_server {
-    char *dir;  /* short: the address of a unix socket holds 107 bytes */
+    char *dir; /* short: the address of a unix socket holds 107 bytes */
     char *log, *hba, *conf;
     char *user; /* role */
     pid_t pid;
@@ -208,12 +218,32 @@ static int prepare_private(struct pgw *p, const struct pgw_facts *f, struct priv
 static int launch(struct pgw *p, const struct pgw_facts *f, struct private_server *s)
 {
     static const char *const fixed[] = {
-        "listen_addresses=", "port=5432", "unix_socket_group=", "unix_socket_permissions=0700", "archive_mode=off", "archive_command=",
-        "restore_command=/bin/false", "recovery_target=immediate", "recovery_target_action=promote", "recovery_target_lsn=",
-        "recovery_target_name=", "recovery_target_time=", "recovery_target_xid=", "recovery_target_inclusive=on", "hot_standby=off",
-        "primary_conninfo=", "primary_slot_name=", "synchronous_standby_names=", "ssl=off", "logging_collector=off",
-        "log_destination=stderr", "log_min_messages=warning", "autovacuum=off", "max_logical_replication_workers=0",
-        "external_pid_file=", "cluster_name=vbackup-restore",
+        "listen_addresses=",
+        "port=5432",
+        "unix_socket_group=",
+        "unix_socket_permissions=0700",
+        "archive_mode=off",
+        "archive_command=",
+        "restore_command=/bin/false",
+        "recovery_target=immediate",
+        "recovery_target_action=promote",
+        "recovery_target_lsn=",
+        "recovery_target_name=",
+        "recovery_target_time=",
+        "recovery_target_xid=",
+        "recovery_target_inclusive=on",
+        "hot_standby=off",
+        "primary_conninfo=",
+        "primary_slot_name=",
+        "synchronous_standby_names=",
+        "ssl=off",
+        "logging_collector=off",
+        "log_destination=stderr",
+        "log_min_messages=warning",
+        "autovacuum=off",
+        "max_logical_replication_workers=0",
+        "external_pid_file=",
+        "cluster_name=vbackup-restore",
     };
     enum { N = sizeof fixed / sizeof fixed[0] };
     struct vbw_list l = { NULL, 0, 0 };
@@ -223,10 +253,11 @@ static int launch(struct pgw *p, const struct pgw_facts *f, struct private_serve
     vbw_list_take(&l, vbw_strdup(f->data_directory));
     for (size_t i = 0; i < N + 4; i++) {
         vbw_list_take(&l, vbw_strdup("-c"));
-        vbw_list_take(&l, i < N ? vbw_strdup(fixed[i])
-                        : i == N ? vbw_printf("config_file=%s", s->conf)
-                        : i == N + 1 ? vbw_printf("data_directory=%s", f->data_directory)
-                        : i == N + 2 ? vbw_printf("hba_file=%s", s->hba) : vbw_printf("unix_socket_directories=%s", s->dir));
+        vbw_list_take(&l, i < N        ? vbw_strdup(fixed[i])
+                          : i == N     ? vbw_printf("config_file=%s", s->conf)
+                          : i == N + 1 ? vbw_printf("data_directory=%s", f->data_directory)
+                          : i == N + 2 ? vbw_printf("hba_file=%s", s->hba)
+                                       : vbw_printf("unix_socket_directories=%s", s->dir));
     }
     vbw_list_take(&l, NULL);
     int log = open(s->log, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -269,7 +300,10 @@ static int died(struct pgw *p, const struct private_server *s)
     VBW_AUTO char *panic = last_line(log, "PANIC:");
 
     return vbw_fail(&p->w, VB_E_CORRUPT, "the log of the recovery is in the writer's state directory",
-                    "the restored cluster could not recover: %s", panic != NULL ? panic : why != NULL ? why : "the server program did not start");
+                    "the restored cluster could not recover: %s",
+                    panic != NULL ? panic
+                    : why != NULL ? why
+                                  : "the server program did not start");
 }
 
 static PGconn *connect_private(const struct private_server *s, const char *database)
@@ -307,7 +341,8 @@ static int wait_promoted(struct pgw *p, struct private_server *s)
                 return 0;
         }
         if (vbw_now_us() >= until || p->w.svc->shutting_down(p->w.h))
-            return vbw_fail(&p->w, VB_E_TIMEOUT, "raise start-timeout", "the restored cluster did not end its recovery in time");
+            return vbw_fail(&p->w, VB_E_TIMEOUT, "raise start-timeout",
+                            "the restored cluster did not end its recovery in time");
         vbw_nap_us(50000);
     }
 }
@@ -322,7 +357,8 @@ static int try_databases(struct pgw *p, const struct private_server *s)
 
     for (int i = 0; rc == 0 && i < PQntuples(names); i++) {
         PGconn *d = connect_private(s, PQgetvalue(names, i, 0));
-        rc = pgw_do(p, d, "read a restored database", "SELECT count(*), max(attnum) FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid");
+        rc = pgw_do(p, d, "read a restored database",
+                    "SELECT count(*), max(attnum) FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid");
         PQfinish(d);
     }
     PQclear(names);

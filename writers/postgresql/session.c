@@ -2,6 +2,7 @@
 /*
  * writers/postgresql/session.c - the connection to the server.
  */
+#include "config.h"
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,8 @@ int pgw_connect(struct pgw *p, bool quiet)
 {
     const char *conninfo = p->w.svc->option(p->w.h, "conninfo");
     const char *const keys[] = { "dbname", "connect_timeout", "fallback_application_name", "dbname", NULL };
-    const char *const values[] = { "postgres", "10", "vbackup", conninfo, NULL }; /* later ones win; the last is expanded */
+    const char *const values[] = { "postgres", "10", "vbackup", conninfo,
+                                   NULL }; /* later ones win; the last is expanded */
     int n = conninfo != NULL ? 4 : 3;
     const char *k[5], *v[5];
 

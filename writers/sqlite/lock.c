@@ -5,6 +5,7 @@
  * Questions about locks are asked by a child process: it may open and close the files without harm to our own locks.
  * The places of the locks are part of SQLite's file format (sqlite.org/fileformat2.html, walformat.html).
  */
+#include "config.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -18,8 +19,8 @@ enum {
     RESERVED_BYTE = 0x40000001, /* in the database file: held by who writes, rollback journal */
     SHARED_FIRST = 0x40000002,
     SHARED_SIZE = 510,
-    SHM_WRITE = 120,            /* in the -shm file: held by who writes, write-ahead log */
-    SHM_DMS = 128               /* held (shared) by every connection */
+    SHM_WRITE = 120, /* in the -shm file: held by who writes, write-ahead log */
+    SHM_DMS = 128    /* held (shared) by every connection */
 };
 
 /* ---- asking through a child ---- */
@@ -77,11 +78,13 @@ static char *one_value(sqlite3 *c, const char *sql)
 static int fail_sqlite(const struct vbw *w, const struct sqw_db *d, const char *what)
 {
     int rc = sqlite3_extended_errcode(d->conn) & 0xff;
-    enum vb_code code = rc == SQLITE_BUSY || rc == SQLITE_LOCKED ? VB_E_WRITER_RETRYABLE
+    enum vb_code code = rc == SQLITE_BUSY || rc == SQLITE_LOCKED  ? VB_E_WRITER_RETRYABLE
                         : rc == SQLITE_NOMEM || rc == SQLITE_FULL ? VB_E_WRITER_OUT_OF_RESOURCES
-                        : rc == SQLITE_READONLY || rc == SQLITE_PERM || rc == SQLITE_CANTOPEN ? VB_E_ACCESS_DENIED
-                                                                                              : VB_E_WRITER_NON_RETRYABLE;
-    const char *hint = code == VB_E_ACCESS_DENIED ? "the writer's user must be allowed to write the database and its directory" : NULL;
+                        : rc == SQLITE_READONLY || rc == SQLITE_PERM || rc == SQLITE_CANTOPEN
+                            ? VB_E_ACCESS_DENIED
+                            : VB_E_WRITER_NON_RETRYABLE;
+    const char *hint =
+        code == VB_E_ACCESS_DENIED ? "the writer's user must be allowed to write the database and its directory" : NULL;
 
     return vbw_fail(w, code, hint, "cannot %s database '%s': %s", what, d->path, sqlite3_errmsg(d->conn));
 }
@@ -92,8 +95,10 @@ int sqw_connect(const struct vbw *w, struct sqw_db *d)
 
     sqw_release(d);
     if (stat(d->path, &before) != 0)
-        return vbw_fail_errno(w, errno, "correct the path in the configuration of the sqlite writer", "cannot find database '%s'", d->path);
-    if (sqlite3_open_v2(d->path, &d->conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE, NULL) != SQLITE_OK) {
+        return vbw_fail_errno(w, errno, "correct the path in the configuration of the sqlite writer",
+                              "cannot find database '%s'", d->path);
+    if (sqlite3_open_v2(d->path, &d->conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
+                        NULL) != SQLITE_OK) {
         fail_sqlite(w, d, "open");
         sqw_release(d);
         return -1;
@@ -117,10 +122,12 @@ int sqw_connect(const struct vbw *w, struct sqw_db *d)
     }
     d->wal = strcmp(mode, "wal") == 0;
     if (strcmp(mode, "off") == 0 || strcmp(mode, "memory") == 0)
-        w->svc->log(w->h, VB_WLOG_WARNING, "database '%s' has journal mode %s: a crash of its application can destroy it", d->path, mode);
+        w->svc->log(w->h, VB_WLOG_WARNING,
+                    "database '%s' has journal mode %s: a crash of its application can destroy it", d->path, mode);
     if (stat(d->path, &after) != 0 || after.st_dev != before.st_dev || after.st_ino != before.st_ino) {
         sqw_release(d);
-        return vbw_fail(w, VB_E_WRITER_RETRYABLE, "run the backup again", "database '%s' was replaced while it was opened", d->path);
+        return vbw_fail(w, VB_E_WRITER_RETRYABLE, "run the backup again",
+                        "database '%s' was replaced while it was opened", d->path);
     }
     d->dev = after.st_dev;
     d->ino = after.st_ino;
@@ -137,9 +144,11 @@ int sqw_lock(const struct vbw *w, struct sqw_db *d, uint64_t until_us)
         if ((rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_LOCKED)
             return fail_sqlite(w, d, "lock");
         if (w->svc->shutting_down(w->h))
-            return vbw_fail(w, VB_E_WRITER_NON_RETRYABLE, NULL, "gave up locking database '%s': the agent is gone", d->path);
+            return vbw_fail(w, VB_E_WRITER_NON_RETRYABLE, NULL, "gave up locking database '%s': the agent is gone",
+                            d->path);
         if (vbw_now_us() >= until_us)
-            return vbw_fail(w, VB_E_WRITER_RETRYABLE, "look for a transaction that stays open for long, or raise lock-wait",
+            return vbw_fail(w, VB_E_WRITER_RETRYABLE,
+                            "look for a transaction that stays open for long, or raise lock-wait",
                             "could not lock database '%s' in time: another process is writing", d->path);
         vbw_nap_us(500);
     }
@@ -191,7 +200,8 @@ int sqw_check_unused(const struct vbw *w, const char *path)
     if (holder <= 0)
         holder = lock_holder(path, RESERVED_BYTE - 1, SHARED_FIRST + SHARED_SIZE - RESERVED_BYTE + 1);
     if (holder > 0)
-        return vbw_fail(w, VB_E_BUSY, "stop the application", "database '%s' is in use by process %ld", path, (long)holder);
+        return vbw_fail(w, VB_E_BUSY, "stop the application", "database '%s' is in use by process %ld", path,
+                        (long)holder);
     return 0;
 }
 
@@ -204,7 +214,8 @@ int sqw_move_aside(const struct vbw *w, const char *path)
         VBW_AUTO char *from = vbw_printf("%s%s", path, parts[i]);
         VBW_AUTO char *to = NULL;
         if (vbw_move_aside(from, &to) != 0)
-            return vbw_fail_errno(w, errno, "the writer's user must be allowed to write the directory", "cannot move '%s' aside", from);
+            return vbw_fail_errno(w, errno, "the writer's user must be allowed to write the directory",
+                                  "cannot move '%s' aside", from);
         if (to != NULL)
             w->svc->log(w->h, VB_WLOG_NOTICE, "moved '%s' to '%s'", from, to);
     }
@@ -229,15 +240,16 @@ int sqw_verify(const struct vbw *w, const char *path)
         whole = one_value(d.conn, "PRAGMA integrity_check(1)");
     if (quick == NULL || whole == NULL || strcmp(whole, "ok") != 0) {
         const char *why = quick == NULL || (whole == NULL && strcmp(quick, "ok") == 0) ? sqlite3_errmsg(d.conn)
-                          : strcmp(quick, "ok") != 0 ? quick : whole;
-        vbw_fail(w, VB_E_CORRUPT, "restore an older backup, and check this one with vbackup check", "restored database '%s' is damaged: %s",
-                 path, why);
+                          : strcmp(quick, "ok") != 0                                   ? quick
+                                                                                       : whole;
+        vbw_fail(w, VB_E_CORRUPT, "restore an older backup, and check this one with vbackup check",
+                 "restored database '%s' is damaged: %s", path, why);
         goto out;
     }
     foreign = one_value(d.conn, "PRAGMA foreign_key_check");
     if (foreign != NULL) {
-        vbw_fail(w, VB_E_CORRUPT, "look at it with PRAGMA foreign_key_check", "restored database '%s' breaks a foreign key in table '%s'", path,
-                 foreign);
+        vbw_fail(w, VB_E_CORRUPT, "look at it with PRAGMA foreign_key_check",
+                 "restored database '%s' breaks a foreign key in table '%s'", path, foreign);
         goto out;
     }
     if ((sqlite3_errcode(d.conn) & 0xff) != SQLITE_DONE && (sqlite3_errcode(d.conn) & 0xff) != SQLITE_OK) {

@@ -4,9 +4,10 @@
  *
  * Freeze takes BEGIN IMMEDIATE on every database, in the order of their paths; thaw rolls back.  While the lock is held
  * nobody can commit and nobody can reset a write-ahead log, so that database and log copied by another process belong
- * together.  This process never opens a database file except through its SQLite connection: closing any other descriptor
- * of the file would drop the lock (POSIX locks belong to the process).
+ * together.  This process never opens a database file except through its SQLite connection: closing any other
+ * descriptor of the file would drop the lock (POSIX locks belong to the process).
  */
+#include "config.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,8 @@ static int take_db(struct sqlite_writer *s, const char *text)
     const char *path = text[0] == '/' ? text : vbw_sub_option(&s->w, text, "path");
 
     if (path == NULL || path[0] != '/')
-        return vbw_fail(&s->w, VB_E_CONFIG, "write database = /PATH/FILE.db, or database = NAME and NAME.path = /PATH/FILE.db",
+        return vbw_fail(&s->w, VB_E_CONFIG,
+                        "write database = /PATH/FILE.db, or database = NAME and NAME.path = /PATH/FILE.db",
                         "'database = %s': no absolute path is given", text);
     memset(d, 0, sizeof *d);
     d->path = vbw_clean(path);
@@ -55,7 +57,8 @@ static int take_db(struct sqlite_writer *s, const char *text)
             *dot = '\0';
     }
     if (strpbrk(vbw_basename(d->path), "*?") != NULL)
-        return vbw_fail(&s->w, VB_E_CONFIG, "rename the database", "the name of database '%s' contains '*' or '?'", d->path);
+        return vbw_fail(&s->w, VB_E_CONFIG, "rename the database", "the name of database '%s' contains '*' or '?'",
+                        d->path);
     for (size_t i = 0; i + 1 < s->n; i++) {
         if (strcmp(s->db[i].path, d->path) == 0)
             return vbw_fail(&s->w, VB_E_CONFIG, "remove one of the lines", "database '%s' is named twice", d->path);
@@ -122,11 +125,21 @@ static int add_db(struct sqlite_writer *s, const struct sqw_db *d, const char *g
     /* patterns, because these two may or may not be there; -shm is never saved, it is made anew */
     VBW_AUTO char *wal = vbw_printf("%s-wa?", base), *journal = vbw_printf("%s-journa?", base);
     const struct vb_component_spec c = {
-        .size = sizeof c, .type = VB_COMPONENT_DATABASE, .logical_path = group, .name = d->name,
-        .caption = vbw_sub_option(&s->w, d->name, "caption"), .selectable = group == NULL, .selectable_for_restore = 1,
+        .size = sizeof c,
+        .type = VB_COMPONENT_DATABASE,
+        .logical_path = group,
+        .name = d->name,
+        .caption = vbw_sub_option(&s->w, d->name, "caption"),
+        .selectable = group == NULL,
+        .selectable_for_restore = 1,
     };
-    const struct { enum vb_fileset_kind kind; const char *spec; } f[] = {
-        { VB_FILES_DATABASE, base }, { VB_FILES_LOG, wal }, { VB_FILES_LOG, journal },
+    const struct {
+        enum vb_fileset_kind kind;
+        const char *spec;
+    } f[] = {
+        { VB_FILES_DATABASE, base },
+        { VB_FILES_LOG, wal },
+        { VB_FILES_LOG, journal },
     };
 
     if (svc->add_component(s->w.h, &c) != 0)
@@ -150,8 +163,9 @@ static int sq_identify(void *ctx, struct vb_host *h)
         svc->set_backup_schema(h, VB_SCHEMA_NEW_TARGET) != 0)
         return -1;
     if (group != NULL) {
-        const struct vb_component_spec c = { .size = sizeof c, .type = VB_COMPONENT_DATABASE, .name = group, .selectable = 1,
-                                             .selectable_for_restore = 1 };
+        const struct vb_component_spec c = {
+            .size = sizeof c, .type = VB_COMPONENT_DATABASE, .name = group, .selectable = 1, .selectable_for_restore = 1
+        };
         if (svc->add_component(h, &c) != 0)
             return -1;
     }
@@ -224,8 +238,10 @@ static int sq_thaw(void *ctx, struct vb_host *h)
     for (size_t i = 0; i < s->n; i++)
         if (s->db[i].chosen && s->db[i].lost != NULL) {
             s->w.svc->set_consistency(h, VB_CONSISTENCY_CRASH);
-            rc = vbw_fail(&s->w, VB_E_WRITER_RETRYABLE, "run the backup again", "the lock on database '%s' was lost between freeze and "
-                          "thaw: %s", s->db[i].path, s->db[i].lost);
+            rc = vbw_fail(&s->w, VB_E_WRITER_RETRYABLE, "run the backup again",
+                          "the lock on database '%s' was lost between freeze and "
+                          "thaw: %s",
+                          s->db[i].path, s->db[i].lost);
         }
     return rc;
 }
@@ -250,7 +266,8 @@ static char *place_of(struct sqlite_writer *s, struct vb_record *r, const struct
 }
 
 /* Calls fn for every database of the session's records: one for a record of its own, all for the group's head. */
-static int each_restored(struct sqlite_writer *s, int (*fn)(struct sqlite_writer *s, struct vb_record *r, struct sqw_db *d))
+static int each_restored(struct sqlite_writer *s,
+                         int (*fn)(struct sqlite_writer *s, struct vb_record *r, struct sqw_db *d))
 {
     const struct vb_writer_services *svc = s->w.svc;
     const char *group = svc->option(s->w.h, "group");
@@ -305,8 +322,8 @@ static int check_place(struct sqlite_writer *s, struct vb_record *r, struct sqw_
         return 0;
     if (s->w.svc->record_restore_status(r) != VB_FILE_RESTORE_ALL) {
         s->w.svc->component_fail(r, VB_E_WRITER_NON_RETRYABLE, "its files were restored in part only");
-        return vbw_fail(&s->w, VB_E_WRITER_PARTIAL_FAILURE, "restore it again", "database '%s' was restored in part only; do not use it",
-                        d->path);
+        return vbw_fail(&s->w, VB_E_WRITER_PARTIAL_FAILURE, "restore it again",
+                        "database '%s' was restored in part only; do not use it", d->path);
     }
     path = place_of(s, r, d);
     if (path == NULL || sqw_verify(&s->w, path) == 0)

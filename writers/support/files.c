@@ -2,6 +2,7 @@
 /*
  * writers/support/files.c - files and programs for the in-box writers.
  */
+#include "config.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -164,7 +165,8 @@ int vbw_move_aside(const char *path, char **to)
     gmtime_r(&now, &tm);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm);
     for (int i = 1; i < 1000; i++) {
-        char *name = i == 1 ? vbw_printf("%s.vbackup-old-%s", path, stamp) : vbw_printf("%s.vbackup-old-%s-%d", path, stamp, i);
+        char *name =
+            i == 1 ? vbw_printf("%s.vbackup-old-%s", path, stamp) : vbw_printf("%s.vbackup-old-%s-%d", path, stamp, i);
         if (!vbw_exists(name)) {
             if (rename(path, name) != 0) {
                 int e = errno;

@@ -2,6 +2,7 @@
 /*
  * writers/support/support.c - text, configuration, time and paths for the in-box writers.
  */
+#include "config.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -167,7 +168,8 @@ int vbw_bool(const struct vbw *w, const char *key, const char *text, bool def, b
             return 0;
         }
     }
-    return vbw_fail(w, VB_E_CONFIG, "correct the writer's section in the configuration", "'%s = %s': expected yes or no", key, text);
+    return vbw_fail(w, VB_E_CONFIG, "correct the writer's section in the configuration",
+                    "'%s = %s': expected yes or no", key, text);
 }
 
 int vbw_duration_ms(const struct vbw *w, const char *key, const char *text, uint64_t def, uint64_t *v)

@@ -21,7 +21,7 @@ struct vbw {
 };
 
 char *vbw_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
-char *vbw_strdup(const char *s);                      /* NULL in, NULL out */
+char *vbw_strdup(const char *s);                                         /* NULL in, NULL out */
 void *vbw_alloc(size_t n, size_t size) __attribute__((returns_nonnull)); /* zero-filled, overflow checked */
 void vbw_free_ptr(void *pp);
 #define VBW_AUTO __attribute__((cleanup(vbw_free_ptr)))
@@ -64,10 +64,10 @@ void vbw_nap_us(uint64_t us);
 char *vbw_join(const char *dir, const char *name); /* name absolute: name */
 char *vbw_dirname(const char *path);               /* "/" at the root */
 const char *vbw_basename(const char *path);
-char *vbw_clean(const char *path);                 /* no double and trailing slashes, no "/./" */
+char *vbw_clean(const char *path);                  /* no double and trailing slashes, no "/./" */
 bool vbw_below(const char *path, const char *root); /* path == root or below it */
 bool vbw_exists(const char *path);
-bool vbw_dir_empty(const char *path);              /* also when it is not there */
+bool vbw_dir_empty(const char *path); /* also when it is not there */
 /* Whole file, at most max bytes, zero-terminated; NULL with errno. */
 char *vbw_read_file(const char *path, size_t max, size_t *n);
 /* Temporary name, fsync, rename, fsync of the directory; -1 with errno. */
@@ -87,9 +87,9 @@ int vbw_empty_dir(const char *path);
  * vbw_argv_free.  NULL on an open quote. */
 char **vbw_argv(const char *text);
 void vbw_argv_free(char **argv);
-/* Runs argv without a shell (absolute path, or looked up in PATH) for at most timeout_ms; its output (at most 64 KiB, may be
- * NULL) becomes *out.  Returns the exit status, -1 when it could not run (errno), -2 killed by a signal or at its time
- * limit.  quiet_output: a program that leaves a daemon behind: its output goes to /dev/null. */
+/* Runs argv without a shell (absolute path, or looked up in PATH) for at most timeout_ms; its output (at most 64 KiB,
+ * may be NULL) becomes *out.  Returns the exit status, -1 when it could not run (errno), -2 killed by a signal or at
+ * its time limit.  quiet_output: a program that leaves a daemon behind: its output goes to /dev/null. */
 int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool quiet_output, char **out);
 
 #endif
