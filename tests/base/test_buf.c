@@ -44,10 +44,10 @@ static void numbers_are_big_endian_and_come_back(void **state)
     (void)state;
     VB_AUTO_BUF b = VB_BUF_INIT;
     struct vb_reader r;
-    uint8_t a;
-    uint16_t c;
-    uint32_t d;
-    uint64_t e;
+    uint8_t a = 0;
+    uint16_t c = 0;
+    uint32_t d = 0;
+    uint64_t e = 0;
     const unsigned char *p;
     vb_buf_add_u8(&b, 0x01);
     vb_buf_add_u16(&b, 0x0203);

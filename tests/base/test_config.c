@@ -134,10 +134,10 @@ static void files_and_includes(void **state)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     assert_int_equal(mkdirat(scratch_fd, "conf.d", 0755), 0);
     VB_AUTO_FREE char *main_file = put("main.conf", "include = conf.d\n[a]\nx = 1\n", 0644);
-    VB_AUTO_FREE char *two = put("conf.d/20.conf", "[c]\nx = 3\n", 0600);
+    free(put("conf.d/20.conf", "[c]\nx = 3\n", 0600));
     VB_AUTO_FREE char *one = put("conf.d/10.conf", "[b]\nx = 2\n", 0600);
-    VB_AUTO_FREE char *ignored = put("conf.d/README", "not read", 0666);
-    VB_AUTO_FREE char *hidden = put("conf.d/.x.conf", "not read", 0600);
+    free(put("conf.d/README", "not read", 0666));
+    free(put("conf.d/.x.conf", "not read", 0600));
     struct vb_config *c = vb_config_load(main_file, &err);
     if (!c) {
         fail_msg("%s", vb_error_text(&err));
@@ -149,12 +149,12 @@ static void files_and_includes(void **state)
     assert_string_equal(c->sections[2].kind, "c");
     vb_config_free(c);
     /* an included file may not include */
-    VB_AUTO_FREE char *three = put("conf.d/30.conf", "include = .\n", 0600);
+    free(put("conf.d/30.conf", "include = .\n", 0600));
     assert_null(vb_config_load(main_file, &err));
     assert_contains(err.text, "30.conf:1: 'include' is not possible in an included file");
     assert_int_equal(unlinkat(scratch_fd, "conf.d/30.conf", 0), 0);
     /* the same section in two files */
-    VB_AUTO_FREE char *four = put("conf.d/40.conf", "\n[a]\n", 0600);
+    free(put("conf.d/40.conf", "\n[a]\n", 0600));
     assert_null(vb_config_load(main_file, &err));
     assert_contains(err.text, "40.conf:2: section '[a]' stands already at ");
     assert_contains(err.text, "main.conf:2");
