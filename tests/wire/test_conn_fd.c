@@ -124,8 +124,8 @@ static void half_close_still_gets_the_answer(void **state)
     for (uint64_t i = 1; i <= 12; i++)
         peer_send(&t.a, VB_M_CHUNK, i, 512 * 1024);
     vb_conn_finish(t.a.conn);
+    assert_true(peer_wait(t.loop, &t.b.msgs, 12, 5000)); /* however slow the machine is */
     peer_wait(t.loop, &never, 1, 150);
-    assert_int_equal(t.b.msgs, 12);
     assert_int_equal(t.b.closes, 0);
     vb_conn_pause(t.a.conn, false);
     assert_true(peer_wait(t.loop, &t.a.msgs, 12, 5000));
