@@ -256,6 +256,14 @@ bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf
     return true;
 }
 
+bool vb_index_has_new(const struct vb_index *x)
+{
+    for (size_t i = x->n_packs; i-- > 0;)
+        if (is_new(&x->packs[i]))
+            return true;
+    return false;
+}
+
 void vb_index_mark_durable(struct vb_index *x)
 {
     for (size_t i = 0; i < x->n_packs; i++)

@@ -63,6 +63,8 @@ int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb
 /* The bytes of one index file for packs that are named, not durable and not gone, beginning with pack *next, at most
  * about 32 MiB.  *next is set to where the following file begins; false when nothing is left. */
 bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf *out);
+/* Whether there is anything for it to encode. */
+bool vb_index_has_new(const struct vb_index *x);
 /* Marks all named packs as durable. */
 void vb_index_mark_durable(struct vb_index *x);
 /* Adds what an index file says, all or nothing: bytes that are not what an encoder would write are VB_E_CORRUPT.

@@ -220,7 +220,8 @@ int vb_repo_flush(struct vb_repo *r, struct vb_error *err)
     if (need_lock(r, err) < 0 || write_packs(r, VB_REPO_PACK_KINDS - 1, err) < 0)
         return -1;
     vb_fault_point("store");
-    if (write_index(r, err) < 0)
+    /* An index file must never outlive, in a power cut, the packs it tells about: two barriers. */
+    if (vb_index_has_new(r->index) && (vb_backend_barrier(r->backend, err) < 0 || write_index(r, err) < 0))
         return -1;
     vb_fault_point("store");
     if (vb_backend_barrier(r->backend, err) < 0)

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/store/test_repository_crash.c - faults, deaths, power cuts and full disks at every call of a backup.
+ *
+ * After each of them: the repository opens without repair, every backup that was reported is there exactly, what the
+ * check reports is no damage, and the next backup succeeds.
+ */
+#include <config.h>
+#include "tests/cm.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "tests/base/scratch.h"
+#include "tests/store/fixture.h"
+
+static const struct fixture_size size = { 2, 3, 6000 };
+
+/* Reads everything with a fresh handle; how many backups there are. */
+static unsigned verify(struct vb_backend *files, const char *when, uint64_t n)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    unsigned count = 0;
+    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+    if (!r)
+        fail_msg("%s %llu: open: %s", when, (unsigned long long)n, vb_error_text(&err));
+    if (fixture_verify_all(r, size, &count, &err) != 0)
+        fail_msg("%s %llu: read: %s", when, (unsigned long long)n, vb_error_text(&err));
+    vb_repo_close(r);
+    return count;
+}
+
+static void check(struct vb_backend *files, const char *when, uint64_t n)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+    if (!r || vb_repo_check(r, true, NULL, NULL, &err) != 0)
+        fail_msg("%s %llu: check: %s", when, (unsigned long long)n, vb_error_text(&err));
+    vb_repo_close(r);
+}
+
+static struct vb_backend *sample(void)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_backend *files = vb_backend_memory_new();
+    assert_ok(vb_repo_init_on(files, NULL, FIXTURE_NOW, &err));
+    assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
+    return files;
+}
+
+/* One backup with seed 2 that meets a fault at call n.  Afterwards all is well.  Returns the number of calls. */
+static uint64_t with_fault(enum vb_fault_mode mode, uint64_t n, bool power_cut, uint64_t seed, bool *hit)
+{
+    struct vb_backend *files = sample();
+    struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
+    VB_AUTO_ERROR err = VB_ERROR_INIT, next = VB_ERROR_INIT;
+    vb_backend_fault_set(f, mode, n);
+    struct vb_repo *r = vb_repo_open_on(f, VB_REPO_WRITE, &err);
+    int result = r ? vb_repo_lock(r, FIXTURE_NOW, &err) : -1;
+    if (result == 0)
+        result = fixture_backup(r, 2, size, NULL, &err);
+    uint64_t calls = r ? vb_backend_fault_calls(f) : n;
+    vb_repo_close(r);
+    *hit = result < 0;
+    if (power_cut)
+        vb_backend_memory_power_cut(files, seed);
+    unsigned backups = verify(files, "fault", n);
+    /* Reported means there; not reported means not there, but for the death right behind the last write. */
+    if (result == 0)
+        assert_int_equal(backups, 2);
+    else if (mode == VB_FAULT_DIE_BEFORE || mode == VB_FAULT_DIE_AFTER)
+        assert_in_range(backups, 1, 2);
+    else
+        assert_int_equal(backups, 1);
+    check(files, "fault", n);
+    if (fixture_run(vb_backend_memory_share(files), 3, size, &next) < 0)
+        fail_msg("fault %llu: next backup: %s", (unsigned long long)n, vb_error_text(&next));
+    assert_int_equal(verify(files, "after fault", n), backups + 1);
+    check(files, "after fault", n);
+    vb_backend_close(files);
+    return calls;
+}
+
+static void each_call(enum vb_fault_mode mode)
+{
+    uint64_t calls = 1000;
+    unsigned hits = 0;
+    for (uint64_t n = 1; n <= calls + 1; n++) {
+        bool hit = false;
+        calls = with_fault(mode, n, false, 0, &hit);
+        hits += hit;
+        if (n > calls)
+            break;
+    }
+    assert_true(calls >= 10 && calls < 1000);
+    assert_true(hits >= 4);
+}
+
+static void an_error_at_every_call_is_survived(void **state)
+{
+    (void)state;
+    each_call(VB_FAULT_IO);
+}
+
+static void a_full_disk_at_every_call_is_survived(void **state)
+{
+    (void)state;
+    each_call(VB_FAULT_NO_SPACE);
+}
+
+static void a_truncated_read_at_every_call_is_survived(void **state)
+{
+    (void)state;
+    uint64_t calls = 1000;
+    for (uint64_t n = 1; n <= calls; n++) {
+        bool hit;
+        calls = with_fault(VB_FAULT_SHORT_READ, n, false, 0, &hit);
+    }
+}
+
+static void death_before_every_call_is_survived(void **state)
+{
+    (void)state;
+    each_call(VB_FAULT_DIE_BEFORE);
+}
+
+static void death_after_every_call_is_survived(void **state)
+{
+    (void)state;
+    each_call(VB_FAULT_DIE_AFTER);
+}
+
+static void a_power_cut_after_every_call_is_survived(void **state)
+{
+    (void)state;
+    bool hit = true;
+    uint64_t n = 0;
+    while (hit) {
+        n++;
+        for (uint64_t seed = 0; seed < 12; seed++)
+            with_fault(VB_FAULT_DIE_AFTER, n, true, seed, &hit);
+    }
+    assert_true(n > 10);
+}
+
+static void init_is_repeatable_after_every_fault(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 4; n++)
+        for (int mode = VB_FAULT_DIE_BEFORE; mode <= VB_FAULT_DIE_AFTER; mode++) {
+            struct vb_backend *files = vb_backend_memory_new();
+            struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
+            VB_AUTO_ERROR err = VB_ERROR_INIT;
+            uint64_t there;
+            vb_backend_fault_set(f, (enum vb_fault_mode)mode, n);
+            vb_repo_init_on(f, NULL, FIXTURE_NOW, NULL);
+            vb_backend_close(f);
+            if (vb_backend_size(files, "config", &there, NULL) < 0)
+                assert_ok(vb_repo_init_on(files, NULL, FIXTURE_NOW, &err));
+            assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
+            vb_backend_close(files);
+        }
+}
+
+/* What an interrupted backup has stored is not stored again. */
+static void an_interrupted_backup_is_taken_up(void **state)
+{
+    (void)state;
+    struct vb_backend *files = sample();
+    struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_repo_stats s;
+    struct vb_repo *r = vb_repo_open_on(f, VB_REPO_WRITE, &err);
+    assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
+    vb_backend_fault_set(f, VB_FAULT_DIE_BEFORE, 3); /* two packs are written, then no index any more */
+    assert_int_equal(fixture_backup(r, 2, size, NULL, NULL), -1);
+    vb_repo_close(r);
+    r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
+    assert_ok(fixture_backup(r, 2, size, NULL, &err));
+    vb_repo_stats(r, &s);
+    assert_int_equal(s.put_chunks, 0);
+    vb_repo_close(r);
+    assert_int_equal(verify(files, "taken up", 0), 2);
+    vb_backend_close(files);
+}
+
+struct find_pack {
+    char *smallest, *largest;
+    uint64_t min, max;
+};
+
+static int see_size(void *arg, const char *name, uint64_t bytes, struct vb_error *err)
+{
+    struct find_pack *f = arg;
+    (void)err;
+    if (bytes < f->min) {
+        free(f->smallest);
+        f->smallest = vb_strdup(name);
+        f->min = bytes;
+    }
+    if (bytes > f->max) {
+        free(f->largest);
+        f->largest = vb_strdup(name);
+        f->max = bytes;
+    }
+    return 0;
+}
+
+/* A lost pack of file data: directories that refer to it no longer count, so that the next backup stores both anew. */
+static void a_lost_pack_is_made_good_by_the_next_backup(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 2; which++) {
+        struct vb_backend *files = sample();
+        VB_AUTO_ERROR err = VB_ERROR_INIT, damage = VB_ERROR_INIT;
+        struct find_pack f = { .min = UINT64_MAX };
+        assert_ok(vb_backend_list(files, "packs/", see_size, &f, &err));
+        assert_string_not_equal(f.smallest, f.largest);
+        assert_ok(vb_backend_remove(files, which ? f.smallest : f.largest, &err));
+        struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+        assert_int_equal(vb_repo_check(r, false, NULL, NULL, &damage), -1);
+        vb_repo_close(r);
+        assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
+        assert_int_equal(verify(files, "made good", 0), 2); /* even the old backup can be read again */
+        free(f.smallest);
+        free(f.largest);
+        vb_backend_close(files);
+    }
+}
+
+static void a_full_disk_leaves_room_for_another_try(void **state)
+{
+    (void)state;
+    struct vb_backend *files = sample();
+    VB_AUTO_ERROR err = VB_ERROR_INIT, full = VB_ERROR_INIT;
+    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
+    vb_backend_memory_set_limit(files, 1);
+    assert_int_equal(fixture_backup(r, 2, size, NULL, &full), -1);
+    assert_int_equal(full.code, VB_E_NO_SPACE);
+    vb_backend_memory_set_limit(files, 0); /* somebody makes room; the same handle goes on */
+    assert_ok(fixture_backup(r, 2, size, NULL, &err));
+    vb_repo_close(r);
+    assert_int_equal(verify(files, "room", 0), 2);
+    check(files, "room", 0);
+    vb_backend_close(files);
+}
+
+/* ---- a real process, killed ---- */
+
+/* A fresh image of this program: the points are counted from its start. */
+static int child_main(const char *path)
+{
+    struct vb_backend *b = vb_backend_dir_open(path, false, NULL);
+    return b && fixture_run(b, 2, size, NULL) == 0 ? 0 : 1;
+}
+
+static void exec_child(const char *path, unsigned long n)
+{
+    VB_AUTO_FREE char *point = vb_printf("store:%lu", n);
+    setenv("VBACKUP_TEST_KILL", point, 1);
+    execl("/proc/self/exe", "test_repository_crash", "--child", path, (char *)NULL);
+    _exit(99);
+}
+
+static void sigkill_at_every_point_is_survived(void **state)
+{
+    (void)state;
+#ifndef VB_FAULT_POINTS
+    skip(); /* built without --enable-fault-points */
+#else
+    unsigned long n = 1;
+    for (;; n++) {
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        VB_AUTO_FREE char *name = vb_printf("repo%lu", n);
+        VB_AUTO_FREE char *path = vb_path_join(scratch_path, name);
+        unsigned before = 0, after = 0;
+        int status = 0;
+        assert_ok(vb_repo_init(path, NULL, FIXTURE_NOW, &err));
+        assert_ok(fixture_run(vb_backend_dir_open(path, false, NULL), 1, size, &err));
+        pid_t pid = fork();
+        if (pid == 0)
+            exec_child(path, n);
+        waitpid(pid, &status, 0);
+        struct vb_repo *r = vb_repo_open(path, VB_REPO_READ, &err);
+        assert_non_null(r);
+        assert_ok(fixture_verify_all(r, size, &before, &err));
+        assert_ok(vb_repo_check(r, true, NULL, NULL, &err));
+        vb_repo_close(r);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            assert_int_equal(before, 2);
+            break;
+        }
+        assert_int_equal(WTERMSIG(status), SIGKILL);
+        assert_in_range(before, 1, 2);
+        assert_ok(fixture_run(vb_backend_dir_open(path, false, NULL), 3, size, &err));
+        r = vb_repo_open(path, VB_REPO_READ, &err);
+        assert_ok(fixture_verify_all(r, size, &after, &err));
+        assert_int_equal(after, before + 1);
+        vb_repo_close(r);
+        VB_AUTO_FREE char *tmp = vb_path_join(path, "tmp");
+        assert_int_equal(rmdir(tmp), 0); /* swept */
+    }
+    printf("# killed at %lu points\n", n - 1);
+    assert_true(n > 10);
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--child") == 0)
+        return child_main(argv[2]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_error_at_every_call_is_survived),
+        cmocka_unit_test(a_full_disk_at_every_call_is_survived),
+        cmocka_unit_test(a_truncated_read_at_every_call_is_survived),
+        cmocka_unit_test(death_before_every_call_is_survived),
+        cmocka_unit_test(death_after_every_call_is_survived),
+        cmocka_unit_test(a_power_cut_after_every_call_is_survived),
+        cmocka_unit_test(init_is_repeatable_after_every_fault),
+        cmocka_unit_test(an_interrupted_backup_is_taken_up),
+        cmocka_unit_test(a_lost_pack_is_made_good_by_the_next_backup),
+        cmocka_unit_test(a_full_disk_leaves_room_for_another_try),
+        cmocka_unit_test_setup_teardown(sigkill_at_every_point_is_survived, scratch_start, scratch_end),
+    };
+    return CM_RUN("repository_crash", tests);
+}
