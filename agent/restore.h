@@ -29,10 +29,8 @@
 
 #include "base/error.h"
 
-/* `vbackup-agent restore` */
-int vb_restore_main(int argc, char **argv);
-
-/* The same on any two blocking descriptors (tests). Does not close them. */
+/* What vb_restore_main (agent/agent.h) does, on any two blocking descriptors (tests). Does not close them.
+ * 0 when a REPLY about the components was sent. */
 int vb_restore_serve(int worker_fd, int data_fd, struct vb_error *err);
 
 #endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/capture_walk.c - the walk through the directories of a file set, and their tree objects from the bottom up.
+ *
+ * Depth costs neither C stack nor descriptors: frames lie in an array, and only the innermost VB_CAP_OPEN_DIRS keep their
+ * directory open.  The way back to one that was closed is ".." from its child, believed only if device and inode
+ * are those that were seen on the way down.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/capture_internal.h"
+#include "base/text.h"
+
+#define VB_CAP_OPEN_DIRS 64u
+#define VB_CAP_MAX_DEPTH 100000u
+#define EMPTY_SUBVOLUME_INODE 2 /* what btrfs shows in a snapshot where a nested subvolume was */
+
+struct child {
+    unsigned char kind; /* d_type */
+    char name[];
+};
+
+struct frame {
+    int fd; /* -1: closed meanwhile */
+    dev_t dev;
+    ino_t ino;
+    uint64_t mount;
+    size_t path_len; /* of c->path without this directory */
+    struct child **children;
+    size_t n_children, next;
+    struct vb_tree_entry *entries;
+    size_t n, cap;
+};
+
+struct walk {
+    struct vb_capture *c;
+    struct frame *frames;
+    size_t n, cap;
+    bool is_btrfs;
+    bool matched, excluded; /* for a named file (B-50) */
+};
+
+static void frame_clear(struct frame *f)
+{
+    vb_close_fd(&f->fd);
+    for (size_t i = 0; i < f->n_children; i++)
+        vb_free_ptr(&f->children[i]);
+    vb_free_ptr(&f->children);
+    for (size_t i = 0; i < f->n; i++)
+        vb_cap_entry_clear(&f->entries[i]);
+    vb_free_ptr(&f->entries);
+}
+
+static void walk_clear(struct walk *w)
+{
+    while (w->n)
+        frame_clear(&w->frames[--w->n]);
+    vb_free_ptr(&w->frames);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct child *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static int read_children(struct frame *f, struct vb_error *why)
+{
+    VB_AUTO_FREE char *buf = vb_alloc(64 * 1024);
+    size_t cap = 0;
+    for (;;) {
+        ssize_t n = getdents64(f->fd, buf, 64 * 1024);
+        if (n == 0)
+            break;
+        if (n < 0)
+            return vb_fail_errno(why, errno, "directory cannot be read");
+        for (ssize_t at = 0; at < n;) {
+            const struct dirent64 *d = (const struct dirent64 *)(const void *)(buf + at);
+            at += d->d_reclen;
+            if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+                continue;
+            size_t len = strlen(d->d_name) + 1;
+            struct child *k = vb_alloc(sizeof *k + len);
+            k->kind = d->d_type;
+            memcpy(k->name, d->d_name, len);
+            VB_GROW(f->children, f->n_children, cap);
+            f->children[f->n_children++] = k;
+        }
+    }
+    if (f->n_children)
+        qsort(f->children, f->n_children, sizeof *f->children, by_name);
+    return 0;
+}
+
+static uint64_t mount_of(int dirfd, const char *name)
+{
+    struct statx sx;
+    if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 ||
+        !(sx.stx_mask & STATX_MNT_ID))
+        return 0;
+    return sx.stx_mnt_id;
+}
+
+/* Takes over fd. The directory's name is already at the end of c->path. */
+static struct frame *push(struct walk *w, int fd, const struct stat *st, size_t path_len)
+{
+    VB_GROW(w->frames, w->n, w->cap);
+    struct frame *f = &w->frames[w->n++];
+    *f = (struct frame){ .fd = fd, .dev = st->st_dev, .ino = st->st_ino, .path_len = path_len };
+    f->mount = mount_of(fd, "");
+    if (w->n > VB_CAP_OPEN_DIRS)
+        vb_close_fd(&w->frames[w->n - VB_CAP_OPEN_DIRS - 1].fd);
+    return f;
+}
+
+/* Opens the parent of a directory that ends, if it was closed on the way down. */
+static int reopen_parent(struct frame *parent, int child_fd, struct vb_error *why)
+{
+    struct stat st;
+    if (parent->fd >= 0)
+        return 0;
+    VB_AUTO_FD int fd = openat(child_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return vb_fail_errno(why, errno, "parent directory cannot be opened again");
+    if (st.st_dev != parent->dev || st.st_ino != parent->ino)
+        return vb_fail(why, VB_E_FILE_CHANGED, "directory was moved while it was read");
+    parent->fd = VB_STEAL_FD(fd);
+    return 0;
+}
+
+static struct vb_tree_entry *new_entry(struct frame *f)
+{
+    VB_GROW(f->entries, f->n, f->cap);
+    struct vb_tree_entry *e = &f->entries[f->n];
+    *e = (struct vb_tree_entry){ .name = NULL };
+    return e;
+}
+
+/* An entry that failed or vanished: -1 only when the stream is lost. */
+static int not_taken(struct walk *w, const char *name, enum vb_cap_result rc, struct vb_error *why, struct vb_error *err)
+{
+    if (rc == VB_CAP_VANISHED)
+        return vb_cap_warn_path(w->c, name, VB_E_FILE_CHANGED, "vanished before it could be read", err);
+    return vb_cap_fail_path(w->c, name, why, err);
+}
+
+static int take_leaf(struct walk *w, const char *name, const struct stat *st, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct frame *f = &w->frames[w->n - 1];
+    struct vb_tree_entry *e = new_entry(f);
+    enum vb_cap_result rc = vb_cap_leaf(w->c, f->fd, name, st, e, &why);
+    if (rc == VB_CAP_LOST)
+        return vb_error_move(err, &why);
+    if (rc != VB_CAP_TAKEN)
+        return not_taken(w, name, rc, &why, err);
+    f->n++;
+    w->c->root->files++;
+    w->c->root->bytes += e->size;
+    w->c->files++;
+    return vb_cap_progress(w->c, false, err);
+}
+
+/* A directory's own entry; its subtree is set when it ends. */
+static enum vb_cap_result dir_entry(struct vb_capture *c, const char *name, int fd, const struct stat *st,
+                                    struct vb_tree_entry *e, struct vb_error *why)
+{
+    vb_cap_entry_stat(c, e, name, st);
+    if (vb_cap_entry_attrs(e, fd, false, why) == 0)
+        return VB_CAP_TAKEN;
+    vb_cap_entry_clear(e);
+    return VB_CAP_FAILED;
+}
+
+/* A file system that begins here belongs to another volume, unless another file set of the component says so too. */
+static bool is_file_set(const struct vb_capture *c, const char *path)
+{
+    for (size_t i = 0; i < c->cur->n_filesets; i++)
+        if (!strcmp(c->cur->filesets[i].path, path))
+            return true;
+    return false;
+}
+
+/* Whether to go into the directory that was just opened; tells what is left out. 1 yes, 0 no, -1 lost. */
+static int enters(struct walk *w, const struct frame *parent, int fd, const struct stat *st, const char *path,
+                  struct vb_error *err)
+{
+    struct vb_capture *c = w->c;
+    if (vb_excludes_below(&c->cur->excludes, path))
+        return 0;
+    uint64_t mount = mount_of(fd, "");
+    bool crossing = mount && parent->mount ? mount != parent->mount : st->st_dev != parent->dev;
+    if (crossing && !c->set->cross) {
+        if (is_file_set(c, path))
+            return 0;
+        return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME, "another file system is mounted here, and it was left out",
+                                err);
+    }
+    if (!c->set->live && w->is_btrfs && st->st_ino == EMPTY_SUBVOLUME_INODE) {
+        if (is_file_set(c, path))
+            return 0;
+        return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME,
+                                "nested subvolume is not part of the shadow copy, and was left out", err);
+    }
+    return 1;
+}
+
+static enum vb_cap_result open_dir(struct walk *w, const char *name, const struct stat *seen, int *fd, struct stat *st,
+                                   struct vb_error *why)
+{
+    *fd = vb_cap_open(w->c, w->frames[w->n - 1].fd, name, seen, O_DIRECTORY);
+    if (*fd < 0 && w->c->set->live && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+        return VB_CAP_VANISHED;
+    if (*fd < 0)
+        return vb_fail_errno(why, errno, "directory cannot be opened"), VB_CAP_FAILED;
+    if (fstat(*fd, st) < 0)
+        return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+    if (w->n >= VB_CAP_MAX_DEPTH)
+        return vb_fail(why, VB_E_LIMIT, "more than %u directories inside each other", VB_CAP_MAX_DEPTH), VB_CAP_FAILED;
+    return VB_CAP_TAKEN;
+}
+
+static int take_dir(struct walk *w, const char *name, const struct stat *seen, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_capture *c = w->c;
+    struct stat st;
+    VB_AUTO_FD int fd = -1;
+    enum vb_cap_result rc = open_dir(w, name, seen, &fd, &st, &why);
+    struct frame *f = &w->frames[w->n - 1];
+    struct vb_tree_entry *e = new_entry(f);
+    if (rc == VB_CAP_TAKEN)
+        rc = dir_entry(c, name, fd, &st, e, &why);
+    if (rc != VB_CAP_TAKEN)
+        return not_taken(w, name, rc, &why, err);
+    f->n++;
+    c->root->dirs++;
+    size_t path_len = c->path.len;
+    if (c->path.len > 1)
+        vb_buf_add_char(&c->path, '/');
+    vb_buf_add_str(&c->path, name);
+    int enter = enters(w, f, fd, &st, vb_buf_str(&c->path), err);
+    if (enter < 0)
+        return -1;
+    f = push(w, VB_STEAL_FD(fd), &st, path_len);
+    if (enter && read_children(f, &why) < 0)
+        return vb_cap_fail_path(c, NULL, &why, err); /* the frame stands, with what it has: nothing */
+    return 0;
+}
+
+static int take_child(struct walk *w, const struct child *k, struct vb_error *err)
+{
+    struct vb_capture *c = w->c;
+    const struct vb_fileset *set = c->set;
+    struct frame *f = &w->frames[w->n - 1];
+    const char *dir = vb_buf_str(&c->path);
+    bool takes = vb_fileset_takes(set->filespec, set->recursive, w->n - 2, k->name);
+    struct stat st;
+    if (k->kind != DT_UNKNOWN && k->kind != DT_DIR && !takes)
+        return 0;
+    if (k->kind == DT_DIR && !vb_fileset_descends(set->filespec, set->recursive))
+        return 0;
+    if (fstatat(f->fd, k->name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        bool vanished = errno == ENOENT && set->live;
+        vb_fail_errno(&why, errno, "cannot be examined");
+        return takes ? not_taken(w, k->name, vanished ? VB_CAP_VANISHED : VB_CAP_FAILED, &why, err) : 0;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        if (!vb_fileset_descends(set->filespec, set->recursive) ||
+            vb_excludes_directory(&c->cur->excludes, dir, k->name))
+            return 0;
+        return take_dir(w, k->name, &st, err);
+    }
+    if (!takes)
+        return 0;
+    if (vb_excludes_file(&c->cur->excludes, dir, k->name)) {
+        w->excluded = true;
+        return 0;
+    }
+    w->matched = true;
+    return take_leaf(w, k->name, &st, err);
+}
+
+/* The innermost directory is complete: its tree object is written and named in its own entry. */
+static int end_dir(struct walk *w, struct vb_error *err)
+{
+    struct frame *f = &w->frames[w->n - 1], *parent = &w->frames[w->n - 2];
+    struct vb_name name;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    if (vb_tree_write(f->entries, f->n, vb_chunk_sender_emit, w->c->out, &name, err) < 0)
+        return -1;
+    /* the entry that was added last before this frame was pushed is this directory's */
+    parent->entries[parent->n - 1].subtree = name;
+    w->c->path.len = f->path_len;
+    int rc = w->n > 2 ? reopen_parent(parent, f->fd, &why) : 0;
+    frame_clear(f);
+    w->n--;
+    if (rc < 0) {
+        parent->next = parent->n_children; /* what is left of it cannot be reached any more */
+        if (vb_cap_fail_path(w->c, NULL, &why, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int walk_all(struct walk *w, struct vb_error *err)
+{
+    while (w->n > 1) {
+        struct frame *f = &w->frames[w->n - 1];
+        if (f->next < f->n_children) {
+            struct child *k = f->children[f->next++];
+            int rc = take_child(w, k, err);
+            if (rc < 0)
+                return -1;
+        } else if (end_dir(w, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- the root ---- */
+
+/* Inode numbers of a shadow copy are the original's on btrfs, and new ones in a copy made by cloning files. */
+static void find_stable(struct vb_capture *c, const struct stat *st)
+{
+    struct stat original;
+    c->stable_ids = !strcmp(c->set->path, c->set->read_path) ||
+                    (stat(c->set->path, &original) == 0 && original.st_ino == st->st_ino);
+}
+
+/* A link inside a shadow copy may lead back to the original: that must not pass for the copy. */
+static int check_is_copy(struct vb_capture *c, const struct stat *st, struct vb_error *why)
+{
+    struct stat original;
+    if (c->set->live || !strcmp(c->set->path, c->set->read_path) || stat(c->set->path, &original) < 0)
+        return 0;
+    if (original.st_dev != st->st_dev || original.st_ino != st->st_ino)
+        return 0;
+    vb_fail(why, VB_E_WRITER_INCONSISTENT_SNAPSHOT, "the way through the shadow copy leads back to the original");
+    vb_hint(why, "Give the component the path without symbolic links.");
+    return -1;
+}
+
+static int missing(struct vb_capture *c, int errnum, struct vb_error *why)
+{
+    if (errnum == ENOENT || errnum == ENOTDIR)
+        return vb_fail(why, VB_E_FILE_MISSING, "does not exist%s%s%s",
+                       strcmp(c->set->path, c->set->read_path) ? " (looked for at '" : "",
+                       strcmp(c->set->path, c->set->read_path) ? c->set->read_path : "",
+                       strcmp(c->set->path, c->set->read_path) ? "')" : "");
+    return vb_fail_errno(why, errnum, "cannot be opened");
+}
+
+static const char *base_name(const char *path)
+{
+    const char *s = strrchr(path, '/');
+    return s && s[1] ? s + 1 : path;
+}
+
+/* Directory of a path for a single entry; caller closes. */
+static int open_parent(const char *path)
+{
+    VB_AUTO_FREE char *dir = vb_strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
+    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The file set is one entry: its normal path or its read path is not a directory. */
+static int single_entry(struct walk *w, const struct stat *st, struct vb_error *err)
+{
+    struct vb_capture *c = w->c;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    VB_AUTO_FD int dir = open_parent(c->set->read_path);
+    VB_AUTO_FREE char *normal_dir = vb_strndup(c->set->path, (size_t)(strrchr(c->set->path, '/') - c->set->path));
+    struct frame *root = &w->frames[0];
+    struct vb_tree_entry *e = new_entry(root);
+    if (dir < 0)
+        return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
+    if (vb_excludes_file(&c->cur->excludes, normal_dir[0] ? normal_dir : "/", base_name(c->set->path)))
+        return 0;
+    enum vb_cap_result rc = vb_cap_leaf(c, dir, base_name(c->set->read_path), st, e, &why);
+    if (rc == VB_CAP_LOST)
+        return vb_error_move(err, &why);
+    if (rc != VB_CAP_TAKEN)
+        return not_taken(w, NULL, rc, &why, err);
+    if (strcmp(e->name, base_name(c->set->path)) != 0) {
+        vb_free_ptr(&e->name);
+        e->name = vb_strdup(base_name(c->set->path));
+    }
+    root->n++;
+    c->root->files++;
+    c->root->bytes += e->size;
+    c->files++;
+    w->matched = true;
+    return 1;
+}
+
+/* Opens the root and puts it on the stack, or takes it if it is one entry. 1 go on, 0 failed and told, -1 lost. */
+static int begin(struct walk *w, struct vb_error *err)
+{
+    struct vb_capture *c = w->c;
+    struct vb_fileset *set = c->set;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct stat st;
+    struct frame *base = NULL;
+    VB_AUTO_FD int fd = -1;
+    VB_GROW(w->frames, w->n, w->cap);
+    w->frames[w->n++] = (struct frame){ .fd = -1 };
+    if (lstat(set->read_path, &st) < 0)
+        return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
+    if (S_ISLNK(st.st_mode) && set->filespec && set->live)
+        stat(set->read_path, &st); /* a live file set is "in the directory", wherever that is */
+    if (check_is_copy(c, &st, &why) < 0)
+        return vb_cap_fail_path(c, NULL, &why, err);
+    find_stable(c, &st);
+    if (!S_ISDIR(st.st_mode) && (!set->filespec || (S_ISREG(st.st_mode) && !strcmp(set->filespec, "*"))))
+        return single_entry(w, &st, err);
+    if (!S_ISDIR(st.st_mode)) {
+        vb_fail(&why, VB_E_FILE_MISSING, "is not a directory");
+        vb_hint(&why, "A file set with a filespec needs a directory, named without symbolic links.");
+        return vb_cap_fail_path(c, NULL, &why, err);
+    }
+    fd = open(set->read_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (c->noatime ? O_NOATIME : 0));
+    if (fd < 0 && errno == EPERM)
+        fd = open(set->read_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
+    base = &w->frames[0];
+    if (dir_entry(c, ".", fd, &st, new_entry(base), &why) != VB_CAP_TAKEN)
+        return vb_cap_fail_path(c, NULL, &why, err);
+    base->n++;
+    c->root->dirs++;
+    /* only empty subvolume directories of a btrfs snapshot have inode 2; other file systems use the number otherwise */
+    w->is_btrfs = !set->live && major(st.st_dev) == 0;
+    base = push(w, VB_STEAL_FD(fd), &st, c->path.len);
+    if (read_children(base, &why) < 0)
+        return vb_cap_fail_path(c, NULL, &why, err) < 0 ? -1 : 1;
+    return 1;
+}
+
+int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
+{
+    struct walk w = { .c = c };
+    struct vb_fileset *set = c->set;
+    vb_buf_reset(&c->path);
+    vb_buf_add_str(&c->path, set->path);
+    int rc = begin(&w, err);
+    if (rc == 1)
+        rc = walk_all(&w, err) < 0 ? -1 : 1;
+    if (rc == 1 && set->filespec && !vb_filespec_is_pattern(set->filespec) && !w.matched && !w.excluded) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        vb_fail(&why, VB_E_FILE_MISSING, "does not exist");
+        rc = vb_cap_fail_path(c, set->filespec, &why, err) < 0 ? -1 : 1;
+    }
+    if (rc == 1 && w.frames[0].n) {
+        struct vb_tree_entry *e = w.frames[0].entries;
+        if (vb_tree_write(e, 1, vb_chunk_sender_emit, c->out, &c->root->name, err) < 0)
+            rc = -1;
+        else
+            c->root->made = true;
+    }
+    walk_clear(&w);
+    return rc < 0 ? -1 : 0;
+}
