@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -19,6 +20,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "vbackup/types.h"
+#include "wire/conn.h"
 #include "wire/protocol.h"
 
 #define PROGRESS_MS 200

@@ -14,6 +14,7 @@
 
 #include "agent/chunk_sender.h"
 #include "base/mem.h"
+#include "wire/conn.h"
 #include "wire/protocol.h"
 
 #define BUCKETS 4096u
@@ -46,7 +47,7 @@ struct vb_chunk_sender {
     struct vb_buf in;
     bool broken;
     uint64_t next_id;
-    size_t window;           /* bytes of all items */
+    size_t window, n_items;  /* bytes and number of all items */
     struct batch *filling;
     struct batch *offered, **offered_last;
     struct item *buckets[BUCKETS];
@@ -135,6 +136,7 @@ static void drop_item(struct vb_chunk_sender *s, struct item *it)
         p = &(*p)->same_hash;
     *p = it->same_hash;
     s->window -= it->len;
+    s->n_items--;
     vb_free_ptr(&it->data);
     vb_buf_clear(&it->stored);
     vb_free_ptr(&it);
@@ -346,7 +348,7 @@ static int offer(struct vb_chunk_sender *s, struct vb_error *err)
 
 static int make_room(struct vb_chunk_sender *s, struct vb_error *err)
 {
-    while (s->window > VB_SENDER_WINDOW) {
+    while (s->window > VB_SENDER_WINDOW || s->n_items > VB_SENDER_CHUNKS) {
         int sent = send_head(s, true, err);
         if (sent < 0)
             return -1;
@@ -373,6 +375,7 @@ int vb_chunk_sender_emit(void *sender, enum vb_chunk_type type, const void *p, s
     it->same_hash = *head;
     *head = it;
     s->window += len;
+    s->n_items++;
     struct batch *b = s->filling;
     *b->last = it;
     b->last = &it->next;

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/restore.c - the restore process's conversation: what is to be put where, how far it is, what became of it.
+ */
+#include "config.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/fileset.h"
+#include "agent/restore.h"
+#include "agent/restore_internal.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "vbackup/types.h"
+#include "wire/conn.h"
+#include "wire/protocol.h"
+
+#define PROGRESS_MS 200
+#define SPARE_DESCRIPTORS 256u
+#define MAX_WARNINGS_TOLD 1000u /* per component; the others are counted */
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- reporting ---- */
+
+size_t vb_rst_enter(struct vb_restore *r, const char *name)
+{
+    size_t mark = r->path.len;
+    if (r->path.len > 1)
+        vb_buf_add_char(&r->path, '/');
+    vb_buf_add_str(&r->path, name);
+    return mark;
+}
+
+void vb_rst_leave(struct vb_restore *r, size_t mark)
+{
+    r->path.len = mark;
+}
+
+char *vb_rst_path(const struct vb_restore *r, const char *name)
+{
+    struct vb_buf b = VB_BUF_INIT;
+    vb_buf_add(&b, r->path.data, r->path.len);
+    if (name && (b.len == 0 || b.data[b.len - 1] != '/'))
+        vb_buf_add_char(&b, '/');
+    vb_buf_add_str(&b, name ? name : "");
+    return vb_buf_take_str(&b);
+}
+
+int vb_rst_name_error(struct vb_restore *r, const char *name, struct vb_error *err)
+{
+    VB_AUTO_FREE char *path = vb_rst_path(r, name);
+    VB_AUTO_FREE char *shown = vb_escape_terminal(path, strlen(path));
+    vb_context(err, "'%s'", shown);
+    return -1;
+}
+
+static int tell(struct vb_restore *r, const struct vb_msg *m, struct vb_error *err)
+{
+    return vb_chunk_fetcher_send(r->in, m, err) < 0 || vb_msg_send_fd(r->worker_fd, m, err) < 0 ? -1 : 0;
+}
+
+int vb_rst_warn(struct vb_restore *r, const char *name, const struct vb_error *what, struct vb_error *err)
+{
+    r->cur->partial = true;
+    if (r->cur->warnings++ >= MAX_WARNINGS_TOLD)
+        return 0;
+    VB_AUTO_FREE char *path = vb_rst_path(r, name);
+    VB_AUTO_ERROR named = VB_ERROR_INIT;
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_M_WARN);
+    vb_error_copy(&named, what);
+    vb_rst_name_error(r, name, &named);
+    vb_msg_add_str(&m, VB_F_PATH, path);
+    vb_msg_add_error(&m, &named);
+    return tell(r, &m, err);
+}
+
+int vb_rst_progress(struct vb_restore *r, bool now, struct vb_error *err)
+{
+    uint64_t t = now_ms();
+    if (!now && t - r->last_progress_ms < PROGRESS_MS)
+        return 0;
+    r->last_progress_ms = t;
+    struct pollfd p = { .fd = r->worker_fd, .events = POLLIN, .revents = 0 };
+    if (poll(&p, 1, 0) > 0)
+        return vb_fail(err, VB_E_CANCELLED, "worker has ended the restore");
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_M_PROGRESS);
+    vb_msg_add_u64(&m, VB_F_FILES, r->files);
+    vb_msg_add_u64(&m, VB_F_BYTES_DONE, r->bytes);
+    vb_msg_add_u64(&m, VB_F_BYTES_TOTAL, r->bytes_total);
+    return tell(r, &m, err);
+}
+
+/* ---- the request ---- */
+
+static void component_clear(struct vb_rst_component *k)
+{
+    vb_free_ptr(&k->class_id);
+    vb_free_ptr(&k->instance);
+    vb_free_ptr(&k->writer);
+    vb_free_ptr(&k->logical_path);
+    vb_free_ptr(&k->name);
+    for (size_t i = 0; i < k->n_roots; i++) {
+        vb_free_ptr(&k->roots[i].path);
+        vb_free_ptr(&k->roots[i].filespec);
+        vb_free_ptr(&k->roots[i].target);
+        vb_free_ptr(&k->roots[i].source);
+    }
+    vb_free_ptr(&k->roots);
+    vb_error_clear(&k->error);
+}
+
+static int parse_root(const struct vb_msg *g, struct vb_rst_component *k, struct vb_error *err)
+{
+    const unsigned char *p;
+    size_t n;
+    VB_GROW(k->roots, k->n_roots, k->cap_roots);
+    struct vb_rst_root *r = &k->roots[k->n_roots++];
+    *r = (struct vb_rst_root){ .path = vb_msg_str(g, VB_F_PATH) };
+    VB_AUTO_FREE char *target = vb_msg_str(g, VB_F_TARGET);
+    r->filespec = vb_msg_str(g, VB_F_FILESPEC);
+    r->source = vb_msg_str(g, VB_F_SOURCE);
+    r->recursive = vb_msg_u64(g, VB_F_RECURSIVE, 0) != 0;
+    if (!r->path)
+        r->path = vb_strdup(target ? target : "");
+    if (r->filespec && !r->filespec[0])
+        vb_free_ptr(&r->filespec);
+    if (!target || target[0] != '/')
+        return vb_fail(err, VB_E_PROTOCOL, "component '%s' has a root without an absolute target", k->name);
+    r->target = vb_path_clean(target);
+    if (!vb_msg_bytes(g, VB_F_CHUNK_NAME, &p, &n) || n != VB_NAME_LEN)
+        return vb_fail(err, VB_E_PROTOCOL, "component '%s' has a root without a name", k->name);
+    memcpy(r->name.b, p, n);
+    if (r->filespec && !vb_filespec_valid(r->filespec))
+        return vb_fail(err, VB_E_USAGE, "filespec '%s' of component '%s' has a directory part", r->filespec, k->name);
+    return 0;
+}
+
+static int parse_component(struct vb_restore *r, const struct vb_msg *g, struct vb_error *err)
+{
+    VB_GROW(r->components, r->n, r->cap);
+    struct vb_rst_component *k = &r->components[r->n++];
+    *k = (struct vb_rst_component){ .class_id = vb_msg_str(g, VB_F_CLASS) };
+    k->instance = vb_msg_str(g, VB_F_INSTANCE_NAME);
+    k->writer = vb_msg_str(g, VB_F_WRITER);
+    k->logical_path = vb_msg_str(g, VB_F_LOGICAL_PATH);
+    k->name = vb_msg_str(g, VB_F_NAME);
+    if (!k->name)
+        return vb_fail(err, VB_E_PROTOCOL, "restore request has a component without a name");
+    struct vb_field_iter it;
+    uint16_t tag;
+    const unsigned char *p;
+    size_t n;
+    vb_field_iter_init(&it, g);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        struct vb_msg sub = vb_msg_view(p, n);
+        if (tag == VB_F_ROOT && parse_root(&sub, k, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse_request(struct vb_restore *r, const struct vb_msg *m, int data_fd, struct vb_error *err)
+{
+    const unsigned char *key = NULL, *p;
+    size_t n;
+    struct rlimit files = { 1024, 1024 };
+    if (vb_msg_has(m, VB_F_NAMING_KEY) && (!vb_msg_bytes(m, VB_F_NAMING_KEY, &key, &n) || n != VB_CHUNK_KEY_LEN))
+        return vb_fail(err, VB_E_PROTOCOL, "naming key of the restore request has a wrong size");
+    r->overwrite = vb_msg_u64(m, VB_F_OVERWRITE, 0) != 0;
+    r->keep_owner = vb_msg_u64(m, VB_F_KEEP_OWNER, 0) != 0;
+    r->resume = vb_msg_u64(m, VB_F_COUNT, 0) > 1;
+    r->is_root = geteuid() == 0;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+        getrlimit(RLIMIT_NOFILE, &files);
+    }
+    r->max_links = files.rlim_cur > SPARE_DESCRIPTORS ? files.rlim_cur - SPARE_DESCRIPTORS : 0;
+    r->in = vb_chunk_fetcher_new(data_fd, key);
+    r->namer = key ? vb_namer_new(key) : NULL;
+    struct vb_field_iter it;
+    uint16_t tag;
+    vb_field_iter_init(&it, m);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        struct vb_msg sub = vb_msg_view(p, n);
+        if (tag == VB_F_COMPONENT && parse_component(r, &sub, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- the answer ---- */
+
+static void add_root(struct vb_msg *to, const struct vb_rst_root *root)
+{
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    vb_msg_add_str(&g, VB_F_PATH, root->path);
+    vb_msg_add_str(&g, VB_F_TARGET, root->target);
+    vb_msg_add_u64(&g, VB_F_FILES, root->files);
+    vb_msg_add_u64(&g, VB_F_DIRS, root->dirs);
+    vb_msg_add_u64(&g, VB_F_BYTES, root->bytes);
+    vb_msg_add_group(to, VB_F_ROOT, &g);
+}
+
+/* all, none (nothing was touched) or failed (partly written). */
+static enum vb_file_restore_status status_of(const struct vb_rst_component *k)
+{
+    if (k->error.code == VB_OK)
+        return VB_FILE_RESTORE_ALL;
+    return k->touched ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE;
+}
+
+static void add_component(struct vb_msg *to, const struct vb_rst_component *k)
+{
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    uint64_t files = 0, dirs = 0, bytes = 0;
+    vb_msg_add_str(&g, VB_F_CLASS, k->class_id);
+    vb_msg_add_str(&g, VB_F_INSTANCE_NAME, k->instance);
+    vb_msg_add_str(&g, VB_F_WRITER, k->writer);
+    vb_msg_add_str(&g, VB_F_LOGICAL_PATH, k->logical_path);
+    vb_msg_add_str(&g, VB_F_NAME, k->name);
+    vb_msg_add_error(&g, &k->error);
+    for (size_t i = 0; i < k->n_roots; i++) {
+        files += k->roots[i].files;
+        dirs += k->roots[i].dirs;
+        bytes += k->roots[i].bytes;
+    }
+    vb_msg_add_u64(&g, VB_F_FILES, files);
+    vb_msg_add_u64(&g, VB_F_DIRS, dirs);
+    vb_msg_add_u64(&g, VB_F_BYTES, bytes);
+    vb_msg_add_u64(&g, VB_F_WARNINGS, k->warnings);
+    vb_msg_add_u64(&g, VB_F_COMPLETENESS, k->error.code != VB_OK ? VB_FAILED : k->partial ? VB_PARTIAL : VB_COMPLETE);
+    vb_msg_add_u64(&g, VB_F_RESTORE_STATUS, status_of(k));
+    for (size_t i = 0; i < k->n_roots; i++)
+        add_root(&g, &k->roots[i]);
+    vb_msg_add_group(to, VB_F_COMPONENT, &g);
+}
+
+/* ---- the work ---- */
+
+static bool gone(const struct vb_restore *r, const struct vb_error *why)
+{
+    return vb_chunk_fetcher_broken(r->in) || why->code == VB_E_CANCELLED;
+}
+
+/* -1 only when stream or worker is gone. */
+static int restore_component(struct vb_restore *r, struct vb_rst_component *k, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    r->cur = k;
+    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0)
+        return 0;
+    if (gone(r, &why))
+        return vb_error_move(err, &why);
+    vb_chunk_fetcher_forget(r->in);
+    vb_error_copy(&k->error, &why);
+    return 0;
+}
+
+static int restore_all(struct vb_restore *r, struct vb_error *err)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (restore_component(r, &r->components[i], err) < 0)
+            return -1;
+    return vb_rst_progress(r, true, err) < 0 ? -1 : vb_chunk_fetcher_finish(r->in, err);
+}
+
+static void restore_clear(struct vb_restore *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        component_clear(&r->components[i]);
+    vb_free_ptr(&r->components);
+    vb_chunk_fetcher_free(r->in);
+    vb_namer_free(r->namer);
+    vb_rst_meta_clear(r);
+    vb_buf_clear(&r->path);
+}
+
+int vb_restore_serve(int worker_fd, int data_fd, struct vb_error *err)
+{
+    VB_CLEANUP(restore_clear) struct vb_restore r = { .worker_fd = worker_fd };
+    VB_AUTO_MSG request = VB_MSG_INIT(0);
+    VB_AUTO_BUF in = VB_BUF_INIT;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    VB_AUTO_MSG reply = VB_MSG_INIT(VB_M_REPLY);
+    int rc = vb_msg_recv_fd(worker_fd, &in, &request, err);
+    if (rc != 0)
+        return rc < 0 ? -1 : vb_fail(err, VB_E_CANCELLED, "worker ended before it said what to restore");
+    reply.id = request.id;
+    mode_t mask = umask(0); /* modes are set as recorded; parents of a target are made with 0755 */
+    if (request.type != VB_M_RESTORE_FILES)
+        vb_fail(&why, VB_E_PROTOCOL, "restore was sent message %u", (unsigned)request.type);
+    else if (parse_request(&r, &request, data_fd, &why) == 0)
+        restore_all(&r, &why);
+    umask(mask);
+    vb_wipe(request.body.data, request.body.len);
+    if (why.code != VB_OK)
+        vb_msg_add_error(&reply, &why);
+    else
+        for (size_t i = 0; i < r.n; i++)
+            add_component(&reply, &r.components[i]);
+    if (vb_msg_send_fd(worker_fd, &reply, why.code == VB_OK ? err : NULL) < 0 && why.code == VB_OK)
+        return -1;
+    return why.code == VB_OK ? 0 : vb_error_move(err, &why);
+}
+
+int vb_restore_main(struct vb_agent *a VB_UNUSED, int argc VB_UNUSED, char **argv VB_UNUSED)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    signal(SIGPIPE, SIG_IGN);
+    if (vb_restore_serve(VB_CHILD_SOCKET_FD, VB_CHILD_DATA_FD, &err) == 0)
+        return VB_EXIT_DONE;
+    vb_log_error(VB_LOG_ERROR, &err);
+    return (int)vb_code_exit(err.code);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/safe_open.c - opening places in trees that other users may change at the same time.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/safe_open.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#define MAX_LINKS 40u
+#define MAX_LINK_TARGET 65536u
+
+int vb_open_beneath(int dirfd, const char *name, int flags, mode_t mode)
+{
+    if (!name[0] || strchr(name, '/') || !strcmp(name, "..") || !strcmp(name, ".")) {
+        errno = EINVAL;
+        return -1;
+    }
+    struct open_how how = { .flags = (unsigned long long)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW) };
+    if (flags & O_CREAT)
+        how.mode = mode;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    long fd;
+    do {
+        fd = syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    } while (fd < 0 && (errno == EAGAIN || errno == EINTR)); /* EAGAIN: somebody renames while we look */
+    if (fd < 0 && errno == ENOSYS) /* one name without following links is the same by itself */
+        fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    return (int)fd;
+}
+
+struct way {
+    int at;           /* O_PATH of where we are */
+    char *rest;       /* what is left of the path */
+    unsigned links;
+    bool made;
+};
+
+static void way_clear(struct way *w)
+{
+    vb_close_fd(&w->at);
+    vb_free_ptr(&w->rest);
+}
+
+/* Takes the next element off the path; NULL at the end. */
+static char *next_element(struct way *w)
+{
+    size_t skip = strspn(w->rest, "/");
+    size_t len = strcspn(w->rest + skip, "/");
+    if (!len)
+        return NULL;
+    char *element = vb_strndup(w->rest + skip, len);
+    char *rest = vb_strdup(w->rest + skip + len);
+    vb_free_ptr(&w->rest);
+    w->rest = rest;
+    return element;
+}
+
+static bool is_last(const struct way *w)
+{
+    return w->rest[strspn(w->rest, "/")] == 0;
+}
+
+static int follow(struct way *w, int link, const struct stat *st, const char *element, struct vb_error *err)
+{
+    VB_AUTO_FREE char *target = vb_alloc(MAX_LINK_TARGET + 1);
+    ssize_t n;
+    if (st->st_uid != 0 && st->st_uid != geteuid()) {
+        vb_fail(err, VB_E_GUARD, "'%s' is a symbolic link of another user (%u)", element, (unsigned)st->st_uid);
+        vb_hint(err, "Name the place without symbolic links.");
+        return -1;
+    }
+    if (++w->links > MAX_LINKS)
+        return vb_fail(err, VB_E_IO, "too many symbolic links");
+    n = readlinkat(link, "", target, MAX_LINK_TARGET);
+    if (n <= 0)
+        return vb_fail_errno(err, n < 0 ? errno : EINVAL, "symbolic link '%s' cannot be read", element);
+    char *rest = vb_printf("%s/%s", target, w->rest);
+    vb_free_ptr(&w->rest);
+    w->rest = rest;
+    if (target[0] != '/')
+        return 0;
+    vb_close_fd(&w->at);
+    w->at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return w->at < 0 ? vb_fail_errno(err, errno, "'/' cannot be opened") : 0;
+}
+
+static int step(struct way *w, const char *element, bool create, struct vb_error *err)
+{
+    struct stat st;
+    int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+    VB_AUTO_FD int fd = openat(w->at, element, flags);
+    w->made = false;
+    if (fd < 0 && errno == ENOENT && create) {
+        if (mkdirat(w->at, element, is_last(w) ? 0700 : 0755) == 0)
+            w->made = true;
+        else if (errno != EEXIST)
+            return vb_fail_errno(err, errno, "directory '%s' cannot be made", element);
+        fd = openat(w->at, element, flags);
+    }
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return vb_fail_errno(err, errno, "'%s' cannot be opened", element);
+    if (S_ISLNK(st.st_mode))
+        return follow(w, fd, &st, element, err);
+    if (!S_ISDIR(st.st_mode))
+        return vb_fail(err, VB_E_GUARD, "'%s' is in the way: it is not a directory", element);
+    if (w->made && st.st_uid != geteuid())
+        return vb_fail(err, VB_E_GUARD, "directory '%s' was replaced while it was made", element);
+    vb_close_fd(&w->at);
+    w->at = VB_STEAL_FD(fd);
+    return 0;
+}
+
+int vb_safe_open_dir(const char *path, bool create, bool *made, int *nearest, struct vb_error *err)
+{
+    VB_CLEANUP(way_clear) struct way w = { .at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), .rest = vb_strdup(path) };
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    if (path[0] != '/')
+        return vb_fail(err, VB_E_USAGE, "'%s' is not an absolute path", path);
+    for (;;) {
+        VB_AUTO_FREE char *element = next_element(&w);
+        if (!element)
+            break;
+        if (step(&w, element, create, &why) < 0) {
+            if (why.code == VB_E_NOT_FOUND && nearest)
+                *nearest = VB_STEAL_FD(w.at);
+            vb_context(&why, "'%s'", path);
+            return vb_error_move(err, &why);
+        }
+    }
+    int fd = openat(w.at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return vb_fail_errno(err, errno, "'%s' cannot be opened", path);
+    if (made)
+        *made = w.made;
+    return fd;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/serve_restore.c - answers GET from the repository.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "requester/data_end.h"
+#include "requester/serve_restore.h"
+#include "wire/protocol.h"
+
+#define HIGH_WATER ((size_t)8 << 20) /* bytes waiting to be sent above which no request is taken */
+
+struct vb_serve_restore {
+    struct vb_conn *conn;
+    struct vb_repo *repo;
+    struct vb_serve_restore_handler handler;
+    void *arg;
+    uint64_t chunks, bytes;
+    struct vb_data_end end;
+};
+
+static void on_get(struct vb_serve_restore *s, const struct vb_msg *m)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_BUF stored = VB_BUF_INIT;
+    const unsigned char *p;
+    size_t n, raw = 0;
+    uint8_t encoding = VB_ENC_RAW;
+    struct vb_name name;
+    uint64_t type = vb_msg_u64(m, VB_F_CHUNK_TYPE, 0);
+    if (!vb_msg_bytes(m, VB_F_CHUNK_NAME, &p, &n) || n != VB_NAME_LEN || type > 255 ||
+        !vb_chunk_type_valid((unsigned)type)) {
+        vb_data_end_protocol(&s->end, "asked for a chunk in a way that cannot be understood");
+        return;
+    }
+    memcpy(name.b, p, n);
+    VB_AUTO_MSG reply = VB_MSG_INIT(VB_M_CHUNK);
+    reply.id = m->id;
+    if (vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
+        vb_msg_add_error(&reply, &err);
+    } else {
+        vb_msg_add(&reply, VB_F_CHUNK_NAME, name.b, sizeof name.b);
+        vb_msg_add_u64(&reply, VB_F_CHUNK_TYPE, type);
+        vb_msg_add_u64(&reply, VB_F_SIZE, raw);
+        vb_msg_add_u64(&reply, VB_F_COMP, encoding);
+        vb_msg_add(&reply, VB_F_BYTES, stored.data, stored.len);
+        s->chunks++;
+        s->bytes += stored.len;
+    }
+    vb_conn_send(s->conn, &reply);
+    if (vb_conn_queued(s->conn) > HIGH_WATER)
+        vb_conn_pause(s->conn, true);
+}
+
+static void on_warn(struct vb_serve_restore *s, const struct vb_msg *m)
+{
+    VB_AUTO_FREE char *path = vb_msg_str(m, VB_F_PATH);
+    VB_AUTO_ERROR what = VB_ERROR_INIT;
+    vb_msg_error(m, &what);
+    if (s->handler.on_warn)
+        s->handler.on_warn(s->arg, path ? path : "", &what);
+}
+
+static void on_msg(void *arg, struct vb_msg *m)
+{
+    struct vb_serve_restore *s = arg;
+    if (s->end.ended)
+        return;
+    switch (m->type) {
+    case VB_M_GET: on_get(s, m); break;
+    case VB_M_WARN: on_warn(s, m); break;
+    case VB_M_PROGRESS:
+        if (s->handler.on_progress)
+            s->handler.on_progress(s->arg, vb_msg_u64(m, VB_F_FILES, 0), vb_msg_u64(m, VB_F_BYTES_DONE, 0),
+                                   vb_msg_u64(m, VB_F_BYTES_TOTAL, 0));
+        break;
+    case VB_M_DATA_END: {
+        struct vb_msg ok = VB_MSG_INIT(VB_M_DATA_OK);
+        vb_conn_send(s->conn, &ok);
+        vb_data_end_set(&s->end, NULL, false);
+        break;
+    }
+    case VB_M_ERROR: vb_data_end_from_agent(&s->end, m); break;
+    default: vb_data_end_protocol(&s->end, "sent a message that has no place in a restore"); break;
+    }
+}
+
+static void on_close(void *arg, const struct vb_error *why)
+{
+    struct vb_serve_restore *s = arg;
+    vb_data_end_closed(&s->end, why);
+}
+
+static void on_drain(void *arg)
+{
+    struct vb_serve_restore *s = arg;
+    vb_conn_pause(s->conn, false);
+}
+
+static const struct vb_conn_handler handler = { on_msg, on_close, on_drain };
+
+struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r,
+                                              const struct vb_serve_restore_handler *h, void *arg)
+{
+    struct vb_serve_restore *s = vb_alloc(sizeof *s);
+    s->conn = c;
+    s->repo = r;
+    s->handler = *h;
+    s->arg = arg;
+    s->end = (struct vb_data_end){ .conn = c, .on_end = h->on_end, .arg = arg };
+    vb_conn_set_handler(c, &handler, s);
+    return s;
+}
+
+void vb_serve_restore_free(struct vb_serve_restore *s)
+{
+    if (!s)
+        return;
+    vb_conn_free(s->conn);
+    vb_data_end_clear(&s->end);
+    vb_free_ptr(&s);
+}
+
+void vb_serve_restore_stats(const struct vb_serve_restore *s, uint64_t *chunks, uint64_t *bytes)
+{
+    *chunks = s->chunks;
+    *bytes = s->bytes;
+}
