@@ -108,18 +108,18 @@ static void component_clear(struct vb_cap_component *k)
     vb_free_ptr(&k->logical_path);
     vb_free_ptr(&k->name);
     for (size_t i = 0; i < k->n_filesets; i++)
-        vb_fileset_clear(&k->filesets[i]);
+        vb_readset_clear(&k->filesets[i]);
     vb_free_ptr(&k->filesets);
     vb_free_ptr(&k->roots);
-    vb_excludes_clear(&k->excludes);
+    vb_leave_outs_clear(&k->excludes);
     vb_error_clear(&k->error);
 }
 
 static int parse_fileset(const struct vb_msg *g, struct vb_cap_component *k, size_t *cap, struct vb_error *err)
 {
     VB_GROW(k->filesets, k->n_filesets, *cap);
-    struct vb_fileset *f = &k->filesets[k->n_filesets++];
-    *f = (struct vb_fileset){ .path = NULL };
+    struct vb_readset *f = &k->filesets[k->n_filesets++];
+    *f = (struct vb_readset){ .path = NULL };
     VB_AUTO_FREE char *path = vb_msg_str(g, VB_F_PATH), *read_path = vb_msg_str(g, VB_F_READ_PATH);
     f->filespec = vb_msg_str(g, VB_F_FILESPEC);
     f->recursive = vb_msg_u64(g, VB_F_RECURSIVE, 0) != 0;
@@ -131,20 +131,20 @@ static int parse_fileset(const struct vb_msg *g, struct vb_cap_component *k, siz
     f->read_path = vb_path_clean(read_path && read_path[0] ? read_path : path);
     if (f->filespec && !f->filespec[0])
         vb_free_ptr(&f->filespec);
-    if (f->filespec && !vb_filespec_valid(f->filespec))
+    if (f->filespec && !vb_readset_filespec_valid(f->filespec))
         return vb_fail(err, VB_E_USAGE, "filespec '%s' of component '%s' has a directory part", f->filespec, k->name);
     return 0;
 }
 
 static int parse_exclude(const struct vb_msg *g, struct vb_cap_component *k, struct vb_error *err)
 {
-    struct vb_excludes *x = &k->excludes;
+    struct vb_leave_outs *x = &k->excludes;
     VB_AUTO_FREE char *path = vb_msg_str(g, VB_F_PATH), *filespec = vb_msg_str(g, VB_F_FILESPEC);
     if (!path || path[0] != '/')
         return vb_fail(err, VB_E_PROTOCOL, "exclusion of component '%s' has no absolute path", k->name);
     VB_GROW(x->v, x->n, x->cap);
-    struct vb_exclude *e = &x->v[x->n++];
-    *e = (struct vb_exclude){ .path = vb_path_clean(path), .filespec = filespec && filespec[0] ? VB_STEAL(filespec) : NULL };
+    struct vb_leave_out *e = &x->v[x->n++];
+    *e = (struct vb_leave_out){ .path = vb_path_clean(path), .filespec = filespec && filespec[0] ? VB_STEAL(filespec) : NULL };
     if (!e->filespec)
         e->filespec = vb_strdup("*");
     e->recursive = vb_msg_u64(g, VB_F_RECURSIVE, 0) != 0;
@@ -219,7 +219,7 @@ static int parse_request(struct vb_capture *c, const struct vb_msg *m, int data_
 
 /* ---- the answer ---- */
 
-static void add_root(struct vb_msg *to, const struct vb_fileset *f, const struct vb_cap_root *r)
+static void add_root(struct vb_msg *to, const struct vb_readset *f, const struct vb_cap_root *r)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     vb_msg_add_str(&g, VB_F_PATH, f->path);
@@ -346,7 +346,7 @@ int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err)
     return why.code == VB_OK ? 0 : vb_error_move(err, &why);
 }
 
-int vb_capture_main(struct vb_agent *a VB_UNUSED, int argc VB_UNUSED, char **argv VB_UNUSED)
+int vb_capture_main(int argc VB_UNUSED, char **argv VB_UNUSED)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     signal(SIGPIPE, SIG_IGN);

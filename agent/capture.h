@@ -28,7 +28,10 @@
 
 #include "base/error.h"
 
-/* What vb_capture_main (agent/agent.h) does, on any two blocking descriptors (tests). Does not close them.
+/* `vbackup-agent capture`: descriptors 3 and 4 as above. */
+int vb_capture_main(int argc, char **argv);
+
+/* The same on any two blocking descriptors (tests). Does not close them.
  * 0 when a REPLY about the components was sent. */
 int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err);
 

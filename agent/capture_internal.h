@@ -8,7 +8,7 @@
 
 #include <sys/stat.h>
 #include "agent/chunk_sender.h"
-#include "agent/fileset.h"
+#include "agent/readset.h"
 #include "agent/idmap.h"
 #include "base/buf.h"
 #include "base/mem.h"
@@ -26,9 +26,9 @@ struct vb_cap_component {
     char *class_id, *instance, *writer, *logical_path, *name;
     uint64_t consistency;
     bool database;
-    struct vb_fileset *filesets;
+    struct vb_readset *filesets;
     size_t n_filesets, cap_filesets;
-    struct vb_excludes excludes;
+    struct vb_leave_outs excludes;
     struct vb_cap_root *roots; /* one per file set */
     struct vb_error error;     /* the first failure (B-54) */
     bool partial;              /* something was read that may not be as it was, or was left out */
@@ -57,7 +57,7 @@ struct vb_capture {
     struct vb_cap_component *components;
     size_t n, cap;
     struct vb_cap_component *cur; /* component, file set and root being captured */
-    struct vb_fileset *set;
+    struct vb_readset *set;
     struct vb_cap_root *root;
     bool stable_ids;   /* inode numbers are those of the original */
     bool noatime;

@@ -194,7 +194,7 @@ static int enters(struct walk *w, const struct frame *parent, int fd, const stru
                   struct vb_error *err)
 {
     struct vb_capture *c = w->c;
-    if (vb_excludes_below(&c->cur->excludes, path))
+    if (vb_leave_outs_below(&c->cur->excludes, path))
         return 0;
     uint64_t mount = mount_of(fd, "");
     bool crossing = mount && parent->mount ? mount != parent->mount : st->st_dev != parent->dev;
@@ -259,14 +259,14 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
 static int take_child(struct walk *w, const struct child *k, struct vb_error *err)
 {
     struct vb_capture *c = w->c;
-    const struct vb_fileset *set = c->set;
+    const struct vb_readset *set = c->set;
     struct frame *f = &w->frames[w->n - 1];
     const char *dir = vb_buf_str(&c->path);
-    bool takes = vb_fileset_takes(set->filespec, set->recursive, w->n - 2, k->name);
+    bool takes = vb_readset_takes(set->filespec, set->recursive, w->n - 2, k->name);
     struct stat st;
     if (k->kind != DT_UNKNOWN && k->kind != DT_DIR && !takes)
         return 0;
-    if (k->kind == DT_DIR && !vb_fileset_descends(set->filespec, set->recursive))
+    if (k->kind == DT_DIR && !vb_readset_descends(set->filespec, set->recursive))
         return 0;
     if (fstatat(f->fd, k->name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -275,14 +275,14 @@ static int take_child(struct walk *w, const struct child *k, struct vb_error *er
         return takes ? not_taken(w, k->name, vanished ? VB_CAP_VANISHED : VB_CAP_FAILED, &why, err) : 0;
     }
     if (S_ISDIR(st.st_mode)) {
-        if (!vb_fileset_descends(set->filespec, set->recursive) ||
-            vb_excludes_directory(&c->cur->excludes, dir, k->name))
+        if (!vb_readset_descends(set->filespec, set->recursive) ||
+            vb_leave_outs_directory(&c->cur->excludes, dir, k->name))
             return 0;
         return take_dir(w, k->name, &st, err);
     }
     if (!takes)
         return 0;
-    if (vb_excludes_file(&c->cur->excludes, dir, k->name)) {
+    if (vb_leave_outs_file(&c->cur->excludes, dir, k->name)) {
         w->excluded = true;
         return 0;
     }
@@ -385,7 +385,7 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
     struct vb_tree_entry *e = new_entry(root);
     if (dir < 0)
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
-    if (vb_excludes_file(&c->cur->excludes, normal_dir[0] ? normal_dir : "/", base_name(c->set->path)))
+    if (vb_leave_outs_file(&c->cur->excludes, normal_dir[0] ? normal_dir : "/", base_name(c->set->path)))
         return 0;
     enum vb_cap_result rc = vb_cap_leaf(c, dir, base_name(c->set->read_path), st, e, &why);
     if (rc == VB_CAP_LOST)
@@ -408,7 +408,7 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
 static int begin(struct walk *w, struct vb_error *err)
 {
     struct vb_capture *c = w->c;
-    struct vb_fileset *set = c->set;
+    struct vb_readset *set = c->set;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct stat st;
     struct frame *base = NULL;
@@ -450,13 +450,13 @@ static int begin(struct walk *w, struct vb_error *err)
 int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
 {
     struct walk w = { .c = c };
-    struct vb_fileset *set = c->set;
+    struct vb_readset *set = c->set;
     vb_buf_reset(&c->path);
     vb_buf_add_str(&c->path, set->path);
     int rc = begin(&w, err);
     if (rc == 1)
         rc = walk_all(&w, err) < 0 ? -1 : 1;
-    if (rc == 1 && set->filespec && !vb_filespec_is_pattern(set->filespec) && !w.matched && !w.excluded) {
+    if (rc == 1 && set->filespec && !vb_readset_is_pattern(set->filespec) && !w.matched && !w.excluded) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         vb_fail(&why, VB_E_FILE_MISSING, "does not exist");
         rc = vb_cap_fail_path(c, set->filespec, &why, err) < 0 ? -1 : 1;

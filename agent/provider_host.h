@@ -2,9 +2,9 @@
 /*
  * agent/provider_host.h - the process in which one provider lives, and its state machine (section 6.4).
  *
- *     vbackup-agent provider-host NAME        fd 3: socket to the agent
+ *     vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...        fd 3: socket to the agent
  *
- * Options are those of the section [provider NAME]; the provider keeps what it must know in <state>/providers/NAME.
+ * The provider keeps what it must know of its shadow copies in DIR/NAME.
  *
  * host:  P_READY {NAME, PROVIDER_ID, VERSION, TYPE, PREFERENCE, PID?} or P_READY {CODE, TEXT, HINT}
  * agent: P_CALL {CALL, DEADLINE_MS?, ...} -> P_DONE {...} with the same id, one after the other:
@@ -32,6 +32,9 @@
 
 #include "base/error.h"
 #include "vbackup/provider.h"
+
+/* `vbackup-agent provider-host ...` */
+int vb_provider_host_main(int argc, char **argv);
 
 /* Serves one provider on a blocking socket until its end; options is a list "key=value" (tests). */
 int vb_provider_host_serve(const struct vb_provider *p, int fd, const char *state_dir, const char *const *options,

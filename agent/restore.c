@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/fileset.h"
+#include "agent/readset.h"
 #include "agent/restore.h"
 #include "agent/restore_internal.h"
 #include "base/log.h"
@@ -142,7 +142,7 @@ static int parse_root(const struct vb_msg *g, struct vb_rst_component *k, struct
     if (!vb_msg_bytes(g, VB_F_CHUNK_NAME, &p, &n) || n != VB_NAME_LEN)
         return vb_fail(err, VB_E_PROTOCOL, "component '%s' has a root without a name", k->name);
     memcpy(r->name.b, p, n);
-    if (r->filespec && !vb_filespec_valid(r->filespec))
+    if (r->filespec && !vb_readset_filespec_valid(r->filespec))
         return vb_fail(err, VB_E_USAGE, "filespec '%s' of component '%s' has a directory part", r->filespec, k->name);
     return 0;
 }
@@ -316,7 +316,7 @@ int vb_restore_serve(int worker_fd, int data_fd, struct vb_error *err)
     return why.code == VB_OK ? 0 : vb_error_move(err, &why);
 }
 
-int vb_restore_main(struct vb_agent *a VB_UNUSED, int argc VB_UNUSED, char **argv VB_UNUSED)
+int vb_restore_main(int argc VB_UNUSED, char **argv VB_UNUSED)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     signal(SIGPIPE, SIG_IGN);

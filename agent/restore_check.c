@@ -15,7 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/fileset.h"
+#include "agent/readset.h"
 #include "agent/restore_internal.h"
 #include "agent/safe_open.h"
 #include "base/io.h"
@@ -44,8 +44,8 @@ void vb_rst_split(const char *target, char **dir, char **base)
 bool vb_rst_takes(const struct vb_rst_root *root, const struct vb_tree_entry *e, size_t depth)
 {
     if (e->type == VB_TREE_DIR)
-        return vb_fileset_descends(root->filespec, root->recursive);
-    return vb_fileset_takes(root->filespec, root->recursive, depth, e->name);
+        return vb_readset_descends(root->filespec, root->recursive);
+    return vb_readset_takes(root->filespec, root->recursive, depth, e->name);
 }
 
 /* ---- the root's entry ---- */
@@ -400,7 +400,7 @@ static int check_root(struct vb_restore *r, struct vb_rst_root *root, struct che
 
 static int check_found(const struct vb_rst_root *root, struct vb_error *err)
 {
-    if (root->want_files == 0 && root->filespec && !vb_filespec_is_pattern(root->filespec))
+    if (root->want_files == 0 && root->filespec && !vb_readset_is_pattern(root->filespec))
         return vb_fail(err, VB_E_NOT_FOUND, "'%s': there is no '%s' in this backup", root->path, root->filespec);
     if (root->want_files + root->want_dirs == 0)
         return vb_fail(err, VB_E_NOT_FOUND, "'%s': there is nothing to restore", root->path);

@@ -33,6 +33,7 @@ struct vb_rst_component {
     bool touched;                    /* something was written */
     uint64_t warnings;
     struct vb_idmap links;           /* (link group, 0) -> struct vb_rst_link */
+    struct vb_idmap asked;           /* (link group, 0) -> the entry whose content was asked for; compared only */
 };
 
 /* An inode with several names that this run has made. */

@@ -34,6 +34,17 @@ struct write {
 
 /* ---- asking ahead ---- */
 
+/* Not the first name of its inode: it will most likely be linked, and its content is not needed. */
+static bool linked_later(struct write *w, const struct vb_tree_entry *e)
+{
+    if (!e->link_group)
+        return false;
+    const void *first = vb_idmap_get(&w->r->cur->asked, e->link_group, 0);
+    if (!first)
+        vb_idmap_set(&w->r->cur->asked, e->link_group, 0, (void *)(uintptr_t)e);
+    return first && first != e;
+}
+
 /* Chunks of the next files in this directory, as far as the window allows. Only contents without lists: the others
  * ask for themselves. */
 static void look_ahead(void *arg)
@@ -50,7 +61,7 @@ static void look_ahead(void *arg)
     }
     for (; f->ahead < leaf->n; f->ahead++, f->ahead_ref = 0) {
         const struct vb_tree_entry *e = &leaf->entries[f->ahead];
-        if (e->type != VB_TREE_FILE || e->content.level || !vb_rst_takes(w->root, e, w->n - 1))
+        if (e->type != VB_TREE_FILE || e->content.level || !vb_rst_takes(w->root, e, w->n - 1) || linked_later(w, e))
             continue;
         for (; f->ahead_ref < e->content.n; f->ahead_ref++)
             if (!vb_chunk_fetcher_want(w->r->in, VB_CHUNK_DATA, &e->content.refs[f->ahead_ref].name,
@@ -247,5 +258,6 @@ int vb_rst_write(struct vb_restore *r, struct vb_error *err)
     for (size_t i = 0; i < r->cur->n_roots && rc == 0; i++)
         rc = write_root(r, &r->cur->roots[i], err);
     vb_rst_links_end(r);
+    vb_idmap_clear(&r->cur->asked, NULL);
     return rc;
 }

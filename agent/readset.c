@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/fileset.c - which files a file set means.
+ * agent/readset.c - which files a file set means.
  */
 #include "config.h"
 
 #include <string.h>
 
-#include "agent/fileset.h"
+#include "agent/readset.h"
 #include "base/mem.h"
 #include "base/text.h"
 
-void vb_fileset_clear(struct vb_fileset *f)
+void vb_readset_clear(struct vb_readset *f)
 {
     vb_free_ptr(&f->path);
     vb_free_ptr(&f->read_path);
     vb_free_ptr(&f->filespec);
 }
 
-void vb_excludes_clear(struct vb_excludes *x)
+void vb_leave_outs_clear(struct vb_leave_outs *x)
 {
     for (size_t i = 0; i < x->n; i++) {
         vb_free_ptr(&x->v[i].path);
@@ -27,34 +27,34 @@ void vb_excludes_clear(struct vb_excludes *x)
     x->n = x->cap = 0;
 }
 
-bool vb_filespec_is_pattern(const char *filespec)
+bool vb_readset_is_pattern(const char *filespec)
 {
     return strpbrk(filespec, "*?") != NULL;
 }
 
-bool vb_filespec_valid(const char *filespec)
+bool vb_readset_filespec_valid(const char *filespec)
 {
     return filespec[0] && !strchr(filespec, '/') && strcmp(filespec, ".") != 0 && strcmp(filespec, "..") != 0;
 }
 
-bool vb_fileset_takes(const char *filespec, bool recursive, size_t depth, const char *name)
+bool vb_readset_takes(const char *filespec, bool recursive, size_t depth, const char *name)
 {
     if (!filespec)
         return true;
     return (depth == 0 || recursive) && vb_filespec_match(filespec, name);
 }
 
-bool vb_fileset_descends(const char *filespec, bool recursive)
+bool vb_readset_descends(const char *filespec, bool recursive)
 {
     return !filespec || recursive;
 }
 
-static bool applies(const struct vb_exclude *e, const char *dir)
+static bool applies(const struct vb_leave_out *e, const char *dir)
 {
     return e->recursive ? vb_path_below(dir, e->path) : strcmp(dir, e->path) == 0;
 }
 
-bool vb_excludes_file(const struct vb_excludes *x, const char *dir, const char *name)
+bool vb_leave_outs_file(const struct vb_leave_outs *x, const char *dir, const char *name)
 {
     for (size_t i = 0; i < x->n; i++)
         if (applies(&x->v[i], dir) && vb_filespec_match(x->v[i].filespec, name))
@@ -62,7 +62,7 @@ bool vb_excludes_file(const struct vb_excludes *x, const char *dir, const char *
     return false;
 }
 
-bool vb_excludes_directory(const struct vb_excludes *x, const char *dir, const char *name)
+bool vb_leave_outs_directory(const struct vb_leave_outs *x, const char *dir, const char *name)
 {
     for (size_t i = 0; i < x->n; i++)
         if (x->v[i].directories && applies(&x->v[i], dir) && vb_filespec_match(x->v[i].filespec, name))
@@ -70,7 +70,7 @@ bool vb_excludes_directory(const struct vb_excludes *x, const char *dir, const c
     return false;
 }
 
-bool vb_excludes_below(const struct vb_excludes *x, const char *dir)
+bool vb_leave_outs_below(const struct vb_leave_outs *x, const char *dir)
 {
     for (size_t i = 0; i < x->n; i++)
         if (x->v[i].recursive && !strcmp(x->v[i].filespec, "*") && vb_path_below(dir, x->v[i].path))

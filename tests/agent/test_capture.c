@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Round trips of capture and restore, and the rules of what a file set means.
+ */
+#include "config.h"
+
+#include "mover_lab.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+static void assert_captured(struct lab *l, size_t i)
+{
+    VB_AUTO_FREE char *e = lab_error(l, i);
+    if (lab_code(l, i) != VB_OK)
+        fail_msg("capture failed: %s", e);
+    assert_int_equal(l->end.code, VB_OK);
+}
+
+static void assert_restored(struct lab *l)
+{
+    VB_AUTO_FREE char *e = lab_error(l, 0);
+    if (lab_code(l, 0) != VB_OK)
+        fail_msg("restore failed: %s", e);
+    assert_int_equal(lab_u64(l, 0, VB_F_RESTORE_STATUS), VB_FILE_RESTORE_ALL);
+}
+
+/* Captures `from`, restores it to `to`, and compares everything. */
+static void round_trip(struct lab *l, const char *from, const char *to)
+{
+    struct lab_root root;
+    lab_capture_tree(l, from);
+    assert_captured(l, 0);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_COMPLETE);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, to, LAB_KEEP_OWNER);
+    assert_restored(l);
+    VB_AUTO_FREE char *a = lab_listing(l, from, true), *b = lab_listing(l, to, true);
+    assert_string_equal(a, b);
+}
+
+static void set_time(struct lab *l, const char *path, int64_t sec, long nsec)
+{
+    struct timespec t[2] = { { .tv_sec = sec, .tv_nsec = nsec }, { .tv_sec = sec, .tv_nsec = nsec } };
+    assert_int_equal(utimensat(l->fd, path, t, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void all_kinds(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src/dir/empty", 0750);
+    lab_text(l, "src/plain", "hello\n");
+    lab_text(l, "src/nothing", "");
+    lab_noise(l, "src/dir/big", 3u << 20, 7);
+    assert_int_equal(symlinkat("../does/not/exist", l->fd, "src/dir/link"), 0);
+    assert_int_equal(mkfifoat(l->fd, "src/pipe", 0640), 0);
+    assert_int_equal(linkat(l->fd, "src/plain", l->fd, "src/dir/other", 0), 0);
+    assert_int_equal(fchmodat(l->fd, "src/plain", 04711, 0), 0);
+    assert_int_equal(fchmodat(l->fd, "src/dir", 03770, 0), 0);
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    int s = socket(AF_UNIX, SOCK_STREAM, 0);
+    strncpy(un.sun_path, lab_path(l, "src/sock"), sizeof un.sun_path - 1);
+    assert_int_equal(bind(s, (struct sockaddr *)&un, sizeof un), 0);
+    close(s);
+    set_time(l, "src/dir/link", 12345, 999999999);
+    set_time(l, "src/pipe", -5, 1);
+    set_time(l, "src/plain", 1000000000, 123456789);
+    set_time(l, "src/dir/empty", 77, 7);
+    set_time(l, "src/dir", 78, 8);
+    set_time(l, "src", 79, 9);
+    round_trip(l, "src", "dst");
+}
+
+static void attributes(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src/d", 0755);
+    lab_text(l, "src/f", "x");
+    if (setxattr(lab_path(l, "src/f"), "user.one", "1\0002", 3, 0) < 0)
+        skip();
+    setxattr(lab_path(l, "src/f"), "user.empty", "", 0, 0);
+    setxattr(lab_path(l, "src/d"), "user.dir", "yes", 3, 0);
+    static const unsigned char acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 57, 48, 0, 0,
+                                         4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255,
+                                         32, 0, 0, 0, 255, 255, 255, 255 };
+    setxattr(lab_path(l, "src/f"), "system.posix_acl_access", acl, sizeof acl, 0);
+    setxattr(lab_path(l, "src/d"), "system.posix_acl_default", acl, sizeof acl, 0);
+    lab_text(l, "src/d/inherits", "y");
+    lab_text(l, "src/d/not", "z");
+    removexattr(lab_path(l, "src/d/not"), "system.posix_acl_access");
+    round_trip(l, "src", "dst");
+}
+
+static void names_are_bytes(void **state)
+{
+    struct lab *l = *state;
+    char long_name[256];
+    memset(long_name, 'n', 255);
+    long_name[255] = 0;
+    VB_AUTO_FREE char *p = vb_printf("src/%s", long_name);
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/caf\xe9", "latin1");
+    lab_text(l, "src/new\nline", "nl");
+    lab_text(l, "src/\xff\xfe\x01", "bytes");
+    lab_text(l, "src/-rf *?", "meta");
+    lab_text(l, "src/...", "dots");
+    lab_text(l, p, "long");
+    round_trip(l, "src", "dst");
+}
+
+static void sparse_files(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src", 0755);
+    int fd = openat(l->fd, "src/sparse", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(pwrite(fd, "begin", 5, 0), 5);
+    assert_int_equal(pwrite(fd, "middle", 6, 50 << 20), 6);
+    assert_int_equal(ftruncate(fd, 200 << 20), 0);
+    fsync(fd);
+    close(fd);
+    fd = openat(l->fd, "src/hole", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(ftruncate(fd, 10 << 20), 0);
+    close(fd);
+    round_trip(l, "src", "dst");
+    assert_true(l->get_bytes < 1 << 20);
+
+    /* live: holes are not believed, zeros are */
+    struct vb_msg c = lab_component("c");
+    struct lab_root root;
+    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    lab_capture(l, &c, 1);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "live", LAB_KEEP_OWNER);
+    assert_restored(l);
+    struct stat st;
+    assert_int_equal(fstatat(l->fd, "live/sparse", &st, 0), 0);
+    assert_int_equal(st.st_size, 200 << 20);
+    assert_true(st.st_blocks * 512 < 10 << 20);
+    char at[7] = "";
+    fd = openat(l->fd, "live/sparse", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread(fd, at, 6, 50 << 20), 6);
+    assert_string_equal(at, "middle");
+    close(fd);
+}
+
+static void many_and_large(void **state)
+{
+    struct lab *l = *state;
+    for (int d = 0; d < 20; d++) {
+        VB_AUTO_FREE char *dir = vb_printf("src/d%d", d);
+        lab_mkdir(l, dir, 0755);
+        for (int i = 0; i < 100; i++) {
+            VB_AUTO_FREE char *f = vb_printf("%s/f%d", dir, i);
+            lab_noise(l, f, (size_t)(i * 37), (uint64_t)(d * 100 + i));
+        }
+    }
+    lab_noise(l, "src/large", 40u << 20, 99); /* more chunks than stand directly in the entry */
+    round_trip(l, "src", "dst");
+}
+
+static void deep_tree(void **state)
+{
+    struct lab *l = *state;
+    int at = dup(l->fd);
+    lab_mkdir(l, "src", 0755);
+    int next = openat(at, "src", O_RDONLY | O_DIRECTORY);
+    enum { DEPTH = 10000 };
+    for (int i = 0; i < DEPTH; i++) {
+        close(at);
+        at = next;
+        assert_int_equal(mkdirat(at, "deep", 0700), 0);
+        next = openat(at, "deep", O_RDONLY | O_DIRECTORY);
+        assert_true(next >= 0);
+    }
+    close(at);
+    at = openat(next, "bottom", O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(write(at, "here", 4), 4);
+    close(at);
+    close(next);
+    struct lab_root root;
+    lab_capture_tree(l, "src");
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    assert_int_equal(root.dirs, DEPTH + 1);
+    lab_restore_tree(l, &root.name, "dst", LAB_KEEP_OWNER);
+    assert_restored(l);
+    at = openat(l->fd, "dst", O_RDONLY | O_DIRECTORY);
+    for (int i = 0; i < DEPTH; i++) {
+        next = openat(at, "deep", O_RDONLY | O_DIRECTORY);
+        assert_true(next >= 0);
+        close(at);
+        at = next;
+    }
+    assert_int_equal(faccessat(at, "bottom", F_OK, 0), 0);
+    close(at);
+}
+
+static void same_tree_same_name(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root a, b;
+    lab_mkdir(l, "src/x", 0755);
+    lab_noise(l, "src/x/f", 500000, 3);
+    lab_capture_tree(l, "src");
+    assert_true(lab_root(l, 0, 0, &a));
+    assert_true(l->stats.wanted_chunks > 0);
+    lab_capture_tree(l, "src");
+    assert_true(lab_root(l, 0, 0, &b));
+    assert_memory_equal(a.name.b, b.name.b, VB_NAME_LEN);
+    assert_int_equal(l->stats.wanted_chunks, 0);
+    assert_int_equal(l->stats.received_bytes, 0);
+}
+
+/* ---- what a file set means ---- */
+
+static void make_rules_tree(struct lab *l)
+{
+    lab_mkdir(l, "w/sub/empty", 0755);
+    lab_mkdir(l, "w/cache/deep", 0755);
+    lab_text(l, "w/a.db", "a");
+    lab_text(l, "w/b.log", "b");
+    lab_text(l, "w/sub/a.db", "sa");
+    lab_text(l, "w/sub/c.txt", "sc");
+    lab_text(l, "w/cache/a.db", "ca");
+    lab_text(l, "w/cache/deep/d", "cd");
+}
+
+/* Captures with one file set and restores to "out". */
+static void pick(struct lab *l, const char *filespec, bool recursive, const char *ex_path, const char *ex_spec, bool ex_rec)
+{
+    struct vb_msg c = lab_component("c");
+    struct lab_root root;
+    lab_fileset(l, &c, "w", NULL, filespec, recursive, false);
+    if (ex_path)
+        lab_exclude(l, &c, ex_path, ex_spec, ex_rec);
+    lab_capture(l, &c, 1);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "out", 0);
+    assert_restored(l);
+}
+
+static void rule_c35_not_recursive(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "*", false, NULL, NULL, false);
+    assert_true(lab_exists(l, "out/a.db"));
+    assert_true(lab_exists(l, "out/b.log"));
+    assert_false(lab_exists(l, "out/sub"));
+}
+
+static void rule_c34_name_in_every_directory(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "a.db", true, NULL, NULL, false);
+    assert_true(lab_exists(l, "out/a.db"));
+    assert_true(lab_exists(l, "out/sub/a.db"));
+    assert_true(lab_exists(l, "out/cache/a.db"));
+    assert_false(lab_exists(l, "out/b.log"));
+    assert_false(lab_exists(l, "out/sub/c.txt"));
+}
+
+static void rule_b51_empty_directories(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "*.nothing", true, NULL, NULL, false);
+    assert_true(lab_exists(l, "out/sub/empty"));
+    assert_true(lab_exists(l, "out/cache/deep"));
+    assert_false(lab_exists(l, "out/cache/deep/d"));
+}
+
+static void rule_c37_exclude_beats_include(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "*", true, "w", "*.db", true);
+    assert_false(lab_exists(l, "out/a.db"));
+    assert_false(lab_exists(l, "out/sub/a.db"));
+    assert_true(lab_exists(l, "out/b.log"));
+}
+
+static void rule_c37_exclude_not_recursive(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "*", true, "w", "*.db", false);
+    assert_false(lab_exists(l, "out/a.db"));
+    assert_true(lab_exists(l, "out/sub/a.db"));
+}
+
+static void rule_c37_exclude_whole_directory(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    pick(l, "*", true, "w/cache", "*", true);
+    assert_true(lab_exists(l, "out/cache"));
+    assert_false(lab_exists(l, "out/cache/a.db"));
+    assert_false(lab_exists(l, "out/cache/deep"));
+    assert_true(lab_exists(l, "out/sub/c.txt"));
+}
+
+static void rule_b48_exclude_by_normal_path(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    make_rules_tree(l);
+    lab_mkdir(l, "copy", 0755);
+    lab_text(l, "copy/a.db", "from the copy");
+    lab_text(l, "copy/keep", "k");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "w", "copy", "*", true, false);
+    lab_exclude(l, &c, "copy", "keep", false); /* not the normal path: excludes nothing */
+    lab_exclude(l, &c, "w", "a.db", false);
+    lab_capture(l, &c, 1);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "out", 0);
+    assert_true(lab_exists(l, "out/keep"));
+    assert_false(lab_exists(l, "out/a.db"));
+}
+
+static void rule_b49_alternate_path(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    make_rules_tree(l);
+    lab_mkdir(l, "alt", 0755);
+    lab_text(l, "alt/a.db", "alternate");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "w", "alt", "a.db", false, false);
+    lab_capture(l, &c, 1);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "out", 0);
+    VB_AUTO_FREE char *text = lab_read(l, "out/a.db");
+    assert_string_equal(text, "alternate");
+}
+
+static void rule_b50_named_file_missing(void **state)
+{
+    struct lab *l = *state;
+    make_rules_tree(l);
+    struct vb_msg c[3] = { lab_component("named"), lab_component("pattern"), lab_component("deep") };
+    lab_fileset(l, &c[0], "w", NULL, "nobody.db", false, false);
+    lab_fileset(l, &c[1], "w", NULL, "nobody*.db", false, false);
+    lab_fileset(l, &c[2], "w", NULL, "c.txt", true, false);
+    lab_capture(l, c, 3);
+    VB_AUTO_FREE char *text = lab_error(l, 0);
+    assert_int_equal(lab_code(l, 0), VB_E_FILE_MISSING);
+    assert_non_null(strstr(text, "/w/nobody.db'"));
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_FAILED);
+    assert_int_equal(lab_code(l, 1), VB_OK);
+    assert_int_equal(lab_u64(l, 1, VB_F_FILES), 0);
+    assert_int_equal(lab_code(l, 2), VB_OK);
+}
+
+static void rule_b50_directory_missing(void **state)
+{
+    struct lab *l = *state;
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "not/there", NULL, "*", true, false);
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_E_FILE_MISSING);
+}
+
+static void rule_b53_hard_links_once(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src/a", 0755);
+    lab_mkdir(l, "src/b", 0755);
+    lab_noise(l, "src/a/one", 2u << 20, 5);
+    for (int i = 0; i < 5; i++) {
+        VB_AUTO_FREE char *to = vb_printf("src/b/n%d", i);
+        assert_int_equal(linkat(l->fd, "src/a/one", l->fd, to, 0), 0);
+    }
+    round_trip(l, "src", "dst");
+    struct stat st;
+    assert_int_equal(fstatat(l->fd, "dst/b/n3", &st, 0), 0);
+    assert_int_equal(st.st_nlink, 6);
+    assert_true(l->get_bytes < 3u << 20);
+}
+
+static void rule_b54_one_failed_file(void **state)
+{
+    struct lab *l = *state;
+    if (geteuid() == 0)
+        skip(); /* root can read everything; tests/root/test_fidelity.sh runs this as a user */
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/bad", "secret");
+    lab_text(l, "src/good", "fine");
+    assert_int_equal(fchmodat(l->fd, "src/bad", 0, 0), 0);
+    lab_capture_tree(l, "src");
+    VB_AUTO_FREE char *text = lab_error(l, 0);
+    assert_int_equal(lab_code(l, 0), VB_E_ACCESS_DENIED);
+    assert_non_null(strstr(text, "/src/bad'"));
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_FAILED);
+    assert_int_equal(lab_u64(l, 0, VB_F_FILES), 1);
+    assert_true(lab_warned(l, "/src/bad", VB_E_ACCESS_DENIED));
+}
+
+static void single_file(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/one", "the one");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src/one", NULL, NULL, false, false);
+    lab_capture(l, &c, 1);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    assert_int_equal(root.files, 1);
+    lab_restore_tree(l, &root.name, "new/place/renamed", 0);
+    assert_restored(l);
+    VB_AUTO_FREE char *text = lab_read(l, "new/place/renamed");
+    assert_string_equal(text, "the one");
+}
+
+static void filespec_with_directory_is_refused(void **state)
+{
+    struct lab *l = *state;
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "", NULL, "a/b", false, false);
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_E_USAGE);
+}
+
+static void lost_stream(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src", 0755);
+    lab_noise(l, "src/f", 20u << 20, 11);
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, false);
+    l->cut_after = 40;
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_E_CONNECTION_LOST);
+    assert_int_equal(l->end.code, VB_E_CONNECTION_LOST);
+    /* again: what arrived is not wanted twice */
+    lab_capture_tree(l, "src");
+    assert_captured(l, 0);
+    assert_true(l->stats.wanted_bytes < 20u << 20);
+    assert_true(l->stats.wanted_bytes > 0);
+}
+
+#define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LAB_TEST("all kinds of files come back with all their metadata", all_kinds),
+        LAB_TEST("extended attributes and ACLs come back, inherited ones do not stay", attributes),
+        LAB_TEST("names are bytes", names_are_bytes),
+        LAB_TEST("sparse files stay sparse, from a shadow copy and live", sparse_files),
+        LAB_TEST("many small files and one with lists of chunks", many_and_large),
+        LAB_TEST("10,000 directories inside each other", deep_tree),
+        LAB_TEST("the same tree has the same name and sends nothing", same_tree_same_name),
+        LAB_TEST("VSS-C-35 not recursive takes only the directory itself", rule_c35_not_recursive),
+        LAB_TEST("VSS-C-34 a name with recursion means it in every directory", rule_c34_name_in_every_directory),
+        LAB_TEST("VSS-B-51 empty directories are part of it", rule_b51_empty_directories),
+        LAB_TEST("VSS-C-37 an exclusion beats an inclusion", rule_c37_exclude_beats_include),
+        LAB_TEST("VSS-C-37 an exclusion without recursion", rule_c37_exclude_not_recursive),
+        LAB_TEST("VSS-C-37 a whole directory excluded", rule_c37_exclude_whole_directory),
+        LAB_TEST("VSS-B-48 exclusions are tested with the normal path", rule_b48_exclude_by_normal_path),
+        LAB_TEST("VSS-B-49 read at the alternate path, recorded at the normal one", rule_b49_alternate_path),
+        LAB_TEST("VSS-B-50 a named file that is missing fails the component", rule_b50_named_file_missing),
+        LAB_TEST("VSS-B-50 a directory that is missing fails the component", rule_b50_directory_missing),
+        LAB_TEST("VSS-B-53 hard links are read once and come back linked", rule_b53_hard_links_once),
+        LAB_TEST("VSS-B-54 one failed file fails its component", rule_b54_one_failed_file),
+        LAB_TEST("a single file, restored under another name", single_file),
+        LAB_TEST("VSS-C-33 a filespec with a directory part is refused", filespec_with_directory_is_refused),
+        LAB_TEST("a lost stream is told as such, and the next run goes on", lost_stream),
+    };
+    return cmocka_run_group_tests_name("capture", tests, NULL, NULL);
+}
