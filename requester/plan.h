@@ -20,7 +20,8 @@
  *                                                      nothing is overwritten here while a back end still refuses
  *     post-restore                                     files; post-restore of every back end of this host (D-58, D-59)
  *     release                                          post-restore of all (R-70)
- * A private restore (to a directory, R-57) has open, files, release only.
+ * A private restore (to a directory, R-57) has open, files, release only: one job on the front end for each host of the
+ * backup, without an order between them.
  *
  * Front end and back end are relations between hosts, made from the remote dependencies: in a chain A -> B -> C, B is a
  * back end of A and a front end of C.  An edge that closes a circle of hosts is cut (D-51): it orders nothing, and the

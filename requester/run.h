@@ -81,6 +81,7 @@ struct vb_run_event {
     uint64_t wall_ms, mono_us;
     const char *kind;        /* ours: "call", "reply", "step", "link"; agents': as the agent says ("event", "state" ...) */
     const char *event;       /* "PrepareForBackup", "Freeze", "OPEN", ... */
+    const char *phase;       /* agents' "begin", "end", "failed"; may be NULL */
     const char *writer, *instance;
     enum vb_code code;
     const char *text;        /* may be NULL */

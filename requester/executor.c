@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/executor.c - the walk over the plan, and what follows from a failure.
+ */
+#include "requester/exec_internal.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/journal.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#define CANCEL_MS 1000u
+
+const char *vb_x_host_name(const struct vb_xh *h)
+{
+    return h->x->plan->hosts[h->index].name;
+}
+
+const char *vb_x_host_label(const struct vb_xh *h)
+{
+    const struct vb_plan_host *ph = &h->x->plan->hosts[h->index];
+    return h->x->plan->target_dir && ph->stored_as ? ph->stored_as : ph->name;
+}
+
+char *vb_x_component_text(const struct vb_exec *x, size_t c)
+{
+    const struct vb_plan_component *pc = &x->plan->components[c];
+    VB_AUTO_FREE char *full = vb_full_path(pc->logical_path, pc->name);
+    return vb_printf("component '%s' of writer '%s' on '%s'", full, pc->writer_name, x->plan->hosts[pc->host].name);
+}
+
+/* ---- records ---- */
+
+void vb_x_journal(struct vb_exec *x, bool sync, const char *fmt, ...)
+{
+    if (!x->p.journal)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    VB_AUTO_FREE char *s = vb_vprintf(fmt, ap);
+    va_end(ap);
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (vb_journal_add(x->p.journal, sync, &e, "%s", s) < 0)
+        vb_log_error(VB_LOG_WARNING, &e);
+}
+
+void vb_x_log(struct vb_xh *h, const char *kind, const char *event, const struct vb_error *err, const char *text)
+{
+    const struct vb_run_event *e = vb_event_log_own(h->x->p.log, vb_x_host_name(h), kind, event, err, text);
+    if (h->x->h.event)
+        h->x->h.event(h->x->arg, e);
+}
+
+void vb_x_warn(struct vb_exec *x, const char *host, const struct vb_error *w)
+{
+    x->warnings++;
+    if (x->h.warning)
+        x->h.warning(x->arg, host, w);
+}
+
+void vb_x_save(struct vb_exec *x, const char *host, const char *suffix, const void *p, size_t n)
+{
+    struct vb_run_state *s = x->p.env->state;
+    if (!s || !x->plan->run_id)
+        return;
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    VB_AUTO_FREE char *name = vb_printf("runs/%s/%s.%s", x->plan->run_id, host, suffix);
+    if (s->save(s->ctx, name, p, n, &e) < 0)
+        vb_x_warn(x, NULL, &e);
+}
+
+void vb_x_progress(struct vb_exec *x, const struct vb_xh *h, size_t step)
+{
+    if (!x->h.progress)
+        return;
+    struct vb_run_progress p = { .phase = x->aborting ? VB_PHASE_ABORT : VB_PHASE_RUN, .steps = x->plan->n_steps,
+                                 .host = h ? vb_x_host_name(h) : NULL,
+                                 .step = step == VB_NO_INDEX ? NULL : x->plan->steps[step].id };
+    for (size_t i = 0; i < x->plan->n_steps; i++)
+        p.steps_done += x->steps[i] >= VB_STEP_DONE;
+    bool known = true;
+    for (size_t i = 0; i < x->plan->n_hosts; i++) {
+        p.files += x->hosts[i].files;
+        p.bytes_done += x->hosts[i].bytes_done;
+        p.bytes_total += x->hosts[i].bytes_total;
+        known = known && (x->hosts[i].bytes_total > 0 || x->hosts[i].ended || x->hosts[i].broken);
+    }
+    if (!known)
+        p.bytes_total = 0;
+    x->h.progress(x->arg, &p);
+}
+
+/* The requester's own journal may lie on what this machine freezes: it is held while a local snapshot runs (idea 3). */
+static void hold_journal(struct vb_exec *x)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < x->plan->n_steps; i++)
+        if (x->steps[i] == VB_STEP_RUNNING && x->plan->steps[i].verb == VB_VERB_SNAPSHOT && x->p.opt->local_host &&
+            strcmp(x->plan->hosts[x->plan->steps[i].host].name, x->p.opt->local_host) == 0)
+            wanted = true;
+    if (!x->p.journal || wanted == x->held)
+        return;
+    x->held = wanted;
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (wanted)
+        vb_journal_hold(x->p.journal);
+    else if (vb_journal_release(x->p.journal, &e) < 0)
+        vb_log_error(VB_LOG_WARNING, &e);
+}
+
+/* ---- components ---- */
+
+size_t vb_x_alive(const struct vb_xh *h)
+{
+    size_t n = 0;
+    for (size_t c = 0; c < h->x->plan->n_components; c++) {
+        const struct vb_plan_component *pc = &h->x->plan->components[c];
+        n += pc->host == h->index && pc->is_explicit && !h->x->components[c].failed;
+    }
+    return n;
+}
+
+void vb_x_fail_component(struct vb_exec *x, size_t c, const struct vb_error *why)
+{
+    struct vb_xc *xc = &x->components[c];
+    if (xc->failed)
+        return;
+    xc->failed = true;
+    vb_error_copy(&xc->error, why);
+    if (!x->plan->components[c].is_explicit)
+        return;
+    VB_AUTO_FREE char *who = vb_x_component_text(x, c);
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_error_copy(&e, why);
+    vb_context(&e, "%s", who);
+    vb_x_warn(x, x->plan->hosts[x->plan->components[c].host].name, &e);
+}
+
+size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name, const char *logical_path,
+                           const char *name)
+{
+    const struct vb_plan *p = h->x->plan;
+    for (size_t c = 0; c < p->n_components; c++) {
+        const struct vb_plan_component *pc = &p->components[c];
+        if (pc->host == h->index && pc->is_explicit && vb_guid_equal(pc->writer_id, writer_id) &&
+            strcmp(pc->instance_name ? pc->instance_name : "", instance_name ? instance_name : "") == 0 &&
+            strcmp(pc->logical_path, logical_path ? logical_path : "") == 0 && strcmp(pc->name, name ? name : "") == 0)
+            return c;
+    }
+    return VB_NO_INDEX;
+}
+
+enum vb_writer_policy vb_x_policy(const struct vb_exec *x, const struct vb_plan_component *c)
+{
+    for (size_t i = 0; i < x->p.opt->n_writers; i++) {
+        const struct vb_job_writer *w = &x->p.opt->writers[i];
+        if (strcmp(w->writer, c->writer_name) == 0 || vb_guid_equal(w->writer, c->writer_id) ||
+            (c->instance_name && strcmp(w->writer, c->instance_name) == 0))
+            return w->policy;
+    }
+    return VB_POLICY_OPTIONAL;
+}
+
+/* A target that was told success but whose host did not confirm BackupComplete is a failed job for its dependents (D-48). */
+static bool target_failed(const struct vb_exec *x, const struct vb_plan_edge *e)
+{
+    const struct vb_xc *t = &x->components[e->to];
+    if (t->failed)
+        return true;
+    const struct vb_xh *h = &x->hosts[x->plan->components[e->to].host];
+    return e->remote && !e->cut && h->broken && !t->confirmed;
+}
+
+void vb_x_spread(struct vb_exec *x, const struct vb_xh *only)
+{
+    bool again = true;
+    while (again) {
+        again = false;
+        for (size_t i = 0; i < x->plan->n_edges; i++) {
+            const struct vb_plan_edge *e = &x->plan->edges[i];
+            if (x->components[e->from].failed || x->components[e->from].succeeded || !target_failed(x, e) ||
+                (only && x->plan->components[e->from].host != only->index))
+                continue;
+            const struct vb_xc *t = &x->components[e->to];
+            const struct vb_xh *th = &x->hosts[x->plan->components[e->to].host];
+            VB_AUTO_FREE char *who = vb_x_component_text(x, e->to);
+            VB_AUTO_ERROR why = VB_ERROR_INIT;
+            vb_fail(&why, VB_E_REMOTE_FAILED, "what it depends on failed: %s: %s", who,
+                    vb_error_text(t->failed ? &t->error : &th->error));
+            vb_hint(&why, "%s", t->failed && t->error.hint ? t->error.hint
+                                : th->error.hint           ? th->error.hint
+                                                           : "mend that one and run again");
+            vb_x_fail_component(x, e->from, &why);
+            again = true;
+        }
+    }
+}
+
+/* ---- the walk ---- */
+
+static bool ended(enum vb_step_state s)
+{
+    return s >= VB_STEP_DONE;
+}
+
+static bool may_begin(const struct vb_exec *x, size_t i)
+{
+    const struct vb_plan_step *s = &x->plan->steps[i];
+    if (x->steps[i] != VB_STEP_WAITING)
+        return false;
+    for (size_t k = 0; k < s->n_waits; k++)
+        if (!ended(x->steps[s->waits[k]]))
+            return false;
+    return true;
+}
+
+/* All front ends that this host works for are gone: nothing may begin here (D-41, D-49). */
+static bool orphaned(const struct vb_exec *x, const struct vb_xh *h, struct vb_error *why)
+{
+    const struct vb_plan_host *ph = &x->plan->hosts[h->index];
+    if (ph->n_front_ends == 0)
+        return false;
+    for (size_t i = 0; i < ph->n_front_ends; i++)
+        if (!x->hosts[ph->front_ends[i]].broken)
+            return false;
+    const struct vb_xh *f = &x->hosts[ph->front_ends[0]];
+    vb_fail(why, VB_E_REMOTE_FAILED, "not begun, because its front end '%s' failed: %s", vb_x_host_name(f),
+            vb_error_text(&f->error));
+    return true;
+}
+
+/* At restore the database must not come back under a front end that refused: a target all of whose dependents failed is
+ * left untouched (D-59, D-60). */
+static void drop_unwanted_targets(struct vb_exec *x, const struct vb_xh *h)
+{
+    for (size_t c = 0; c < x->plan->n_components; c++) {
+        const struct vb_plan_edge *bad = NULL;
+        bool wanted = x->plan->components[c].host != h->index;
+        for (size_t i = 0; i < x->plan->n_edges && !wanted; i++) {
+            const struct vb_plan_edge *e = &x->plan->edges[i];
+            if (e->to != c || !e->remote || e->cut)
+                continue;
+            if (x->components[e->from].failed)
+                bad = e;
+            else
+                wanted = true;
+        }
+        if (wanted || !bad)
+            continue;
+        VB_AUTO_FREE char *who = vb_x_component_text(x, bad->from);
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        vb_fail(&why, VB_E_REMOTE_FAILED, "not touched, because %s, which depends on it, failed: %s", who,
+                vb_error_text(&x->components[bad->from].error));
+        vb_x_fail_component(x, c, &why);
+    }
+}
+
+static void begin_commit(struct vb_exec *x, size_t i)
+{
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    x->steps[i] = VB_STEP_RUNNING;
+    if (vb_x_commit(x, &e) < 0) {
+        VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&e));
+        vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(e.code), t);
+        x->steps[i] = VB_STEP_FAILED;
+        vb_x_abort_run(x, &e);
+        return;
+    }
+    vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id);
+    x->steps[i] = VB_STEP_DONE;
+}
+
+static void begin_host_step(struct vb_exec *x, size_t i)
+{
+    const struct vb_plan_step *s = &x->plan->steps[i];
+    struct vb_xh *h = &x->hosts[s->host];
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (s->verb == VB_VERB_OPEN && !h->broken && orphaned(x, h, &e)) {
+        vb_x_break(h, &e);
+    } else if (s->verb == VB_VERB_OPEN && !h->broken && x->plan->kind == VB_JOB_RESTORE && !x->plan->target_dir) {
+        drop_unwanted_targets(x, h);
+        if (vb_x_alive(h) == 0) {
+            vb_fail(&e, VB_E_REMOTE_FAILED, "not begun, because nothing that depends on it can be restored");
+            vb_x_break(h, &e);
+        }
+    }
+    if (h->broken) {
+        x->steps[i] = VB_STEP_SKIPPED;
+        return;
+    }
+    x->steps[i] = VB_STEP_RUNNING;
+    h->step = i;
+    if (vb_x_failed_before(x, s->id, &e)) {
+        vb_x_step_failed(h, &e);
+        return;
+    }
+    if (s->verb == VB_VERB_RELEASE)
+        vb_x_write_outcome(x);
+    vb_x_journal(x, true, "start step=%s", s->id);
+    hold_journal(x);
+    vb_x_progress(x, h, i);
+    switch (s->verb) {
+    case VB_VERB_OPEN: vb_x_open(h); break;
+    case VB_VERB_IDENTIFY: vb_x_identify(h); break;
+    case VB_VERB_PREPARE: vb_x_prepare(h); break;
+    case VB_VERB_SNAPSHOT: vb_x_snapshot(h); break;
+    case VB_VERB_CAPTURE:
+    case VB_VERB_RESTORE_FILES: vb_x_data_step(h); break;
+    case VB_VERB_BARRIER: vb_x_barrier(h); break;
+    case VB_VERB_COMPLETE: vb_x_complete(h); break;
+    case VB_VERB_PRE_RESTORE: vb_x_pre_restore(h); break;
+    case VB_VERB_POST_RESTORE: vb_x_post_restore(h); break;
+    case VB_VERB_RELEASE: vb_x_release(h); break;
+    case VB_VERB_COMMIT: break;
+    }
+}
+
+static void report_done(void *arg)
+{
+    struct vb_exec *x = arg;
+    x->h.done(x->arg);
+}
+
+static void finish_if_idle(struct vb_exec *x)
+{
+    for (size_t i = 0; i < x->plan->n_steps; i++)
+        if (!ended(x->steps[i]))
+            return;
+    for (size_t i = 0; i < x->plan->n_hosts; i++)
+        if (!x->hosts[i].ended)
+            return;
+    if (x->finished)
+        return;
+    x->finished = true;
+    vb_timer_cancel(x->cancel_timer);
+    x->cancel_timer = NULL;
+    vb_loop_post(x->loop, report_done, x);
+}
+
+static void walk(void *arg)
+{
+    struct vb_exec *x = arg;
+    bool moved = true;
+    while (moved) {
+        moved = false;
+        for (size_t i = 0; i < x->plan->n_steps; i++) {
+            if (!may_begin(x, i))
+                continue;
+            moved = true;
+            if (x->aborting && x->plan->steps[i].host == VB_NO_INDEX) {
+                x->steps[i] = VB_STEP_SKIPPED;
+            } else if (x->plan->steps[i].host == VB_NO_INDEX) {
+                vb_x_journal(x, true, "start step=%s", x->plan->steps[i].id);
+                vb_x_progress(x, NULL, i);
+                begin_commit(x, i);
+            } else {
+                begin_host_step(x, i);
+            }
+        }
+    }
+    hold_journal(x);
+    vb_x_try_aborts(x);
+    finish_if_idle(x);
+}
+
+void vb_x_kick(struct vb_exec *x)
+{
+    vb_loop_unpost(x->loop, x);
+    if (!x->finished)
+        vb_loop_post(x->loop, walk, x);
+    else
+        vb_loop_post(x->loop, report_done, x);
+}
+
+/* ---- a step has ended ---- */
+
+void vb_x_step_done(struct vb_xh *h)
+{
+    struct vb_exec *x = h->x;
+    if (h->step == VB_NO_INDEX)
+        return;
+    size_t i = h->step;
+    h->step = VB_NO_INDEX;
+    x->steps[i] = VB_STEP_DONE;
+    hold_journal(x);
+    vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id);
+    vb_x_progress(x, h, i);
+    if (x->plan->steps[i].verb == VB_VERB_RELEASE)
+        h->ended = true;
+    vb_x_kick(x);
+}
+
+static void end_step_as_failed(struct vb_xh *h, const struct vb_error *why)
+{
+    struct vb_exec *x = h->x;
+    if (h->step == VB_NO_INDEX)
+        return;
+    size_t i = h->step;
+    h->step = VB_NO_INDEX;
+    x->steps[i] = VB_STEP_FAILED;
+    hold_journal(x);
+    VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(why));
+    vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(why->code), t);
+    vb_x_log(h, "step", x->plan->steps[i].id, why, NULL);
+    vb_x_progress(x, h, i);
+}
+
+void vb_x_step_failed(struct vb_xh *h, const struct vb_error *why)
+{
+    struct vb_exec *x = h->x;
+    if (h->step == VB_NO_INDEX)
+        return;
+    const struct vb_plan_step *s = &x->plan->steps[h->step];
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_error_copy(&e, why);
+    if (s->on_failure == VB_ON_FAILURE_ABORT_HOST) {
+        vb_x_break(h, &e);
+        return;
+    }
+    end_step_as_failed(h, &e);
+    if (s->on_failure == VB_ON_FAILURE_MARK) {
+        for (size_t k = 0; k < s->n_components; k++)
+            if (!x->components[s->components[k]].succeeded)
+                vb_x_fail_component(x, s->components[k], &e);
+    } else if (s->on_failure == VB_ON_FAILURE_FAIL_RUN) {
+        vb_x_abort_run(x, &e);
+    } else {
+        vb_x_warn(x, vb_x_host_name(h), &e);
+    }
+    if (s->verb == VB_VERB_RELEASE)
+        h->ended = true;
+    vb_x_kick(x);
+}
+
+void vb_x_break(struct vb_xh *h, const struct vb_error *why)
+{
+    struct vb_exec *x = h->x;
+    if (h->broken || h->ended)
+        return;
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_error_copy(&e, why);
+    h->broken = true;
+    vb_error_copy(&h->error, &e);
+    if (!x->aborting) {
+        VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&e));
+        vb_x_journal(x, true, "broken host=%s code=%s text=%s", vb_x_host_label(h), vb_code_name(e.code), t);
+    }
+    vb_x_data_stop(h);
+    if (h->step != VB_NO_INDEX)
+        end_step_as_failed(h, &e);
+    bool release_only = true; /* its work was done; only the end was left */
+    for (size_t i = 0; i < x->plan->n_steps; i++)
+        if (x->plan->steps[i].host == h->index && x->plan->steps[i].verb != VB_VERB_RELEASE && x->steps[i] != VB_STEP_DONE)
+            release_only = false;
+    for (size_t c = 0; c < x->plan->n_components; c++) {
+        struct vb_xc *xc = &x->components[c];
+        if (x->plan->components[c].host != h->index || xc->confirmed || release_only)
+            continue;
+        if (xc->succeeded && xc->error.code == VB_OK)
+            vb_error_copy(&xc->error, &e); /* the data are safe, its writer's end is not known */
+        else if (!xc->succeeded)
+            vb_x_fail_component(x, c, &e);
+    }
+    /* A required writer takes the run with it. */
+    bool required = false;
+    for (size_t c = 0; c < x->plan->n_components && !x->aborting; c++)
+        required = required || (x->plan->components[c].host == h->index && x->components[c].failed &&
+                                vb_x_policy(x, &x->plan->components[c]) == VB_POLICY_REQUIRED);
+    vb_x_send_abort(h);
+    if (required)
+        vb_x_abort_run(x, &e);
+    vb_x_kick(x);
+}
+
+void vb_x_abort_run(struct vb_exec *x, const struct vb_error *why)
+{
+    if (x->aborting)
+        return;
+    x->aborting = true;
+    vb_error_copy(&x->error, why);
+    VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&x->error));
+    vb_x_journal(x, true, "abort code=%s text=%s", vb_code_name(x->error.code), t);
+    for (size_t i = 0; i < x->plan->n_hosts; i++)
+        vb_x_break(&x->hosts[i], &x->error);
+    vb_x_kick(x);
+}
+
+/* ---- cancel ---- */
+
+static void cancel_late(void *arg)
+{
+    struct vb_exec *x = arg;
+    x->cancel_timer = NULL;
+    for (size_t i = 0; i < x->plan->n_hosts; i++) {
+        struct vb_xh *h = &x->hosts[i];
+        if (h->ended)
+            continue;
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        vb_fail(&e, VB_E_TIMEOUT, "host '%s' has not confirmed the abort yet; its lease ends the job", vb_x_host_name(h));
+        vb_x_warn(x, vb_x_host_name(h), &e);
+        vb_rjob_free(VB_STEAL(h->rjob));
+        h->ended = true;
+    }
+    vb_x_kick(x);
+}
+
+void vb_exec_cancel(struct vb_exec *x)
+{
+    if (x->finished || x->cancelled)
+        return;
+    x->cancelled = true;
+    x->cancel_timer = vb_loop_after(x->loop, CANCEL_MS, cancel_late, x);
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_fail(&e, VB_E_CANCELLED, "cancelled");
+    vb_x_abort_run(x, &e);
+}
+
+/* ---- begin and end ---- */
+
+/* Hosts that could not be reached, and dependencies that cannot be met, are failures from the start (D-33, D-48). */
+static void known_failures(struct vb_exec *x)
+{
+    for (size_t i = 0; i < x->plan->n_hosts; i++) {
+        const struct vb_plan_host *ph = &x->plan->hosts[i];
+        if (ph->reached)
+            continue;
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        vb_fail(&e, ph->code, "%s", ph->text ? ph->text : "host was not reached");
+        if (ph->hint)
+            vb_hint(&e, "%s", ph->hint);
+        x->hosts[i].broken = x->hosts[i].ended = true;
+        vb_error_copy(&x->hosts[i].error, &e);
+        for (size_t c = 0; c < x->plan->n_components; c++)
+            if (x->plan->components[c].host == i)
+                vb_x_fail_component(x, c, &e);
+    }
+    for (size_t i = 0; i < x->plan->n_missing; i++) {
+        const struct vb_plan_missing *m = &x->plan->missing[i];
+        if (m->from == VB_NO_INDEX || x->plan->kind == VB_JOB_RESTORE)
+            continue;
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        vb_fail(&e, m->code, "%s", m->text ? m->text : "a dependency cannot be met");
+        vb_x_fail_component(x, m->from, &e);
+    }
+}
+
+struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_exec_handler *h, void *arg)
+{
+    struct vb_exec *x = vb_alloc(sizeof *x);
+    x->p = *p;
+    x->h = *h;
+    x->arg = arg;
+    x->loop = p->env->loop;
+    x->plan = p->plan;
+    x->steps = vb_alloc_n(p->plan->n_steps + 1, sizeof *x->steps);
+    x->hosts = vb_alloc_n(p->plan->n_hosts + 1, sizeof *x->hosts);
+    x->components = vb_alloc_n(p->plan->n_components + 1, sizeof *x->components);
+    for (size_t i = 0; i < p->plan->n_hosts; i++) {
+        x->hosts[i].x = x;
+        x->hosts[i].index = i;
+        x->hosts[i].step = VB_NO_INDEX;
+    }
+    known_failures(x);
+    if (p->resume && p->journal)
+        vb_x_resume(x);
+    vb_x_kick(x);
+    return x;
+}
+
+void vb_exec_free(struct vb_exec *x)
+{
+    if (!x)
+        return;
+    vb_loop_unpost(x->loop, x);
+    vb_timer_cancel(x->cancel_timer);
+    for (size_t i = 0; i < x->plan->n_hosts; i++) {
+        struct vb_xh *h = &x->hosts[i];
+        vb_x_data_stop(h);
+        vb_loop_unpost(x->loop, h);
+        vb_rjob_free(h->rjob);
+        vb_buf_clear(&h->job_xml);
+        vb_gather_host_clear(&h->here);
+        vb_components_free(h->bcd);
+        vb_error_clear(&h->error);
+        vb_error_clear(&h->stream_error);
+    }
+    for (size_t c = 0; c < x->plan->n_components; c++) {
+        struct vb_xc *xc = &x->components[c];
+        for (size_t k = 0; k < xc->n_roots; k++) {
+            free(xc->roots[k].path);
+            free(xc->roots[k].filespec);
+        }
+        free(xc->roots);
+        vb_error_clear(&xc->error);
+    }
+    if (x->held && x->p.journal)
+        (void)vb_journal_release(x->p.journal, NULL);
+    vb_strv_clear(&x->failed_before);
+    vb_strv_clear(&x->broken_before);
+    vb_strv_clear(&x->outcomes);
+    vb_strv_clear(&x->released_before);
+    vb_error_clear(&x->error);
+    free(x->steps);
+    free(x->hosts);
+    free(x->components);
+    free(x->backup_id);
+    free(x);
+}

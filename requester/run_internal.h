@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/run_internal.h - what the parts of a run share: run.c (life, callbacks, the end), run_begin.c (from the start
+ * to the executor: gather, select, plan, resume).
+ */
+#ifndef VB_REQUESTER_RUN_INTERNAL_H
+#define VB_REQUESTER_RUN_INTERNAL_H
+
+#include "requester/executor.h"
+#include "requester/gather.h"
+#include "requester/run.h"
+#include "requester/run_options.h"
+#include "requester/run_restore.h"
+
+struct vb_run {
+    struct vb_run_env env;
+    struct vb_run_opts opts;
+    struct vb_select_options select;  /* of the options */
+    struct vb_run_handler h;
+    void *arg;
+    enum vb_job_kind kind;
+    bool plan_only, resume, begun_store, cancelled, over;
+    char run_id[37];
+    uint64_t started_wall_ms, started_ms;
+    struct vb_event_log log;
+    struct vb_gather *gather;
+    struct vb_strv fixed;             /* restore: hosts to gather */
+    struct vb_restore_source source;
+    struct vb_restore_selection picks;
+    struct vb_plan *plan;
+    struct vb_exec_stored *stored;    /* [plan->n_hosts] */
+    struct vb_exec *exec;
+    struct vb_journal *journal;
+    struct vb_run_result result;
+};
+
+/* run.c */
+void vb_r_fail(struct vb_run *r, const struct vb_error *why);  /* ends the run */
+void vb_r_plan_made(struct vb_run *r);                         /* plan only: end; else save and execute */
+void vb_r_execute(struct vb_run *r);
+void vb_r_warn(struct vb_run *r, const char *host, const struct vb_error *w);
+void vb_r_phase(struct vb_run *r, enum vb_run_phase phase);
+
+/* run_begin.c */
+void vb_r_begin(void *run);                                    /* posted */
+
+#endif

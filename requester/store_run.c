@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/store_run.c - the store of a run over a repository: ingest and serving on the data streams, documents, commit.
+ */
+#include "requester/run_store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "requester/ingest.h"
+#include "requester/serve_restore.h"
+#include "store/repository.h"
+#include "wire/protocol.h"
+
+#define MAX_DOCUMENT ((size_t)256 << 20)
+
+struct store {
+    struct vb_loop *loop;
+    struct vb_repo *repo;
+    bool locked;
+};
+
+struct stream {
+    struct vb_ingest *in;
+    struct vb_serve_restore *out;
+    struct vb_stream_handler h;
+    void *arg;
+};
+
+static int begin(void *ctx, bool write, struct vb_error *err)
+{
+    struct store *s = ctx;
+    if (!write)
+        return 0;
+    if (vb_repo_lock(s->repo, vb_loop_wall_ms(s->loop), err) < 0)
+        return -1;
+    s->locked = true;
+    return 0;
+}
+
+static void announce(void *ctx, struct vb_msg *m)
+{
+    struct store *s = ctx;
+    const struct vb_repo_info *info = vb_repo_info(s->repo);
+    if (m->type == VB_M_CAPTURE)
+        vb_ingest_add_keys(m, info);
+    else
+        vb_msg_add(m, VB_F_NAMING_KEY, info->naming_key, sizeof info->naming_key);
+}
+
+/* ---- streams ---- */
+
+static void on_progress(void *arg, uint64_t files, uint64_t done, uint64_t total)
+{
+    struct stream *t = arg;
+    t->h.progress(t->arg, files, done, total);
+}
+
+static void on_warn(void *arg, const char *path, const struct vb_error *what)
+{
+    struct stream *t = arg;
+    t->h.warn(t->arg, path, what);
+}
+
+static void on_end(void *arg, const struct vb_error *why)
+{
+    struct stream *t = arg;
+    t->h.done(t->arg, why->code == VB_OK ? NULL : why); /* may free the stream */
+}
+
+static void *open_stream(void *ctx, const char *host, bool restore, struct vb_conn *conn, const struct vb_stream_handler *h,
+                         void *arg)
+{
+    static const struct vb_ingest_handler in = { on_progress, on_warn, on_end };
+    static const struct vb_serve_restore_handler out = { on_progress, on_warn, on_end };
+    struct store *s = ctx;
+    struct stream *t = vb_alloc(sizeof *t);
+    (void)host;
+    t->h = *h;
+    t->arg = arg;
+    if (restore)
+        t->out = vb_serve_restore_new(conn, s->repo, &out, t);
+    else
+        t->in = vb_ingest_new(conn, s->repo, &in, t);
+    return t;
+}
+
+static void stream_free(void *ctx, void *stream)
+{
+    struct stream *t = stream;
+    (void)ctx;
+    vb_ingest_free(t->in);
+    vb_serve_restore_free(t->out);
+    free(t);
+}
+
+/* ---- documents and the entry ---- */
+
+static int barrier(void *ctx, struct vb_error *err)
+{
+    struct store *s = ctx;
+    return vb_repo_flush(s->repo, err);
+}
+
+static int put_document(void *ctx, struct vb_catalog_entry *e, const char *kind, const char *host, const char *writer,
+                        const void *p, size_t n, struct vb_error *err)
+{
+    struct store *s = ctx;
+    struct vb_content content;
+    memset(&content, 0, sizeof content);
+    if (vb_repo_put_bytes(s->repo, VB_CHUNK_DOC, p, n, &content, err) < 0)
+        return -1;
+    struct vb_catalog_document *d = vb_catalog_add_document(e, kind, host, writer, &content);
+    d->size = n;
+    return 0;
+}
+
+static int commit(void *ctx, struct vb_catalog_entry *e, struct vb_error *err)
+{
+    struct store *s = ctx;
+    return vb_repo_commit(s->repo, e, err);
+}
+
+static struct vb_catalog_entry *find(void *ctx, const char *which, const char *host, struct vb_error *err)
+{
+    struct store *s = ctx;
+    return vb_repo_find(s->repo, which, host, err);
+}
+
+static int get_document(void *ctx, const struct vb_catalog_document *d, struct vb_buf *out, struct vb_error *err)
+{
+    struct store *s = ctx;
+    return vb_repo_get_bytes(s->repo, VB_CHUNK_DOC, &d->content, MAX_DOCUMENT, out, err);
+}
+
+static void end(void *ctx)
+{
+    struct store *s = ctx;
+    if (s->locked)
+        vb_repo_unlock(s->repo);
+    s->locked = false;
+}
+
+struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r)
+{
+    struct store *c = vb_alloc(sizeof *c);
+    c->loop = l;
+    c->repo = r;
+    struct vb_run_store *s = vb_alloc(sizeof *s);
+    *s = (struct vb_run_store){ c, begin, announce, open_stream, stream_free, barrier, put_document, commit, find,
+                                get_document, end, free };
+    return s;
+}
+
+void vb_run_store_free(struct vb_run_store *s)
+{
+    if (!s)
+        return;
+    end(s->ctx);
+    s->free_ctx(s->ctx);
+    free(s);
+}
