@@ -16,10 +16,18 @@
 #include "base/mem.h"
 #include "vbackup/types.h"
 
+#define VB_MAX_PRIVATE_FILES 1000 /* of one component */
+#define VB_MAX_WRITERS 4096       /* of one document */
+
 struct vb_partial_file { char *path, *filename, *ranges, *metadata; };
 struct vb_differenced_file { char *path, *filespec; bool recursive; int64_t mtime_sec; };
 struct vb_private_file { char *name; struct vb_buf data; };  /* writer's label files; base64 in the document */
 struct vb_placed { char *path, *filespec, *where; bool recursive; }; /* new target or ALM used */
+/* Maps ranges of a file of the backup to ranges of a file on disk, as many and as long. */
+struct vb_directed_target {
+    char *source_path, *source_filename, *source_ranges;
+    char *target_path, *target_filename, *target_ranges;
+};
 
 struct vb_component {
     enum vb_component_type type;
@@ -46,6 +54,7 @@ struct vb_component {
     enum vb_file_restore_status restore_status;
     struct vb_placed *new_targets; size_t n_new_targets, cap_new_targets;
     struct vb_placed *used_alms; size_t n_used_alms, cap_used_alms;
+    struct vb_directed_target *directed; size_t n_directed, cap_directed;
     char *ranges_file;
 };
 
@@ -81,20 +90,35 @@ struct vb_writer_components *vb_components_writer(struct vb_components *c, const
                                                   const char *instance_name, const char *name);
 struct vb_writer_components *vb_components_find_writer(const struct vb_components *c, const char *writer_id,
                                                        const char *instance_name);
-/* OBJECT_ALREADY_EXISTS for a second one. */
+/* OBJECT_ALREADY_EXISTS for a second one; a separator in the name or an empty element in the path is refused (C-3).
+ * Pointers into the arrays are good until the next one is added. */
 struct vb_component *vb_components_add(struct vb_writer_components *w, enum vb_component_type type, const char *logical_path,
                                        const char *name, struct vb_error *err);
 struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path, const char *name);
 
 int vb_components_write(const struct vb_components *c, struct vb_buf *out, struct vb_error *err);
 struct vb_components *vb_components_read(const char *origin, const void *xml, size_t n, struct vb_error *err);
-/* One writer's part alone: what travels to and from a writer host. Same grammar, root WRITER_COMPONENTS. */
+/* One writer's part alone, with the fields of its session: what travels to and from a writer host.  Same grammar, root
+ * WRITER_COMPONENTS. */
 int vb_writer_components_write(const struct vb_components *c, const struct vb_writer_components *w, struct vb_buf *out,
                                struct vb_error *err);
 /* Reads a writer's edited part and merges only what that writer may set in this event (table 1.5) into *into; anything
- * else that differs is refused with BAD_STATE naming field and event.  event: enum vb_event (documents/events.h). */
+ * else that differs is refused with BAD_STATE naming field and event, a second setting of a once-only field with
+ * OBJECT_ALREADY_EXISTS, more than VB_MAX_PRIVATE_DATA bytes of metadata with LIMIT.  All or nothing: on error *into is
+ * untouched.  event: enum vb_event (documents/events.h).
+ *
+ *   PrepareForBackup .. PostSnapshot   backup stamp; backup metadata (once); partial, differenced and private files (may
+ *                                      be added, not taken back); failure code and text; consistency (may only sink)
+ *   PrepareForBackup                   prepare failure
+ *   PostSnapshot                       post-snapshot failure
+ *   PreRestore                         restore target; directed targets; restore metadata (once); pre-restore failure;
+ *                                      failure code and text
+ *   PostRestore                        post-restore failure; failure code and text (K-7)
+ *   any other event                    nothing (A-14)
+ *
+ * Session fields of the part and the writer's state and failure are the session's own: neither compared nor taken. */
 int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event, struct vb_error *err);
-/* For the writer host: reads the part it was sent. */
+/* For the writer host: reads the part it was sent; the result has this one writer. */
 struct vb_components *vb_writer_components_read(const void *xml, size_t n, struct vb_error *err);
 
 #endif
