@@ -25,7 +25,7 @@
 struct vb_conn;
 
 struct vb_conn_handler {
-    void (*on_msg)(void *arg, struct vb_msg *m);                   /* m is the connection's; steal the body to keep it */
+    void (*on_msg)(void *arg, struct vb_msg *m); /* m is the connection's; steal the body to keep it */
     void (*on_close)(void *arg, const struct vb_error *why);       /* VB_OK: orderly end of file */
     void (*on_drain)(void *arg);                                   /* may be NULL */
 };

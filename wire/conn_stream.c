@@ -9,7 +9,8 @@
 #include "base/text.h"
 #include "wire/conn_impl.h"
 
-#define TEXT_SHOWN 200 /* bytes of foreign text that are worth showing */
+#define TEXT_SHOWN 200u /* bytes of foreign text that are worth showing */
+#define TEXT_LEAST 4u   /* fewer, with other bytes behind, may be anything */
 
 unsigned char *vb_stream_room(struct vb_stream *s, size_t n)
 {
@@ -30,25 +31,26 @@ void vb_stream_got(struct vb_stream *s, size_t n)
     vb_conn_heard(&s->base);
 }
 
-/* Whether what came instead of a first message is meant for people. */
-static bool looks_like_text(const unsigned char *p, size_t n)
+/* How many bytes of what came instead of a first message are meant for people; frames may follow them. */
+static size_t text_length(const unsigned char *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (p[i] != '\n' && p[i] != '\r' && p[i] != '\t' && p[i] != 0x1b && (p[i] < 0x20 || p[i] == 0x7f))
-            return false;
-    return n > 0;
+    size_t i = 0;
+
+    while (i < n && (p[i] == '\n' || p[i] == '\r' || p[i] == '\t' || p[i] == 0x1b || (p[i] >= 0x20 && p[i] != 0x7f)))
+        i++;
+    return i;
 }
 
 static void explain_text(const struct vb_stream *s, struct vb_error *err)
 {
     const unsigned char *p = s->in.data + s->in_at;
     size_t n = s->in.len - s->in_at;
+    size_t text = text_length(p, n);
     VB_AUTO_FREE char *shown = NULL;
 
-    if (n > TEXT_SHOWN)
-        n = TEXT_SHOWN;
-    if (!looks_like_text(p, n))
+    if (text == 0 || (text < n && text < TEXT_LEAST))
         return;
+    n = text < TEXT_SHOWN ? text : TEXT_SHOWN;
     while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'))
         n--;
     shown = vb_escape_terminal((const char *)p, n);

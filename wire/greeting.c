@@ -126,10 +126,10 @@ static int agree(const struct vb_greet_params *p, struct vb_hello *h, struct vb_
         return 0;
     }
     vb_fail(err, VB_E_VERSION,
-            "no common protocol version: the peer (%s) speaks %" PRIu32 " to %" PRIu32
-            ", this side (%s) %" PRIu32 " to %" PRIu32 ", the %s is older",
-            h->program, h->version_min, h->version_max, p->program ? p->program : PACKAGE_NAME " " PACKAGE_VERSION, lo, hi,
-            peer_older ? "peer" : "program on this side");
+            "no common protocol version: the peer (%s) speaks %" PRIu32 " to %" PRIu32 ", this side (%s) %" PRIu32
+            " to %" PRIu32 ", the %s is older",
+            h->program, h->version_min, h->version_max, p->program ? p->program : PACKAGE_NAME " " PACKAGE_VERSION,
+            lo, hi, peer_older ? "peer" : "program on this side");
     vb_hint(err, "install a newer vbackup on %s", peer_older ? "the peer's host" : "this host");
     return -1;
 }

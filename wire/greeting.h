@@ -48,7 +48,8 @@ void vb_greet_cancel(struct vb_greet *g);
 
 /* The parts, for blocking peers and for the fuzz target. */
 void vb_hello_make(const struct vb_greet_params *p, struct vb_msg *m);
-/* Reads HELLO and agrees on a version: VB_E_PROTOCOL (no or broken greeting), VB_E_VERSION (both ranges in the text). */
+/* Reads HELLO and agrees on a version: VB_E_PROTOCOL (no or broken greeting), VB_E_VERSION (both ranges in the text).
+ */
 int vb_hello_read(const struct vb_greet_params *p, const struct vb_msg *m, struct vb_hello *h, struct vb_error *err);
 
 #endif

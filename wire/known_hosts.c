@@ -228,8 +228,8 @@ static bool is_for_any(const struct vb_known_key *key, const char *const *names,
     return false;
 }
 
-enum vb_known vb_known_hosts_check(const struct vb_known_hosts *k, const char *const *names, size_t n_names, uint32_t port,
-                                   const unsigned char *blob, size_t n, const struct vb_known_key **at)
+enum vb_known vb_known_hosts_check(const struct vb_known_hosts *k, const char *const *names, size_t n_names,
+                                   uint32_t port, const unsigned char *blob, size_t n, const struct vb_known_key **at)
 {
     VB_AUTO_FREE char *type = vb_key_blob_type(blob, n);
     const struct vb_known_key *other = NULL, *same = NULL;

@@ -2,8 +2,8 @@
 /*
  * wire/known_hosts.h - the known_hosts files of OpenSSH: which key may a host have, and where does it stand.
  *
- * Understood: plain names, [name]:port, patterns with * and ?, negation with !, hashed names, @revoked.  @cert-authority
- * lines and lines that cannot be read are skipped, a broken line never hides the others.
+ * Understood: plain names, [name]:port, patterns with * and ?, negation with !, hashed names, @revoked.
+ * @cert-authority lines and lines that cannot be read are skipped, a broken line never hides the others.
  */
 #ifndef VB_WIRE_KNOWN_HOSTS_H
 #define VB_WIRE_KNOWN_HOSTS_H
@@ -42,8 +42,9 @@ bool vb_known_key_is_for(const struct vb_known_key *key, const char *host, uint3
 enum vb_known { VB_KNOWN_OK, VB_KNOWN_UNKNOWN, VB_KNOWN_CHANGED, VB_KNOWN_REVOKED };
 /* The verdict over a key that a host showed; names: what the host is called (address, name in the configuration).
  * *at: the matching, revoked, or other recorded key (of the same type if there is one); NULL if unknown. */
-enum vb_known vb_known_hosts_check(const struct vb_known_hosts *k, const char *const *names, size_t n_names, uint32_t port,
-                                   const unsigned char *blob, size_t n, const struct vb_known_key **at);
+enum vb_known vb_known_hosts_check(const struct vb_known_hosts *k, const char *const *names, size_t n_names,
+                                   uint32_t port, const unsigned char *blob, size_t n,
+                                   const struct vb_known_key **at);
 /* First recorded, not revoked key of this type (NULL: any type) for one of the names, or NULL. */
 const struct vb_known_key *vb_known_hosts_find(const struct vb_known_hosts *k, const char *const *names, size_t n_names,
                                                uint32_t port, const char *type);

@@ -220,7 +220,8 @@ int vb_msg_parse(const unsigned char *p, size_t n, size_t *used, struct vb_msg *
     if (!vb_get_u16(&r, &type) || !vb_get_u16(&r, &flags))
         return 0;
     if (flags != 0)
-        return vb_fail(err, VB_E_PROTOCOL, "message of type %u has unknown flags 0x%x", (unsigned)type, (unsigned)flags);
+        return vb_fail(err, VB_E_PROTOCOL, "message of type %u has unknown flags 0x%x", (unsigned)type,
+                       (unsigned)flags);
     if (!vb_get_u64(&r, &id))
         return 0;
     body = len - (VB_FRAME_HEAD - 4);

@@ -170,8 +170,11 @@ static void keyscan_hint(const struct vb_ssh *s, struct vb_error *err)
     VB_AUTO_FREE char *port = s->port == 22 ? vb_strdup("") : vb_printf("-p %u ", (unsigned)s->port);
     const char *file = s->known_files.n ? s->known_files.v[0] : "~/.ssh/known_hosts";
 
-    vb_hint(err, "compare the fingerprint with 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the host itself, then "
-                 "add the key: ssh-keyscan -t ed25519 %s%s >> %s", port, s->address, file);
+    vb_hint(
+        err,
+        "compare the fingerprint with 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the host itself, then "
+        "add the key: ssh-keyscan -t ed25519 %s%s >> %s",
+        port, s->address, file);
 }
 
 /* Only key types that are recorded for the host are asked for, so that a host is not taken for a stranger because it
@@ -198,8 +201,10 @@ static int choose_host_keys(struct vb_ssh *s, struct vb_error *err)
     }
     any = vb_known_hosts_find(&s->known, names, n, s->port, NULL);
     if (!b.len && any) {
-        vb_fail(err, VB_E_HOST_KEY, "only a host key of type %s is recorded (%s:%u), and it cannot be checked: libssh2 %s "
-                "lacks the RSA signatures of today's servers", any->type, any->file, any->line, libssh2_version(0));
+        vb_fail(err, VB_E_HOST_KEY,
+                "only a host key of type %s is recorded (%s:%u), and it cannot be checked: libssh2 %s "
+                "lacks the RSA signatures of today's servers",
+                any->type, any->file, any->line, libssh2_version(0));
         keyscan_hint(s, err);
         return -1;
     }
@@ -220,7 +225,8 @@ static int start_session(struct vb_ssh *s, int fd, struct vb_error *err)
         prefer(s, LIBSSH2_METHOD_HOSTKEY, s->host_keys, err) < 0 ||
         prefer(s, LIBSSH2_METHOD_CRYPT_CS, vb_kex_ciphers, err) < 0 ||
         prefer(s, LIBSSH2_METHOD_CRYPT_SC, vb_kex_ciphers, err) < 0 ||
-        prefer(s, LIBSSH2_METHOD_MAC_CS, vb_kex_macs, err) < 0 || prefer(s, LIBSSH2_METHOD_MAC_SC, vb_kex_macs, err) < 0)
+        prefer(s, LIBSSH2_METHOD_MAC_CS, vb_kex_macs, err) < 0 ||
+        prefer(s, LIBSSH2_METHOD_MAC_SC, vb_kex_macs, err) < 0)
         return -1;
     return 0;
 }
@@ -233,10 +239,14 @@ static int host_key_not_offered(struct vb_ssh *s, struct vb_error *err)
     VB_AUTO_FREE char *theirs = vb_escape_terminal(s->offer.host_keys, strlen(s->offer.host_keys));
 
     if (!vb_kex_common(vb_kex_host_keys, s->offer.host_keys)) {
-        vb_fail(err, VB_E_HOST_KEY, "its sshd offers only host keys of type %s, which cannot be checked: libssh2 %s lacks the "
-                "RSA signatures of today's servers", theirs, libssh2_version(0));
-        vb_hint(err, "make an Ed25519 key there: ssh-keygen -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key, restart sshd, "
-                     "then record it with ssh-keyscan");
+        vb_fail(err, VB_E_HOST_KEY,
+                "its sshd offers only host keys of type %s, which cannot be checked: libssh2 %s lacks the "
+                "RSA signatures of today's servers",
+                theirs, libssh2_version(0));
+        vb_hint(
+            err,
+            "make an Ed25519 key there: ssh-keygen -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key, restart sshd, "
+            "then record it with ssh-keyscan");
         return -1;
     }
     vb_fail(err, VB_E_HOST_KEY, "host key changed: %s (%s:%u) holds a key of type %s, its sshd offers only %s",
@@ -275,7 +285,8 @@ static int check_methods(struct vb_ssh *s, struct vb_error *err)
         c[i] = libssh2_session_methods(s->session, crypt[i]);
         m[i] = libssh2_session_methods(s->session, mac[i]);
         if (!c[i] || !m[i] || !vb_kex_pair_safe(c[i], m[i])) {
-            vb_fail(err, VB_E_CONNECT, "agreed on %s with %s, which the Terrapin attack (CVE-2023-48795) can use: refused",
+            vb_fail(err, VB_E_CONNECT,
+                    "agreed on %s with %s, which the Terrapin attack (CVE-2023-48795) can use: refused",
                     c[i] ? c[i] : "no cipher", m[i] ? m[i] : "no code");
             vb_hint(err, "let its sshd offer aes128-ctr with hmac-sha2-256");
             return -1;
@@ -320,10 +331,13 @@ static int check_host_key(struct vb_ssh *s, struct vb_error *err)
         break;
     }
     recorded = vb_key_fingerprint(at->blob, at->n);
-    vb_fail(err, VB_E_HOST_KEY, "host key changed: it shows %s %s, recorded is %s %s (%s:%u)", type_name ? type_name : "?",
-            shown, at->type, recorded, at->file, at->line);
-    vb_hint(err, "somebody may be listening in; if the host was reinstalled, remove line %u of %s (ssh-keygen -R), compare the "
-                 "fingerprint on the host itself and record it again", at->line, at->file);
+    vb_fail(err, VB_E_HOST_KEY, "host key changed: it shows %s %s, recorded is %s %s (%s:%u)",
+            type_name ? type_name : "?", shown, at->type, recorded, at->file, at->line);
+    vb_hint(err,
+            "somebody may be listening in; if the host was reinstalled, remove line %u of %s (ssh-keygen -R), "
+            "compare the "
+            "fingerprint on the host itself and record it again",
+            at->line, at->file);
     return -1;
 }
 
@@ -517,8 +531,9 @@ struct vb_ssh *vb_ssh_open(struct vb_loop *l, const struct vb_ssh_params *p, con
     s->limit_ms = p->keepalive_limit_ms ? p->keepalive_limit_ms : KEEPALIVE_LIMIT_MS;
     if (!vb_host_text_valid(s->address) || s->port > 65535) {
         vb_fail(&s->why, VB_E_CONFIG, "address '%s' port %u is not a host", s->address, (unsigned)s->port);
-        vb_hint(&s->why, "expected a name or an address of letters, digits, '.', '_', ':' and '-' that does not begin with "
-                         "'-', and a port up to 65535");
+        vb_hint(&s->why,
+                "expected a name or an address of letters, digits, '.', '_', ':' and '-' that does not begin with "
+                "'-', and a port up to 65535");
     } else if (!user_ok(s->user)) {
         vb_fail(&s->why, VB_E_CONFIG, "'%s' is not a user name", s->user);
         vb_hint(&s->why, "set 'user' in the section [host %s] of the configuration", s->name);
@@ -529,7 +544,8 @@ struct vb_ssh *vb_ssh_open(struct vb_loop *l, const struct vb_ssh_params *p, con
     }
     vb_ssh_login_start(s);
     s->connect_timer = vb_loop_after(l, s->timeout_ms, on_connect_timeout, s);
-    s->dial = vb_dial(l, s->name, s->address, s->port, s->timeout_ms, on_dialed, s);
+    /* A little less, so that the addresses that were tried are named. */
+    s->dial = vb_dial(l, s->name, s->address, s->port, s->timeout_ms - s->timeout_ms / 8, on_dialed, s);
     return s;
 }
 

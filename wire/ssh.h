@@ -59,7 +59,8 @@ struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command);
 /* Ends the session at once; channels that are still open get on_close with VB_E_CANCELLED.  NULL ok. */
 void vb_ssh_close(struct vb_ssh *s);
 
-/* What was agreed: "curve25519-sha256 ssh-ed25519 aes128-ctr hmac-sha2-256"; valid until the next call. For -v and tests. */
+/* What was agreed: "curve25519-sha256 ssh-ed25519 aes128-ctr hmac-sha2-256"; valid until the next call. For -v and
+ * tests. */
 const char *vb_ssh_methods(struct vb_ssh *s);
 
 #endif

@@ -80,7 +80,8 @@ static void add_agent_key(struct vb_ssh_login *g, const struct vb_ssh_agent_key 
         return;
     }
     VB_GROW(g->tries, g->n_tries, g->cap_tries);
-    g->tries[g->n_tries++] = (struct vb_ssh_candidate){ .agent_key = k, .label = vb_printf("agent key '%s'", k->comment) };
+    g->tries[g->n_tries++] =
+        (struct vb_ssh_candidate){ .agent_key = k, .label = vb_printf("agent key '%s'", k->comment) };
 }
 
 static void add_agent_keys(struct vb_ssh_login *g)
@@ -120,8 +121,10 @@ static void add_identities(struct vb_ssh *s)
         }
         g->n_files++;
         if (k->type && !vb_ssh_key_type_ok(k->type)) {
-            VB_AUTO_FREE char *why = vb_printf("(%s: libssh2 %s cannot sign with it in a way today's servers accept; use an "
-                                               "Ed25519 key)", k->type, libssh2_version(0));
+            VB_AUTO_FREE char *why =
+                vb_printf("(%s: libssh2 %s cannot sign with it in a way today's servers accept; use an "
+                          "Ed25519 key)",
+                          k->type, libssh2_version(0));
 
             note(&g->skipped, k->path, why);
         } else if (k->encrypted) {
@@ -188,9 +191,10 @@ static int try_one(struct vb_ssh *s)
     void *self = s;
 
     if (c->agent_key)
-        return libssh2_userauth_publickey(s->session, s->user, c->agent_key->blob, c->agent_key->n, sign_by_agent, &self);
+        return libssh2_userauth_publickey(s->session, s->user, c->agent_key->blob, c->agent_key->n, sign_by_agent,
+                                          &self);
     return libssh2_userauth_publickey_frommemory(s->session, s->user, strlen(s->user), NULL, 0,
-                                                 (const char *)c->file->text.data, c->file->text.len, NULL);
+                                                 vb_buf_str(&c->file->text), c->file->text.len, NULL);
 }
 
 static int refused(struct vb_ssh *s, struct vb_error *err)
@@ -204,15 +208,16 @@ static int refused(struct vb_ssh *s, struct vb_error *err)
         return -1;
     }
     if (g->n_tries == 0) {
-        vb_fail(err, VB_E_AUTH, "no key to log in with as '%s'%s%s", s->user, skipped ? ": " : "", skipped ? skipped : "");
+        vb_fail(err, VB_E_AUTH, "no key to log in with as '%s'%s%s", s->user, skipped ? ": " : "",
+                skipped ? skipped : "");
         vb_hint(err, "make one with 'ssh-keygen -t ed25519', name it by 'identity' in the section [host %s] of the "
                      "configuration, and add its .pub to ~%s/.ssh/authorized_keys there", s->name, s->user);
         return -1;
     }
     vb_fail(err, VB_E_AUTH, "login of '%s' refused with %s%s%s%s", s->user, vb_buf_str(&g->offered),
             skipped ? " (not tried: " : "", skipped ? skipped : "", skipped ? ")" : "");
-    vb_hint(err, "add the public key to ~%s/.ssh/authorized_keys there: ssh-copy-id -p %u %s@%s", s->user, (unsigned)s->port,
-            s->user, s->address);
+    vb_hint(err, "add the public key to ~%s/.ssh/authorized_keys there: ssh-copy-id -p %u %s@%s", s->user,
+            (unsigned)s->port, s->user, s->address);
     return -1;
 }
 

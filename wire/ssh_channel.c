@@ -79,12 +79,16 @@ static void end_of_command(struct ssh_conn *c)
         return;
     } else if (status == 127 || status == 126) {
         vb_fail(&err, VB_E_AGENT_MISSING, "'%s' cannot be started there%s%s", cmd, *said ? ": " : "", said);
-        vb_hint(&err, "install vbackup there, or set 'agent-command' in the section [host %s] of the configuration to the path "
-                      "of its vbackup-agent", k->ssh->name);
+        vb_hint(
+            &err,
+            "install vbackup there, or set 'agent-command' in the section [host %s] of the configuration to the path "
+            "of its vbackup-agent",
+            k->ssh->name);
     } else {
         vb_fail(&err, VB_E_AGENT_MISSING, "'%s' ended before its greeting: %s%s%s", cmd, how ? how : "exit status 0",
                 *said ? ": " : "", said);
-        vb_hint(&err, "run it there by hand: ssh -p %u %s@%s %s", (unsigned)k->ssh->port, k->ssh->user, k->ssh->address, cmd);
+        vb_hint(&err, "run it there by hand: ssh -p %u %s@%s %s", (unsigned)k->ssh->port, k->ssh->user,
+                k->ssh->address, cmd);
     }
     vb_conn_end(&c->s.base, &err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * wire/ssh_internal.h - the SSH session shared by ssh.c (connect, keys of the host), ssh_auth.c (login), ssh_io.c (bytes
- * and the pump) and ssh_channel.c (channels).
+ * wire/ssh_internal.h - the SSH session shared by ssh.c (connect, keys of the host), ssh_auth.c (login), ssh_io.c
+ * (bytes and the pump) and ssh_channel.c (channels).
  *
  * Bytes go through two queues of ours: libssh2 reads from `in` and writes to `out` by callbacks, and never sees a
  * socket that is full.  So none of its calls stops in the middle of sending (it could not go on with another channel

@@ -163,8 +163,9 @@ int vb_kex_explain(const struct vb_kex_offer *o, const char *kex, const char *ci
                    struct vb_error *err)
 {
     static const char aead[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com";
-    static const char ctr_hint[] = "let its sshd offer aes128-ctr, too (Ciphers +aes128-ctr in sshd_config): this libssh2 "
-                                   "has no AEAD cipher that the Terrapin attack leaves alone";
+    static const char ctr_hint[] =
+        "let its sshd offer aes128-ctr, too (Ciphers +aes128-ctr in sshd_config): this libssh2 "
+        "has no AEAD cipher that the Terrapin attack leaves alone";
     static const char mac_hint[] = "let its sshd offer hmac-sha2-256, too (MACs +hmac-sha2-256 in sshd_config): "
                                    "encrypt-then-MAC codes are not used because of the Terrapin attack";
     const char *theirs;
@@ -175,10 +176,11 @@ int vb_kex_explain(const struct vb_kex_offer *o, const char *kex, const char *ci
         return no_common("key exchange", kex, o->kex, "let its sshd offer curve25519-sha256 (KexAlgorithms)", err);
     theirs = vb_kex_common(ciphers, o->cipher_cs) ? o->cipher_sc : o->cipher_cs;
     if (!vb_kex_common(ciphers, theirs))
-        return no_common(vb_kex_common(aead, theirs) ? "cipher that is safe from the Terrapin attack" : "cipher", ciphers,
-                         theirs, ctr_hint, err);
+        return no_common(vb_kex_common(aead, theirs) ? "cipher that is safe from the Terrapin attack" : "cipher",
+                         ciphers, theirs, ctr_hint, err);
     theirs = vb_kex_common(macs, o->mac_cs) ? o->mac_sc : o->mac_cs;
     if (!vb_kex_common(macs, theirs))
-        return no_common("message authentication code that is safe from the Terrapin attack", macs, theirs, mac_hint, err);
+        return no_common("message authentication code that is safe from the Terrapin attack", macs, theirs, mac_hint,
+                         err);
     return 0;
 }

@@ -5,6 +5,7 @@
 #   sshd_init DIR             makes DIR with host keys (ed25519, ecdsa, rsa), client keys, authorized_keys
 #   sshd_start [LINE...]      starts sshd with these sshd_config lines put before the defaults; sets SSHD_PORT, SSHD_PID.
 #                             Host keys: SSHD_HOST_KEYS="ed25519 ecdsa rsa" (which of them to use)
+#   sshd_lets_in              whether this user can log in at all (needs sshd_record; else sets SSHD_WHY)
 #   sshd_record [TYPE...]     writes $SSHD_DIR/known_hosts with the host's keys of these types (default ed25519)
 #   sshd_stop                 ends it with all of its sessions
 #
@@ -94,6 +95,16 @@ sshd_record() {
     for t in "$@"; do
         echo "$(sshd_known_name) $(cut -d' ' -f1,2 "$SSHD_DIR/host_$t.pub")"
     done > "$SSHD_DIR/known_hosts"
+}
+
+# Whether sshd lets this user in at all (not with a locked account, for example; sets SSHD_WHY).
+sshd_lets_in() {
+    ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -o "UserKnownHostsFile=$SSHD_DIR/known_hosts" \
+        -o StrictHostKeyChecking=yes -i "$SSHD_DIR/id_ed25519" -p "$SSHD_PORT" "$SSHD_USER@$SSHD_HOST" true \
+        < /dev/null > "$SSHD_DIR/let_in" 2>&1 && return 0
+    SSHD_WHY="sshd does not let $SSHD_USER in: $(grep -o 'not allowed because.*' "$SSHD_DIR/sshd.log" | head -1)"
+    SSHD_WHY="$SSHD_WHY $(tail -1 "$SSHD_DIR/let_in")"
+    return 1
 }
 
 # Process ids of the sessions (children and their children) of our sshd.

@@ -104,8 +104,8 @@ static int far_end(const char *what, uint64_t mib)
 
     if (greet_blocking(&in) != 0)
         return 1;
-    if (strcmp(what, "junk") == 0)
-        return write(1, "\xff\xff\xff\xff", 4) == 4 ? (int)sleep(30) : 1;
+    if (strcmp(what, "junk") == 0 && write(1, "\xff\xff\xff\xff", 4) != 4)
+        return 1;
     for (uint64_t i = 0; strcmp(what, "source") == 0 && i < mib; i++) {
         VB_AUTO_MSG m = VB_MSG_INIT(VB_M_CHUNK);
 

@@ -98,8 +98,10 @@ static void both_take_the_highest_common_version(void **state)
             assert_non_null(strstr(a.err.text, "host 'backend'"));
             assert_non_null(strstr(a.err.text, "1 to 2"));
             assert_non_null(strstr(a.err.text, "3 to 4"));
-            assert_non_null(strstr(a.err.text, t[i].a[0] == 1 ? "the program on this side is older" : "the peer is older"));
-            assert_non_null(strstr(b.err.text, t[i].a[0] == 1 ? "the peer is older" : "the program on this side is older"));
+            bool we_are_older = t[i].a[0] == 1;
+
+            assert_non_null(strstr(a.err.text, we_are_older ? "on this side is older" : "the peer is older"));
+            assert_non_null(strstr(b.err.text, we_are_older ? "the peer is older" : "on this side is older"));
             assert_non_null(a.err.hint);
         }
         side_clear(&a);
@@ -202,6 +204,8 @@ struct bad {
 static const struct bad bad[] = {
     { S("bash: vbackup-agent: command not found\n"), false, VB_E_PROTOCOL,
       "host 'x': sent text instead of a greeting: 'bash: vbackup-agent: command not found'" },
+    { S("Welcome!\r\n\0\0\0\x0c\0\1\0\0\0\0\0\0\0\0\0\1"), false, VB_E_PROTOCOL,
+      "sent text instead of a greeting: 'Welcome!'" },
     { S("hi"), true, VB_E_PROTOCOL, "sent text instead of a greeting: 'hi'" },
     { S("\xff\xfe\x00\x01\x02\x03"), false, VB_E_PROTOCOL, "host 'x': " },
     { S(""), true, VB_E_CONNECTION_LOST, "host 'x': closed the connection without a greeting" },
