@@ -17,6 +17,13 @@ static const unsigned char magic_foot[4] = { 'K', 'P', 'B', 'V' };
 void vb_pack_init(struct vb_pack *p)
 {
     memset(p, 0, sizeof *p);
+    vb_pack_reset(p);
+}
+
+void vb_pack_reset(struct vb_pack *p)
+{
+    vb_buf_reset(&p->bytes);
+    p->n = 0;
     vb_buf_add(&p->bytes, magic_head, sizeof magic_head);
     vb_buf_add_u8(&p->bytes, VB_PACK_VERSION);
     vb_buf_add(&p->bytes, "\0\0", 3);

@@ -44,6 +44,7 @@ struct vb_pack {
     size_t n, cap;
 };
 void vb_pack_init(struct vb_pack *p);
+void vb_pack_reset(struct vb_pack *p); /* empty again, keeps the memory; a zeroed struct will do */
 void vb_pack_clear(struct vb_pack *p);
 /* Appends a chunk; e->offset is set. The caller has verified it. */
 void vb_pack_add(struct vb_pack *p, struct vb_pack_entry *e, const void *stored);

@@ -26,9 +26,10 @@ void vb_repo_drop_open_packs(struct vb_repo *r)
         if (!p->open)
             continue;
         vb_index_pack_at(r->index, p->number)->gone = true;
-        vb_pack_clear(&p->pack);
         p->open = false;
     }
+    for (int k = 0; k < VB_REPO_PACK_KINDS; k++)
+        vb_pack_clear(&r->packs[k].pack);
 }
 
 static int write_pack(struct vb_repo *r, int kind, struct vb_error *err)
@@ -41,7 +42,6 @@ static int write_pack(struct vb_repo *r, int kind, struct vb_error *err)
     if (vb_pack_write(&p->pack, r->backend, &name, &size, err) < 0)
         return -1;
     vb_index_name_pack(r->index, p->number, &name, size);
-    vb_pack_clear(&p->pack);
     p->open = false;
     return 0;
 }
@@ -62,7 +62,7 @@ static int add_to_pack(struct vb_repo *r, struct vb_pack_entry *e, const void *s
     if (p->open && p->pack.bytes.len >= VB_PACK_TARGET && write_packs(r, kind, err) < 0)
         return -1;
     if (!p->open) {
-        vb_pack_init(&p->pack);
+        vb_pack_reset(&p->pack);
         p->number = vb_index_open_pack(r->index);
         p->open = true;
     }
@@ -126,15 +126,19 @@ int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name
     }
     if (check_size(type, raw_size, stored_size, err) < 0)
         return name_context(name, type, err);
-    vb_buf_reset(&r->plain);
-    if (vb_codec_decompress(r->codec, encoding, stored, stored_size, raw_size, &r->plain, err) < 0)
-        return name_context(name, type, err);
-    vb_namer_name(r->namer, type, r->plain.data, r->plain.len, &real);
+    const void *plain = stored;
+    if (encoding != VB_ENC_RAW || stored_size != raw_size) {
+        vb_buf_reset(&r->plain);
+        if (vb_codec_decompress(r->codec, encoding, stored, stored_size, raw_size, &r->plain, err) < 0)
+            return name_context(name, type, err);
+        plain = r->plain.data;
+    }
+    vb_namer_name(r->namer, type, plain, raw_size, &real);
     if (!vb_name_equal(&real, name)) {
         vb_fail(err, VB_E_CORRUPT, "its bytes do not match its name");
         return name_context(name, type, err);
     }
-    if (vb_chunk_refs(type, r->plain.data, r->plain.len, must_have, r, err) != 0)
+    if (vb_chunk_refs(type, plain, raw_size, must_have, r, err) != 0)
         return name_context(name, type, err);
     struct vb_pack_entry e = { .name = *name, .type = (uint8_t)type, .encoding = encoding,
                                .raw_size = (uint32_t)raw_size, .stored_size = (uint32_t)stored_size };

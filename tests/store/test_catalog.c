@@ -13,7 +13,7 @@
 static struct vb_catalog_entry *sample(void)
 {
     struct vb_catalog_entry *e = vb_catalog_entry_new();
-    strcpy(e->id, ID);
+    memcpy(e->id, ID, sizeof ID);
     e->sequence = 17;
     e->has_previous = true;
     memset(e->previous.b, 0xab, VB_NAME_LEN);

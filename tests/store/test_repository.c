@@ -145,7 +145,8 @@ static void what_is_put_can_be_had_before_and_after_the_flush(void **state)
 {
     struct bench *b = *state;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_name names[3] = { put(b->repo, VB_CHUNK_DATA, "data"), put(b->repo, VB_CHUNK_DOC, "document"), { { 1 } } };
+    struct vb_name names[3] = { put(b->repo, VB_CHUNK_DATA, "data"), put(b->repo, VB_CHUNK_DOC, "document"),
+                                { { 1 } } };
     bool present[3];
     assert_get(b->repo, VB_CHUNK_DATA, &names[0], "data");
     assert_ok(vb_repo_flush(b->repo, &err));
