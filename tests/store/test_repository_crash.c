@@ -257,6 +257,7 @@ static int child_main(const char *path)
     return b && fixture_run(b, 2, size, NULL) == 0 ? 0 : 1;
 }
 
+#ifdef VB_FAULT_POINTS
 static void exec_child(const char *path, unsigned long n)
 {
     VB_AUTO_FREE char *point = vb_printf("store:%lu", n);
@@ -264,12 +265,13 @@ static void exec_child(const char *path, unsigned long n)
     execl("/proc/self/exe", "test_repository_crash", "--child", path, (char *)NULL);
     _exit(99);
 }
+#endif
 
 static void sigkill_at_every_point_is_survived(void **state)
 {
     (void)state;
 #ifndef VB_FAULT_POINTS
-    skip(); /* built without --enable-fault-points */
+    CM_SKIP("built without --enable-fault-points");
 #else
     unsigned long n = 1;
     for (;; n++) {
