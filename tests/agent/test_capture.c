@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "mover_lab.h"
+#include "tests/cm.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static void attributes(void **state)
     lab_mkdir(l, "src/d", 0755);
     lab_text(l, "src/f", "x");
     if (setxattr(lab_path(l, "src/f"), "user.one", "1\0002", 3, 0) < 0)
-        skip();
+        CM_SKIP("no user attributes on this file system");
     setxattr(lab_path(l, "src/f"), "user.empty", "", 0, 0);
     setxattr(lab_path(l, "src/d"), "user.dir", "yes", 3, 0);
     static const unsigned char acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 57, 48, 0, 0,
@@ -394,7 +395,7 @@ static void rule_b54_one_failed_file(void **state)
 {
     struct lab *l = *state;
     if (geteuid() == 0)
-        skip(); /* root can read everything; tests/root/test_fidelity.sh runs this as a user */
+        CM_SKIP("root can read everything; tests/root/test_fidelity.sh runs this as a user");
     lab_mkdir(l, "src", 0755);
     lab_text(l, "src/bad", "secret");
     lab_text(l, "src/good", "fine");
