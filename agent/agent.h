@@ -30,12 +30,9 @@ struct vb_agent {
 };
 
 int vb_relay_main(struct vb_agent *a, int argc, char **argv);
-int vb_supervisor_main(struct vb_agent *a, int argc, char **argv);
-int vb_worker_main(struct vb_agent *a, int argc, char **argv);
 int vb_watchdog_main(struct vb_agent *a, int argc, char **argv);
-int vb_recover_main(struct vb_agent *a, int argc, char **argv);
 int vb_status_main(struct vb_agent *a, int argc, char **argv);
 
-/* The children's doors are in agent/writer_host.h, provider_host.h, capture.h and restore.h. */
+/* The other doors are in supervisor.h, worker.h and recover.h; the children's in agent/writer_host.h, provider_host.h, capture.h and restore.h. */
 
 #endif

@@ -12,20 +12,33 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/capture.h"
+#include "agent/provider_host.h"
+#include "agent/recover.h"
+#include "agent/restore.h"
+#include "agent/supervisor.h"
+#include "agent/worker.h"
+#include "agent/writer_host.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 struct door {
     const char *word;
-    int (*main)(struct vb_agent *a, int argc, char **argv);
+    int (*main)(struct vb_agent *a, int argc, char **argv); /* one of both */
+    int (*child)(int argc, char **argv);                    /* reads what it needs from its arguments */
 };
 
 static const struct door DOORS[] = {
-    { "relay", vb_relay_main },           { "supervisor", vb_supervisor_main },
-    { "worker", vb_worker_main },         { "watchdog", vb_watchdog_main },
-    { "writer-host", vb_writer_host_main }, { "provider-host", vb_provider_host_main },
-    { "capture", vb_capture_main },       { "restore", vb_restore_main },
-    { "recover", vb_recover_main },       { "status", vb_status_main },
+    { "relay", vb_relay_main, NULL },
+    { "supervisor", vb_supervisor_main, NULL },
+    { "worker", vb_worker_main, NULL },
+    { "watchdog", vb_watchdog_main, NULL },
+    { "recover", vb_recover_main, NULL },
+    { "status", vb_status_main, NULL },
+    { "writer-host", NULL, vb_writer_host_main },
+    { "provider-host", NULL, vb_provider_host_main },
+    { "capture", NULL, vb_capture_main },
+    { "restore", NULL, vb_restore_main },
 };
 
 static const char HELP[] =
@@ -78,6 +91,8 @@ static int run(struct vb_agent *a, const struct door *d, int argc, char **argv)
     VB_AUTO_FREE char *ident = vb_printf("vbackup-agent[%s]", d->word);
     vb_log_init(ident);
     signal(SIGPIPE, SIG_IGN);
+    if (d->child)
+        return d->child(argc, argv);
     a->config = a->config_path ? vb_config_load(a->config_path, &err) : vb_config_empty();
     if (!a->config || vb_paths_open(&a->paths, &err) < 0) {
         vb_log_error(VB_LOG_ERROR, &err);

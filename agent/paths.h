@@ -22,6 +22,9 @@ struct vb_paths {
 int vb_paths_open(struct vb_paths *p, struct vb_error *err);
 void vb_paths_clear(struct vb_paths *p);
 
+/* Path by which this very program can be started again; static. */
+const char *vb_self_path(void);
+
 /* Unix stream socket named below dirfd, whatever the length of the path (an address holds 107 bytes only, so it goes
  * through /proc/self/fd).  listen: made anew with mode 0600, an old one is removed.  Close-on-exec. -1 on error. */
 int vb_unix_listen_at(int dirfd, const char *name, struct vb_error *err);

@@ -40,6 +40,7 @@ struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_jo
     s->restore = job->kind == VB_JOB_RESTORE;
     vb_guid_new(s->session_id);
     s->next_id = 1;
+    vb_s_journal(s, true, "session id=%s", s->session_id);
     return s;
 }
 

@@ -100,6 +100,9 @@ struct vb_session_env {
     /* --- services of restore methods; answered by vb_session_service_done --- */
     void (*service)(void *arg, const char *name, bool start);
 
+    /* Keeps a small file beside the journal, for vb_session_recover. */
+    void (*keep)(void *arg, const char *name, const void *p, size_t n);
+
     /* --- to the requester --- */
     void (*reply)(void *arg, const struct vb_msg *m);
     void (*event)(void *arg, struct vb_msg *m); /* adds number and times */
@@ -111,6 +114,13 @@ struct vb_session_env {
 struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_job *job);
 /* Drops children without ceremony; orderly ends go through vb_session_end. NULL ok. */
 void vb_session_free(struct vb_session *s);
+
+/* After the death of a worker: a session filled from what its journal says, to be ended at once (vb_session_end).  That
+ * starts services, sends PostRestore, Abort and BackupShutdown through fresh hosts, and deletes the shadow copies.
+ * bcd: what was kept under VB_KEPT_BCD, or NULL.  The journal is env->journal, read from its beginning. Takes the job. */
+struct vb_session *vb_session_recover(const struct vb_session_env *env, struct vb_job *job, const struct vb_buf *bcd,
+                                      struct vb_error *err);
+#define VB_KEPT_BCD "bcd.xml"
 
 /* A command of the requester; answered by exactly one env->reply with its id. Illegal ones get BAD_STATE (2.2). */
 void vb_session_command(struct vb_session *s, const struct vb_msg *m);

@@ -45,6 +45,7 @@ struct vb_sw {
     enum vb_writer_policy policy;
     struct vb_child child;
     bool ready;                     /* W_READY came */
+    bool fresh;                     /* a later host: it works off what is owed */
     char *class_id, *name, *instance_id, *instance_name;
     enum vb_level level;
     uint64_t freeze_ms;

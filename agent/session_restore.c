@@ -276,6 +276,12 @@ void vb_s_pre_restore(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
+    VB_AUTO_BUF xml = VB_BUF_INIT;
+    if (vb_components_write(s->bcd, &xml, &err) < 0) {
+        vb_s_fail(s, &err);
+        return;
+    }
+    s->env->keep(s->env->arg, VB_KEPT_BCD, xml.data, xml.len); /* PostRestore is owed from here on, whoever sends it */
     vb_s_call(s, "PreRestore");
     vb_round(s, VB_EV_PRE_RESTORE, gets_pre_restore, pre_restored);
 }

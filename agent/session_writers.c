@@ -271,6 +271,8 @@ static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m
     if (ev == VB_EV_IDENTIFY)
         return;
     vb_msg_add_str(m, VB_F_SESSION, s->session_id);
+    if (w->fresh)
+        vb_msg_add_u64(m, VB_F_OWED, 1);
     if (s->set_id[0])
         vb_msg_add_str(m, VB_F_SET, s->set_id);
     if (s->restore)
@@ -377,6 +379,7 @@ static void begin(struct vb_sw *w, enum vb_event ev)
             send_event(w);
         return;
     }
+    w->fresh = ev != VB_EV_IDENTIFY; /* the host that had the session is gone */
     if (s->env->start(s->env->arg, VB_CHILD_WRITER, &w->ref, &w->child, &err) < 0) {
         finished(w, &err);
         return;

@@ -161,11 +161,19 @@ static bool abort_due(const struct vb_host *h)
            h->phase == VB_WP_FAILED;
 }
 
-static int check_order(const struct vb_host *h, enum vb_event e, bool *skip, struct vb_error *err)
+/* A fresh host works off what a session owes whose own host has died: it runs without a session. */
+static bool may_be_owed(enum vb_event e)
+{
+    return e == VB_EV_ABORT || e == VB_EV_BACKUP_SHUTDOWN || e == VB_EV_POST_RESTORE;
+}
+
+static int check_order(const struct vb_host *h, enum vb_event e, bool owed, bool *skip, struct vb_error *err)
 {
     const struct step *s = find_step(e);
 
     *skip = false;
+    if (owed && h->phase == VB_WP_NONE && may_be_owed(e))
+        return 0;
     if (s != NULL && h->phase != s->needs)
         return vb_fail(err, VB_E_BAD_STATE, "%s is out of order for writer '%s'", vb_event_word(e), h->w.name);
     if (e == VB_EV_ABORT)
@@ -304,7 +312,7 @@ void vb_writer_handle_event(struct vb_host *h, const struct vb_msg *m, struct vb
     h->deadline_us = limit > 0 && limit < UINT64_C(1) << 40 ? vb_writer_now_us() + limit * 1000u : 0;
     if (e == VB_EV_IDENTIFY) {
         identify(h, out, &err); /* touches nothing of the session (W-9) */
-    } else if (check_order(h, e, &skip, &err) == 0 && !skip && take_fields(h, m, &err) == 0) {
+    } else if (check_order(h, e, vb_msg_has(m, VB_F_OWED), &skip, &err) == 0 && !skip && take_fields(h, m, &err) == 0) {
         if (e == VB_EV_FREEZE) {
             mlockall(MCL_CURRENT); /* what the rights allow: no page may come from a frozen file system */
             h->hold_log = true;

@@ -21,7 +21,8 @@
  * process ends, calling backup_shutdown if a session is open.
  *
  * An event out of order is answered with BAD_STATE and reaches no callback; abort and backup_shutdown without a session
- * are answered with success (B-71).  At the end of file the host calls abort (if it is due) and backup_shutdown, then
+ * are answered with success (B-71).  With OWED, abort, backup_shutdown and post_restore reach the callback without a
+ * session: the host that had it has died, and a fresh one works off what is owed (W-20, W-22, W-35).  At the end of file the host calls abort (if it is due) and backup_shutdown, then
  * ends; a callback that does not return within VB_WRITER_LOST_MS is left behind by _exit.
  */
 #ifndef VB_AGENT_WRITER_HOST_H

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/session_env.c - the real environment of a session.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/service.h"
+#include "agent/session_env.h"
+#include "agent/watchdog.h"
+#include "agent/writer_host.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "providers/registry.h"
+
+struct proc {
+    struct vb_real_env *env;
+    int pid;
+    struct proc *next;
+};
+
+struct vb_real_env {
+    struct vb_session_env t;
+    struct vb_agent *agent;
+    struct vb_loop *loop;
+    struct vb_real_env_hooks h;
+    void *arg;
+    struct vb_session *session;
+    char host[256];
+    int data;
+    struct proc *procs;           /* children that run or are to be reaped */
+    struct vb_watchdog *watchdog;
+    struct vb_service *service;
+    struct vb_strv adhoc;         /* KEY=VALUE of the ad-hoc writer */
+};
+
+/* ---- what there is ---- */
+
+static int env_writers(void *arg, const struct vb_job *job, struct vb_child_refs *out, struct vb_error *err)
+{
+    struct vb_real_env *e = arg;
+    struct vb_writer_entry *list = NULL;
+    size_t n = 0;
+    if (job->paths.n) { /* vbackup backup PATH...: these paths and nothing else */
+        vb_strv_clear(&e->adhoc);
+        for (size_t i = 0; i < job->paths.n; i++)
+            vb_strv_take(&e->adhoc, vb_printf("adhoc-path=%s", job->paths.v[i]));
+        for (size_t i = 0; i < job->path_excludes.n; i++)
+            vb_strv_take(&e->adhoc, vb_printf("adhoc-exclude=%s", job->path_excludes.v[i]));
+        VB_GROW(out->v, out->n, out->cap);
+        out->v[out->n++] = (struct vb_child_ref){ vb_strdup("paths"), vb_strdup("files"), NULL, true, true };
+        return 0;
+    }
+    if (vb_writers_configured(e->agent->config, &list, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        VB_GROW(out->v, out->n, out->cap);
+        out->v[out->n++] = (struct vb_child_ref){ vb_strdup(list[i].section), vb_strdup(list[i].module),
+                                                  vb_strdup(list[i].instance), list[i].required, false };
+    }
+    vb_writers_free(list, n);
+    return 0;
+}
+
+static int env_providers(void *arg, struct vb_strv *names, struct vb_error *err)
+{
+    struct vb_real_env *e = arg;
+    const struct vb_provider *p;
+    for (size_t i = 0; (p = vb_provider_at(i)); i++) {
+        const struct vb_config_section *s = vb_config_find(e->agent->config, "provider", p->name);
+        bool enabled = true;
+        if (s && vb_section_bool(s, "enabled", true, &enabled, err) < 0)
+            return -1;
+        if (enabled)
+            vb_strv_add(names, p->name);
+    }
+    return 0;
+}
+
+static int env_mounts(void *arg, struct vb_mounts *out, struct vb_error *err)
+{
+    (void)arg;
+    return vb_mounts_load(out, err);
+}
+
+static int match_below(int dirfd, const char *name, const char *filespec, bool recursive)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        int e = errno;
+        vb_close_fd(&fd);
+        errno = e;
+        return e == ENOENT || e == ENOTDIR || e == ELOOP ? 0 : -1;
+    }
+    for (struct dirent *x; (x = readdir(d));) {
+        struct stat st;
+        if (!strcmp(x->d_name, ".") || !strcmp(x->d_name, ".."))
+            continue;
+        bool dir = fstatat(fd, x->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+        if (!dir && vb_filespec_match(filespec, x->d_name))
+            return 1;
+        int rc = dir && recursive ? match_below(fd, x->d_name, filespec, true) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+int vb_exists_match(const char *path, const char *filespec, bool recursive, struct vb_error *err)
+{
+    int rc = match_below(AT_FDCWD, path, filespec, recursive);
+    if (rc < 0)
+        vb_fail_errno(err, errno, "directory '%s' cannot be examined", path);
+    return rc;
+}
+
+static int env_exists(void *arg, const char *path, const char *filespec, bool recursive, struct vb_error *err)
+{
+    (void)arg;
+    return vb_exists_match(path, filespec, recursive, err);
+}
+
+/* ---- children ---- */
+
+static void on_child(void *arg, int status)
+{
+    struct proc *p = arg;
+    for (struct proc **q = &p->env->procs; *q; q = &(*q)->next)
+        if (*q == p) {
+            *q = p->next;
+            break;
+        }
+    if (status != 0) {
+        VB_AUTO_FREE char *t = vb_wait_status_text(status);
+        vb_log(VB_LOG_INFO, "child %d: %s", p->pid, t);
+    }
+    free(p);
+}
+
+struct args { const char **v; size_t n, cap; struct vb_strv own; };
+
+static void add(struct args *a, const char *s)
+{
+    VB_GROW(a->v, a->n, a->cap);
+    a->v[a->n++] = s;
+}
+
+static void add_own(struct args *a, char *s)
+{
+    vb_strv_take(&a->own, s);
+    add(a, s);
+}
+
+static void make_args(struct vb_real_env *e, enum vb_child_kind kind, const struct vb_child_ref *who, struct args *a)
+{
+    add(a, vb_self_path());
+    switch (kind) {
+    case VB_CHILD_CAPTURE: add(a, "capture"); break;
+    case VB_CHILD_RESTORE: add(a, "restore"); break;
+    case VB_CHILD_WRITER:
+        add(a, "writer-host");
+        if (e->agent->config_path) {
+            add(a, "--config");
+            add(a, e->agent->config_path);
+        }
+        add(a, "--state-dir");
+        add(a, e->agent->paths.state);
+        add(a, who->name);
+        add(a, who->module);
+        for (size_t i = 0; who->adhoc && i < e->adhoc.n; i++)
+            add(a, e->adhoc.v[i]);
+        break;
+    case VB_CHILD_PROVIDER: {
+        const struct vb_config_section *s = vb_config_find(e->agent->config, "provider", who->name);
+        add(a, "provider-host");
+        add(a, who->name);
+        add(a, "--state-dir");
+        add(a, e->agent->paths.state);
+        for (size_t i = 0; s && i < s->n; i++)
+            if (strcmp(s->entries[i].key, "enabled") != 0) {
+                add(a, "-o");
+                add_own(a, vb_printf("%s=%s", s->entries[i].key, s->entries[i].value));
+            }
+        break;
+    }
+    }
+    add(a, NULL);
+}
+
+static int env_start(void *arg, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out,
+                     struct vb_error *err)
+{
+    struct vb_real_env *e = arg;
+    struct args a = { NULL, 0, 0, { NULL, 0, 0 } };
+    struct vb_spawn sp = VB_SPAWN_INIT;
+    bool mover = kind == VB_CHILD_CAPTURE || kind == VB_CHILD_RESTORE;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return vb_fail_errno(err, errno, "socket pair cannot be made");
+    int pass[2] = { pair[1], e->data };
+    make_args(e, kind, who, &a);
+    sp.argv = a.v;
+    sp.pass_fds = pass;
+    sp.n_pass_fds = mover ? 2 : 1;
+    sp.die_with_parent = mover; /* hosts live on for a moment: they release what they hold when they lose us */
+    pid_t pid = vb_spawn(&sp, err);
+    close(pair[1]);
+    if (mover)
+        vb_close_fd(&e->data);
+    free(a.v);
+    vb_strv_clear(&a.own);
+    if (pid < 0) {
+        close(pair[0]);
+        return -1;
+    }
+    struct proc *p = vb_alloc(sizeof *p);
+    *p = (struct proc){ e, pid, e->procs };
+    e->procs = p;
+    vb_loop_child(e->loop, pid, on_child, p);
+    out->conn = vb_conn_fd(e->loop, pair[0], pair[0]);
+    out->pid = pid;
+    out->handle = p;
+    return 0;
+}
+
+/* The handle may have been reaped meanwhile: it is looked for. */
+static void env_stop(void *arg, struct vb_child *c, bool kill_it)
+{
+    struct vb_real_env *e = arg;
+    for (struct proc *p = e->procs; p && kill_it; p = p->next)
+        if (p == c->handle)
+            kill(p->pid, SIGKILL);
+    vb_conn_free(c->conn);
+    *c = (struct vb_child){ NULL, 0, NULL };
+}
+
+bool vb_real_env_children(const struct vb_real_env *e)
+{
+    return e->procs != NULL;
+}
+
+static bool env_data_ready(void *arg)
+{
+    struct vb_real_env *e = arg;
+    struct pollfd p = { e->data, POLLIN, 0 };
+    char byte;
+    if (e->data < 0)
+        return false;
+    /* A stream that has ended while it lay here is none. */
+    if (poll(&p, 1, 0) == 1 && recv(e->data, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        vb_close_fd(&e->data);
+    return e->data >= 0;
+}
+
+void vb_real_env_data(struct vb_real_env *e, int fd)
+{
+    vb_close_fd(&e->data);
+    vb_set_nonblock(fd, false);
+    e->data = fd;
+}
+
+/* ---- the window ---- */
+
+static void wd_done(void *arg, enum vb_watchdog_call call, const struct vb_error *err)
+{
+    struct vb_real_env *e = arg;
+    vb_session_watchdog_done(e->session, call, err);
+}
+
+static void wd_fired(void *arg, const char *text)
+{
+    struct vb_real_env *e = arg;
+    vb_session_watchdog_fired(e->session, text);
+}
+
+static void env_watchdog(void *arg, enum vb_watchdog_call call, uint64_t ms, const int *pids, size_t n,
+                         const struct vb_strv *mounts)
+{
+    struct vb_real_env *e = arg;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (call == VB_WD_DISARM) {
+        vb_watchdog_end(e->watchdog);
+        e->watchdog = NULL;
+    } else if (call == VB_WD_START) {
+        vb_watchdog_end(e->watchdog);
+        e->watchdog = vb_watchdog_start(e->loop, pids, n, mounts, wd_done, wd_fired, e, &err);
+        if (!e->watchdog)
+            vb_session_watchdog_done(e->session, call, &err);
+    } else if (e->watchdog) {
+        vb_watchdog_call(e->watchdog, call, ms);
+    } else {
+        vb_fail(&err, VB_E_UNEXPECTED, "there is no watchdog");
+        vb_session_watchdog_done(e->session, call, &err);
+    }
+}
+
+/* ---- services ---- */
+
+static void service_done(void *arg, const struct vb_error *err)
+{
+    struct vb_real_env *e = arg;
+    VB_AUTO_ERROR copy = VB_ERROR_INIT;
+    if (err)
+        vb_error_copy(&copy, err);
+    vb_service_free(e->service);
+    e->service = NULL;
+    vb_session_service_done(e->session, err ? &copy : NULL);
+}
+
+static void env_service(void *arg, const char *name, bool start)
+{
+    struct vb_real_env *e = arg;
+    vb_service_free(e->service);
+    e->service = vb_service_run(e->loop, e->agent->config, name, start, e->t.limits.service, service_done, e);
+}
+
+/* ---- to the worker ---- */
+
+static void env_slot(void *arg, bool want)
+{
+    struct vb_real_env *e = arg;
+    e->h.slot(e->arg, want);
+}
+static void env_reply(void *arg, const struct vb_msg *m)
+{
+    struct vb_real_env *e = arg;
+    e->h.reply(e->arg, m);
+}
+static void env_event(void *arg, struct vb_msg *m)
+{
+    struct vb_real_env *e = arg;
+    e->h.event(e->arg, m);
+}
+static void env_window(void *arg, bool inside)
+{
+    struct vb_real_env *e = arg;
+    e->h.window(e->arg, inside);
+}
+static void env_keep(void *arg, const char *name, const void *p, size_t n)
+{
+    struct vb_real_env *e = arg;
+    e->h.keep(e->arg, name, p, n);
+}
+static void env_ended(void *arg, const struct vb_error *why)
+{
+    struct vb_real_env *e = arg;
+    e->h.ended(e->arg, why);
+}
+
+struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struct vb_journal *j,
+                                    const struct vb_real_env_hooks *h, void *arg, struct vb_error *err)
+{
+    struct vb_real_env *e = vb_alloc(sizeof *e);
+    e->agent = a;
+    e->loop = l;
+    e->h = *h;
+    e->arg = arg;
+    e->data = -1;
+    if (gethostname(e->host, sizeof e->host - 1) < 0)
+        e->host[0] = '\0';
+    e->t = (struct vb_session_env){
+        .arg = e, .loop = l, .journal = j, .host = e->host, .writers = env_writers, .providers = env_providers,
+        .mounts = env_mounts, .subvolume = vb_subvolume_root, .exists = env_exists, .start = env_start, .stop = env_stop,
+        .data_ready = env_data_ready, .watchdog = env_watchdog, .window = env_window, .slot = env_slot,
+        .service = env_service, .reply = env_reply, .event = env_event, .keep = env_keep, .ended = env_ended,
+    };
+    if (vb_limits_read(&e->t.limits, a->config, err) < 0) {
+        free(e);
+        return NULL;
+    }
+    return e;
+}
+
+void vb_real_env_free(struct vb_real_env *e)
+{
+    if (!e)
+        return;
+    for (struct proc *p = e->procs, *next; p; p = next) {
+        next = p->next;
+        vb_loop_unchild(e->loop, p->pid);
+        free(p);
+    }
+    vb_watchdog_end(e->watchdog);
+    vb_service_free(e->service);
+    vb_close_fd(&e->data);
+    vb_strv_clear(&e->adhoc);
+    free(e);
+}
+
+const struct vb_session_env *vb_real_env_table(const struct vb_real_env *e)
+{
+    return &e->t;
+}
+
+void vb_real_env_bind(struct vb_real_env *e, struct vb_session *s)
+{
+    e->session = s;
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/supervisor_jobs.c - jobs and their workers.
+ *
+ * A worker that dies is cleaned up at once, by a fresh process (recover) that reads the job's journal; the slot stays
+ * taken until that is done, so that nobody snapshots what is still frozen.  The job then stays readable for a while, so
+ * that a requester that comes back learns why it is gone.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "agent/paths.h"
+#include "agent/spool.h"
+#include "agent/supervisor_internal.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "wire/protocol.h"
+
+static void on_worker_gone(void *arg, int status);
+static void grant_slot(struct vb_sup *s);
+
+struct vb_sup_job *vb_sup_find(struct vb_sup *s, const char *id)
+{
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (vb_guid_equal(s->jobs[i]->id, id))
+            return s->jobs[i];
+    return NULL;
+}
+
+static struct vb_sup_job *add_job(struct vb_sup *s, const char *id)
+{
+    struct vb_sup_job *j = vb_alloc(sizeof *j);
+    j->sup = s;
+    j->id = vb_strdup(id);
+    j->control = -1;
+    j->state = VB_SJ_RUNNING;
+    j->created_ms = vb_loop_wall_ms(s->loop);
+    VB_GROW(s->jobs, s->n_jobs, s->cap_jobs);
+    s->jobs[s->n_jobs++] = j;
+    return j;
+}
+
+static void close_control(struct vb_sup_job *j)
+{
+    vb_watch_cancel(j->watch);
+    j->watch = NULL;
+    vb_close_fd(&j->control);
+}
+
+void vb_sup_job_free(struct vb_sup_job *j)
+{
+    close_control(j);
+    vb_timer_cancel(j->forget);
+    if (j->pid > 0)
+        vb_loop_unchild(j->sup->loop, j->pid);
+    free(j->id);
+    free(j->token);
+    free(j->host);
+    free(j->requester);
+    free(j->word);
+    vb_error_clear(&j->why);
+    free(j);
+}
+
+static void forget(void *arg)
+{
+    struct vb_sup_job *j = arg;
+    struct vb_sup *s = j->sup;
+    j->forget = NULL;
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i] == j) {
+            memmove(&s->jobs[i], &s->jobs[i + 1], (s->n_jobs - i - 1) * sizeof *s->jobs);
+            s->n_jobs--;
+            break;
+        }
+    vb_sup_job_free(j);
+    vb_sup_check_idle(s);
+}
+
+bool vb_sup_busy(const struct vb_sup *s)
+{
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i]->state != VB_SJ_ENDED)
+            return true;
+    return false;
+}
+
+/* ---- the slot (B-22, B-80, Q-1) ---- */
+
+static void tell_slot(struct vb_sup_job *j, unsigned position)
+{
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_C_SLOT);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    vb_msg_add_u64(&m, VB_F_POSITION, position);
+    if (position && j->sup->slot) {
+        const struct vb_sup_job *o = j->sup->slot;
+        VB_AUTO_FREE char *who = vb_printf("job %.8s of %s", o->id, o->requester ? o->requester : "an unnamed requester");
+        vb_msg_add_str(&m, VB_F_OWNER, who);
+    }
+    if (j->control >= 0 && vb_control_send(j->control, &m, NULL, 0, &err) < 0)
+        vb_log_error(VB_LOG_WARNING, &err);
+}
+
+static void tell_queue(struct vb_sup *s)
+{
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        unsigned before = 1;
+        if (!s->jobs[i]->slot_order || s->jobs[i] == s->slot)
+            continue;
+        for (size_t k = 0; k < s->n_jobs; k++)
+            if (s->jobs[k] != s->slot && s->jobs[k]->slot_order && s->jobs[k]->slot_order < s->jobs[i]->slot_order)
+                before++;
+        tell_slot(s->jobs[i], before);
+    }
+}
+
+static void grant_slot(struct vb_sup *s)
+{
+    struct vb_sup_job *next = NULL;
+    if (s->slot)
+        return;
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i]->slot_order && s->jobs[i]->state == VB_SJ_RUNNING &&
+            (!next || s->jobs[i]->slot_order < next->slot_order))
+            next = s->jobs[i];
+    if (!next)
+        return;
+    s->slot = next;
+    vb_sup_journal(s, "slot job=%s", next->id);
+    tell_slot(next, 0);
+    tell_queue(s);
+}
+
+static void want_slot(struct vb_sup_job *j, bool want)
+{
+    struct vb_sup *s = j->sup;
+    j->slot_order = want ? ++s->next_order : 0;
+    if (!want && s->slot == j) {
+        s->slot = NULL;
+        vb_sup_journal(s, "slot-free job=%s", j->id);
+    }
+    grant_slot(s);
+    tell_queue(s);
+}
+
+/* ---- the end of a job ---- */
+
+static void ended(struct vb_sup_job *j)
+{
+    struct vb_sup *s = j->sup;
+    j->state = VB_SJ_ENDED;
+    j->pid = 0;
+    close_control(j);
+    want_slot(j, false);
+    vb_sup_journal(s, "end job=%s code=%d", j->id, (int)j->why.code);
+    j->forget = vb_loop_after(s->loop, s->limits.keep_failed, forget, j);
+    vb_sup_check_idle(s);
+}
+
+static void on_recovered(void *arg, int status)
+{
+    struct vb_sup_job *j = arg;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (status == 0) {
+        vb_sup_journal(j->sup, "recovered job=%s", j->id);
+        if (vb_spool_remove(j->sup->spool, j->id, &err) < 0)
+            vb_log_error(VB_LOG_WARNING, &err);
+    } else {
+        VB_AUTO_FREE char *t = vb_wait_status_text(status);
+        vb_log(VB_LOG_ERROR, "job '%s' could not be cleaned up completely (%s); it is tried again at the next start", j->id, t);
+    }
+    ended(j);
+}
+
+static void recover(struct vb_sup_job *j)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    const char *argv[] = { vb_self_path(), "recover", j->id, NULL };
+    struct vb_spawn sp = VB_SPAWN_INIT;
+    j->state = VB_SJ_RECOVERING;
+    vb_sup_journal(j->sup, "recover job=%s", j->id);
+    sp.argv = argv;
+    sp.new_group = true;
+    j->pid = vb_spawn(&sp, &err);
+    if (j->pid < 0 || vb_loop_child(j->sup->loop, j->pid, on_recovered, j) < 0) {
+        vb_log_error(VB_LOG_ERROR, &err);
+        ended(j);
+    }
+}
+
+static void take_control(struct vb_sup_job *j, const struct vb_msg *m)
+{
+    switch (m->type) {
+    case VB_C_SLOT_WANT: want_slot(j, true); break;
+    case VB_C_SLOT_BACK: want_slot(j, false); break;
+    case VB_C_STATE:
+        free(j->word);
+        j->word = vb_msg_str(m, VB_F_TEXT);
+        break;
+    case VB_C_ENDED:
+        j->said_ended = true;
+        vb_error_clear(&j->why);
+        (void)vb_msg_error(m, &j->why);
+        break;
+    default: break;
+    }
+}
+
+static void on_control(void *arg, short revents)
+{
+    struct vb_sup_job *j = arg;
+    (void)revents;
+    for (;;) {
+        VB_AUTO_MSG m = VB_MSG_INIT(0);
+        int fds[2];
+        size_t n;
+        int rc = vb_control_recv(j->control, &m, fds, &n, NULL);
+        if (rc < 0) { /* what the end means is told by the process's status */
+            vb_watch_cancel(j->watch);
+            j->watch = NULL;
+            return;
+        }
+        if (rc == 0)
+            return;
+        while (n > 0)
+            close(fds[--n]);
+        take_control(j, &m);
+    }
+}
+
+static void on_worker_gone(void *arg, int status)
+{
+    struct vb_sup_job *j = arg;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (j->watch)
+        on_control(j, POLLIN);
+    close_control(j);
+    j->pid = 0;
+    if (status == 0 && j->said_ended) {
+        if (vb_spool_remove(j->sup->spool, j->id, &err) < 0)
+            vb_log_error(VB_LOG_WARNING, &err);
+        ended(j);
+        return;
+    }
+    VB_AUTO_FREE char *t = vb_wait_status_text(status);
+    vb_error_clear(&j->why);
+    vb_fail(&j->why, VB_E_JOB_LOST, "the worker of the job died (%s); everything it held was released", t);
+    vb_hint(&j->why, "run the backup or restore again");
+    vb_log(VB_LOG_ERROR, "worker of job '%s' died: %s", j->id, t);
+    vb_sup_journal(j->sup, "dead job=%s", j->id);
+    recover(j);
+}
+
+/* ---- the begin of a job ---- */
+
+static int start_worker(struct vb_sup_job *j, struct vb_error *err)
+{
+    int pair[2];
+    const char *argv[] = { vb_self_path(), "worker", j->id, NULL };
+    struct vb_spawn sp = VB_SPAWN_INIT;
+    if (vb_control_pair(pair, err) < 0)
+        return -1;
+    sp.argv = argv;
+    sp.pass_fds = &pair[1];
+    sp.n_pass_fds = 1;
+    sp.new_group = true;
+    j->pid = vb_spawn(&sp, err);
+    close(pair[1]);
+    j->control = pair[0];
+    if (j->pid < 0) {
+        j->pid = 0;
+        return -1;
+    }
+    vb_sup_journal(j->sup, "worker job=%s pid=%d", j->id, j->pid);
+    j->watch = vb_loop_watch(j->sup->loop, j->control, POLLIN, on_control, j);
+    if (vb_loop_child(j->sup->loop, j->pid, on_worker_gone, j) < 0)
+        return vb_fail(err, VB_E_UNEXPECTED, "worker of job '%s' cannot be watched", j->id);
+    return 0;
+}
+
+static char *make_token(struct vb_error *err)
+{
+    unsigned char raw[VB_TOKEN_BYTES];
+    static const char HEX[] = "0123456789abcdef";
+    if (getrandom(raw, sizeof raw, 0) != (ssize_t)sizeof raw) {
+        vb_fail_errno(err, errno, "no random bytes for a token");
+        return NULL;
+    }
+    char *t = vb_alloc(2 * VB_TOKEN_BYTES + 1);
+    for (size_t i = 0; i < VB_TOKEN_BYTES; i++) {
+        t[2 * i] = HEX[raw[i] >> 4];
+        t[2 * i + 1] = HEX[raw[i] & 15];
+    }
+    return t;
+}
+
+struct vb_sup_job *vb_sup_open(struct vb_sup *s, const void *xml, size_t n, uint64_t lease_ms, struct vb_error *err)
+{
+    struct vb_job *doc = vb_job_read("the job's document", xml, n, err);
+    if (!doc)
+        return NULL;
+    struct vb_sup_job *j = vb_sup_find(s, doc->job_id);
+    if (!j) {
+        VB_AUTO_FREE char *token = make_token(err);
+        vb_sup_journal(s, "open job=%s", doc->job_id);
+        if (token && vb_spool_create(s->spool, doc->job_id, xml, n, err) == 0) {
+            j = add_job(s, doc->job_id);
+            j->token = VB_STEAL(token);
+            j->host = vb_strdup(doc->host);
+            j->requester = vb_strdup(doc->requester);
+            j->lease_ms = lease_ms ? lease_ms : doc->lease_ms ? doc->lease_ms : s->limits.lease_default;
+            if (j->lease_ms > s->limits.lease_max)
+                j->lease_ms = s->limits.lease_max;
+            if (start_worker(j, err) < 0) {
+                (void)vb_spool_remove(s->spool, j->id, NULL);
+                j->forget = vb_loop_after(s->loop, 0, forget, j);
+                j->state = VB_SJ_ENDED;
+                j = NULL;
+            }
+        }
+    }
+    vb_job_free(doc);
+    vb_sup_check_idle(s);
+    return j;
+}
+
+static int memory_file(const struct vb_buf *b, struct vb_error *err)
+{
+    VB_AUTO_FD int fd = memfd_create("vbackup", MFD_CLOEXEC);
+    if (fd < 0)
+        return vb_fail_errno(err, errno, "memory file cannot be made");
+    if (vb_write_all(fd, b->data, b->len, err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return vb_fail_errno(err, errno, "memory file cannot be rewound");
+    return VB_STEAL_FD(fd);
+}
+
+int vb_sup_hand_over(struct vb_sup_job *j, uint16_t type, uint64_t id, uint64_t seq, int fd, const struct vb_buf *rest,
+                     struct vb_error *err)
+{
+    VB_AUTO_FD int stream = fd;
+    VB_AUTO_FD int ahead = -1;
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_C_STREAM);
+    if (rest->len && (ahead = memory_file(rest, err)) < 0)
+        return -1;
+    vb_msg_add_u64(&m, VB_F_TYPE, type);
+    vb_msg_add_u64(&m, VB_F_COUNT, id);
+    vb_msg_add_u64(&m, VB_F_SEQ, seq);
+    vb_msg_add_str(&m, VB_F_TOKEN, j->token);
+    vb_msg_add_u64(&m, VB_F_LEASE_MS, j->lease_ms);
+    int fds[2] = { stream, ahead };
+    return vb_control_send(j->control, &m, fds, ahead >= 0 ? 2 : 1, err);
+}
+
+int vb_sup_cancel(struct vb_sup_job *j, const char *text, struct vb_error *err)
+{
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_C_CANCEL);
+    vb_msg_add_str(&m, VB_F_TEXT, text);
+    return j->control < 0 ? 0 : vb_control_send(j->control, &m, NULL, 0, err);
+}
+
+void vb_sup_sweep(struct vb_sup *s, const char *id)
+{
+    struct vb_sup_job *j = add_job(s, id);
+    vb_fail(&j->why, VB_E_JOB_LOST, "the supervisor of the job's host ended unexpectedly; everything the job held was released");
+    vb_hint(&j->why, "run the backup or restore again");
+    if (!s->slot)
+        s->slot = j; /* it may still hold something frozen */
+    recover(j);
+}
+
+void vb_sup_status(struct vb_sup *s, struct vb_msg *m)
+{
+    static const char *const WORDS[] = { "", "running", "cleaning up", "ended" };
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct vb_sup_job *j = s->jobs[i];
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        vb_msg_add_str(&g, VB_F_JOB, j->id);
+        vb_msg_add_str(&g, VB_F_HOST, j->host);
+        vb_msg_add_str(&g, VB_F_OWNER, j->requester);
+        vb_msg_add_str(&g, VB_F_PHASE, WORDS[j->state]);
+        vb_msg_add_str(&g, VB_F_KIND, j->word);
+        vb_msg_add_u64(&g, VB_F_CREATED_SEC, j->created_ms / 1000);
+        vb_msg_add_u64(&g, VB_F_HOLD, s->slot == j);
+        vb_msg_add_error(&g, &j->why);
+        vb_msg_add_group(m, VB_F_JOB_INFO, &g);
+    }
+}
