@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -26,13 +25,6 @@
 #define PROGRESS_MS 200
 #define DEFAULT_LEVEL 3
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t); /* lint: allow clock_gettime, a mover process has no loop */
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* ---- reporting ---- */
 
 static int tell(struct vb_capture *c, const struct vb_msg *m, struct vb_error *err)
@@ -42,7 +34,7 @@ static int tell(struct vb_capture *c, const struct vb_msg *m, struct vb_error *e
 
 int vb_cap_progress(struct vb_capture *c, bool now, struct vb_error *err)
 {
-    uint64_t t = now_ms();
+    uint64_t t = vb_mover_now_ms();
     if (!now && t - c->last_progress_ms < PROGRESS_MS)
         return 0;
     c->last_progress_ms = t;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "agent/capture_internal.h"
@@ -228,6 +229,13 @@ static enum vb_cap_result open_dir(struct walk *w, const char *name, const struc
     return VB_CAP_TAKEN;
 }
 
+/* The hidden directory in which providers keep shadow copies (providers/support): it is no data. */
+static bool is_place(const char *name, int fd)
+{
+    char mark[8];
+    return !strcmp(name, ".vbackup") && fgetxattr(fd, "user.vbackup.place", mark, sizeof mark) >= 0;
+}
+
 static int take_dir(struct walk *w, const char *name, const struct stat *seen, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -237,6 +245,8 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     enum vb_cap_result rc = open_dir(w, name, seen, &fd, &st, &why);
     struct frame *f = &w->frames[w->n - 1];
     struct vb_tree_entry *e = new_entry(f);
+    if (rc == VB_CAP_TAKEN && is_place(name, fd))
+        return 0;
     if (rc == VB_CAP_TAKEN)
         rc = dir_entry(c, name, fd, &st, e, &why);
     if (rc != VB_CAP_TAKEN)

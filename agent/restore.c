@@ -8,10 +8,10 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/data_spec.h"
 #include "agent/readset.h"
 #include "agent/restore.h"
 #include "agent/restore_internal.h"
@@ -24,13 +24,6 @@
 #define PROGRESS_MS 200
 #define SPARE_DESCRIPTORS 256u
 #define MAX_WARNINGS_TOLD 1000u /* per component; the others are counted */
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t); /* lint: allow clock_gettime, a mover process has no loop */
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- reporting ---- */
 
@@ -88,7 +81,7 @@ int vb_rst_warn(struct vb_restore *r, const char *name, const struct vb_error *w
 
 int vb_rst_progress(struct vb_restore *r, bool now, struct vb_error *err)
 {
-    uint64_t t = now_ms();
+    uint64_t t = vb_mover_now_ms();
     if (!now && t - r->last_progress_ms < PROGRESS_MS)
         return 0;
     r->last_progress_ms = t;
