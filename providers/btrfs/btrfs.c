@@ -294,6 +294,8 @@ static int delete_place(struct ctx *c, const struct vb_ps_record *r)
     }
     if (!S_ISDIR(st.st_mode) || st.st_ino != SUBVOLUME_ROOT_INODE)
         return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, NULL, "'%s' is not a subvolume and was left alone", r->place);
+    if (geteuid() != 0)
+        btrfs_util_set_subvolume_read_only(r->place, false); /* to a user read-only means not to be deleted either */
     enum btrfs_util_error e = btrfs_util_delete_subvolume(r->place, 0);
     if (e == BTRFS_UTIL_OK || (errno == ENOENT))
         return 0;

@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The contract of the providers that make real shadow copies, on real file systems, as root and as an ordinary user.
+. "$abs_top_srcdir/tests/tap.sh"
+. "$abs_top_srcdir/tests/lib/loopfs.sh"
+
+chmod 755 "$T" "$LOOPFS_BASE" # the ordinary user comes through here
+prog=$abs_top_builddir/provider_contract
+
+if ! loopfs_mount btrfs 512M user_subvol_rm_allowed; then
+    skip_all "no btrfs on loop devices here"
+fi
+b=$LOOPFS
+ok "btrfs: the contract on the top subvolume" "$prog" btrfs --volume "$b" --type btrfs --tree "$b/tree"
+btrfs -q subvolume create "$b/sub"
+ok "btrfs: the contract on another subvolume" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree"
+ok "btrfs: snapshots kept in another place" \
+    "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b"
+ok "reflink: the contract on btrfs" "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree"
+is "nothing is left on the btrfs" "$(btrfs subvolume list "$b" | wc -l)" 1
+
+# an ordinary user, on a subvolume of his own
+btrfs -q subvolume create "$b/home"
+chown nobody: "$b/home"
+ok "btrfs: the contract as the subvolume's owner" \
+    setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" btrfs --volume "$b/home" --type btrfs --tree "$b/home/tree"
+
+if ! loopfs_mount xfs 512M; then
+    skip "reflink on xfs" "no xfs on loop devices here"
+    done_testing
+fi
+x=$LOOPFS
+ok "reflink: the contract on xfs" "$prog" reflink --volume "$x" --type xfs --tree "$x/tree"
+mkdir "$x/user" && chown nobody: "$x/user"
+ok "reflink: the contract as an ordinary user" \
+    setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" reflink --volume "$x" --type xfs --tree "$x/user/tree"
+done_testing
