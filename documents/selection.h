@@ -43,6 +43,8 @@ enum vb_why {
     VB_WHY_ANCESTOR = 6      /* head taken because a member is needed (D-15) */
 };
 
+/* Explicit components go into the backup components document; implicit ones come with their explicit head, whose index
+ * stands in `because`.  Components stand in the order of hosts, writers and the writers' own. */
 struct vb_sel_component {
     size_t host, writer, component; /* indices into the input */
     bool is_explicit;
@@ -51,7 +53,7 @@ struct vb_sel_component {
 };
 struct vb_sel_edge { size_t from, to; bool remote; };          /* indices of selected components: dependent -> target */
 struct vb_sel_missing {                                        /* a dependency that cannot be met (yet) */
-    size_t from;
+    size_t from;                    /* SIZE_MAX: the dependent was left out for it */
     char *host_text, *host;         /* as written; resolved name or NULL */
     char *target_class_id, *logical_path, *name;
     bool host_not_gathered;         /* gather metadata there and select again */
@@ -71,6 +73,11 @@ struct vb_ask {            /* one thing the user named; NULL fields match all */
     const char *component; /* full path, or NULL: all components of the writer */
 };
 
+/* What becomes of a dependent whose target is absent, excluded or malformed (D-6, D-12, D-16, D-28, D-33).
+ *   FAIL            the selection fails with DEPENDENCY_MISSING.  Targets on hosts whose metadata were not gathered yet do
+ *                   not count: they are listed with host_not_gathered, and the caller gathers and selects again.
+ *   DROP_DEPENDENT  it is left out, with all that only it brought and all that depends on it; a warning says so.
+ *   CONTINUE        it stays and stands in `missing`: the backup is then marked incomplete. */
 enum vb_missing_policy { VB_MISSING_FAIL = 0, VB_MISSING_DROP_DEPENDENT = 1, VB_MISSING_CONTINUE = 2 };
 
 struct vb_select_options {
@@ -81,13 +88,17 @@ struct vb_select_options {
     void *resolve_arg;
 };
 
+/* A user's exclusion takes out the component and all below it; a set head that would bring it can then not be taken, only
+ * what stands on its own below that head (C-19, C-22); a writer whose compulsory component is excluded takes no part.
+ * Excluded beats asked for, with a warning. */
+
 /* Backup: selectability of 4.2, then the closure of 5.1 over all hosts given. Asking for an unknown writer or component is
  * OBJECT_NOT_FOUND; for one that may not be explicit, an error that names its head (B-20). */
 int vb_select_backup(const struct vb_sel_host *hosts, size_t n_hosts, const struct vb_select_options *opt,
                      struct vb_selection *out, struct vb_error *err);
 
 /* Restore: over the STORED documents (R-2).  stored[i] is host i's BCD of the backup.  Rules 4.3, closure in both
- * directions (D-17, D-61). A component implicit at backup that is asked for alone becomes a restore subcomponent of its
+ * directions (D-17, D-61).  n_asks 0: everything that is explicit in any of the documents.  A component implicit at backup that is asked for alone becomes a restore subcomponent of its
  * nearest explicit ancestor (R-5 to R-7). */
 struct vb_restore_pick { size_t host, writer, component; /* explicit component, indices into stored BCDs */
                          struct vb_strv subcomponents; enum vb_why why; };
@@ -101,8 +112,9 @@ void vb_restore_selection_clear(struct vb_restore_selection *s);
 int vb_select_restore(const struct vb_sel_host *hosts, size_t n_hosts, struct vb_components *const *stored,
                       const struct vb_select_options *opt, struct vb_restore_selection *out, struct vb_error *err);
 
-/* File sets of the explicit component and every implicit one below it (C-17), for this backup type (I-8, I-11). Borrowed
- * pointers into m; caller frees the array. */
+/* File sets of the explicit component and every implicit one below it (C-17; below a selectable one only, C-18), for this
+ * backup type (I-8, I-11); VB_BACKUP_UNDEFINED: all of them, which is what a restore wants. Borrowed pointers into m;
+ * caller frees the array. */
 struct vb_member_fileset { const struct vb_wm_component *component; const struct vb_fileset *fileset; };
 struct vb_member_fileset *vb_member_filesets(const struct vb_writer_metadata *m, const char *logical_path, const char *name,
                                              enum vb_backup_type type, size_t *n);
