@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/settings.h - where a requester finds its configuration, its hosts, its state and its repository.
+ */
+#ifndef VB_REQUESTER_SETTINGS_H
+#define VB_REQUESTER_SETTINGS_H
+
+#include "base/config.h"
+#include "base/error.h"
+#include "requester/hosts.h"
+
+struct vb_settings {
+    struct vb_config *config; /* never NULL once loaded */
+    char *config_path;        /* NULL: none was found */
+    struct vb_hosts *hosts;
+    char *state_dir;          /* exists, 0700 */
+};
+
+/* path NULL: VBACKUP_CONFIG, the user's place, the system's place, or none.  Sets VBACKUP_CONFIG for children, so that the
+ * local agent reads the same file.  On error what was loaded so far is to be cleared by the caller. */
+int vb_settings_load(struct vb_settings *s, const char *path, struct vb_error *err);
+void vb_settings_clear(struct vb_settings *s);
+/* The given location, else VBACKUP_REPOSITORY, else `location` of [repository]; an error with a hint otherwise. */
+const char *vb_settings_repository(const struct vb_settings *s, const char *given, struct vb_error *err);
+
+#endif

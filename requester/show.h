@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/show.h - how a backup is shown to people and machines; shared by the verbs list, show, backup and restore.
+ */
+#ifndef VB_REQUESTER_SHOW_H
+#define VB_REQUESTER_SHOW_H
+
+#include <jansson.h>
+#include <stdio.h>
+#include "store/catalog.h"
+
+/* One backup as JSON: everything of the entry but the chunk names. */
+json_t *vb_show_entry_json(const struct vb_catalog_entry *e);
+/* "front, backend"; caller frees. */
+char *vb_show_hosts(const struct vb_catalog_entry *e);
+/* The lowest consistency of any component that has data: what the whole can be trusted for. Static string. */
+const char *vb_show_consistency(const struct vb_catalog_entry *e);
+/* Table of hosts and components with state, consistency and error. */
+void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e);
+/* "host:writer:path\name" of a component; caller frees. */
+char *vb_show_component_name(const char *host, const struct vb_catalog_component *c);
+
+#endif
