@@ -454,7 +454,7 @@ static void host_clear(struct host *h)
 static int make_state_dir(struct host *h, const char *state_dir, struct vb_error *err)
 {
     VB_AUTO_FD int root = -1;
-    h->state_dir = vb_path_join(state_dir, h->p.name);
+    h->state_dir = vb_printf("%s/providers/%s", state_dir, h->p.name);
     root = vb_open_dir_at(-1, "/", err);
     return root < 0 ? -1 : vb_mkdirs_at(root, h->state_dir + 1, 0700, err);
 }

@@ -4,7 +4,7 @@
  *
  *     vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...        fd 3: socket to the agent
  *
- * The provider keeps what it must know of its shadow copies in DIR/NAME.
+ * The provider keeps what it must know of its shadow copies in DIR/providers/NAME.
  *
  * host:  P_READY {NAME, PROVIDER_ID, VERSION, TYPE, PREFERENCE, PID?} or P_READY {CODE, TEXT, HINT}
  * agent: P_CALL {CALL, DEADLINE_MS?, ...} -> P_DONE {...} with the same id, one after the other:

@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-#define VB_RST_MAX_DEPTH 100000u
+#define VB_RST_MAX_DEPTH 20000u
 
 struct vb_rst_root {
     char *path, *filespec, *target, *source;

@@ -45,6 +45,12 @@ static bool linked_later(struct write *w, const struct vb_tree_entry *e)
     return first && first != e;
 }
 
+/* There from an earlier attempt: it will most likely be kept. */
+static bool finished_before(const struct write *w, const struct vb_tree_entry *e)
+{
+    return w->r->resume && faccessat(vb_dirstack_fd(&w->dirs), e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Chunks of the next files in this directory, as far as the window allows. Only contents without lists: the others
  * ask for themselves. */
 static void look_ahead(void *arg)
@@ -61,7 +67,8 @@ static void look_ahead(void *arg)
     }
     for (; f->ahead < leaf->n; f->ahead++, f->ahead_ref = 0) {
         const struct vb_tree_entry *e = &leaf->entries[f->ahead];
-        if (e->type != VB_TREE_FILE || e->content.level || !vb_rst_takes(w->root, e, w->n - 1) || linked_later(w, e))
+        if (e->type != VB_TREE_FILE || e->content.level || !vb_rst_takes(w->root, e, w->n - 1) || linked_later(w, e) ||
+            finished_before(w, e))
             continue;
         for (; f->ahead_ref < e->content.n; f->ahead_ref++)
             if (!vb_chunk_fetcher_want(w->r->in, VB_CHUNK_DATA, &e->content.refs[f->ahead_ref].name,

@@ -81,6 +81,8 @@ static int env_providers(void *arg, struct vb_strv *names, struct vb_error *err)
     for (size_t i = 0; (p = vb_provider_at(i)); i++) {
         const struct vb_config_section *s = vb_config_find(e->agent->config, "provider", p->name);
         bool enabled = true;
+        if (p->preference == 0)
+            continue; /* reading live is what the session does, and says, when no other provider is left */
         if (s && vb_section_bool(s, "enabled", true, &enabled, err) < 0)
             return -1;
         if (enabled)

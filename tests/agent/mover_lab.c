@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "mover_lab.h"
+#include "tests/agent/mover_lab.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +53,9 @@ static void forget(struct lab *l)
 void lab_close(struct lab *l)
 {
     forget(l);
+    for (size_t i = 0; i < l->n_fakes; i++)
+        vb_buf_clear(&l->fakes[i].bytes);
+    vb_free_ptr(&l->fakes);
     vb_repo_close(l->repo);
     vb_backend_close(l->files);
     close(l->fd);
@@ -142,6 +145,7 @@ struct run {
     struct vb_conn *worker;
     struct vb_ingest *ingest;
     struct vb_serve_restore *serve;
+    struct vb_conn *fake;
     bool replied, ended;
 };
 
@@ -209,6 +213,92 @@ static int cutter(int from_process, int to_requester, uint64_t messages)
     return 0;
 }
 
+/* ---- a requester that says what the test wants ---- */
+
+struct vb_name lab_fake(struct lab *l, enum vb_chunk_type type, const void *p, size_t n, const struct vb_name *as)
+{
+    struct vb_namer *namer = vb_namer_new(vb_repo_info(l->repo)->naming_key);
+    VB_GROW(l->fakes, l->n_fakes, l->cap_fakes);
+    struct lab_fake *f = &l->fakes[l->n_fakes++];
+    memset(f, 0, sizeof *f);
+    f->type = type;
+    vb_buf_add(&f->bytes, p, n);
+    vb_namer_name(namer, type, p, n, &f->name);
+    if (as)
+        f->name = *as;
+    vb_namer_free(namer);
+    return f->name;
+}
+
+int lab_fake_emit(void *lab, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
+                  struct vb_error *err VB_UNUSED)
+{
+    *name = lab_fake(lab, type, p, n, NULL);
+    return 0;
+}
+
+static const struct lab_fake *find_fake(const struct lab *l, const struct vb_msg *m)
+{
+    const unsigned char *p;
+    size_t n;
+    for (size_t i = l->n_fakes; i-- > 0;)
+        if (vb_msg_bytes(m, VB_F_CHUNK_NAME, &p, &n) && n == VB_NAME_LEN && !memcmp(p, l->fakes[i].name.b, n) &&
+            vb_msg_u64(m, VB_F_CHUNK_TYPE, 0) == l->fakes[i].type)
+            return &l->fakes[i];
+    return NULL;
+}
+
+static void on_fake_msg(void *arg, struct vb_msg *m)
+{
+    struct run *r = arg;
+    if (m->type == VB_M_DATA_END) {
+        struct vb_msg ok = VB_MSG_INIT(VB_M_DATA_OK);
+        vb_conn_send(r->fake, &ok);
+        r->ended = true;
+    }
+    if (m->type == VB_M_WARN) {
+        VB_AUTO_FREE char *path = vb_msg_str(m, VB_F_PATH);
+        VB_AUTO_ERROR what = VB_ERROR_INIT;
+        vb_msg_error(m, &what);
+        on_warn(r, path, &what);
+    }
+    if (m->type != VB_M_GET)
+        return;
+    const struct lab_fake *f = find_fake(r->l, m);
+    VB_AUTO_MSG reply = VB_MSG_INIT(VB_M_CHUNK);
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    const unsigned char *p;
+    size_t n;
+    struct vb_name name;
+    reply.id = m->id;
+    r->l->gets++;
+    vb_msg_bytes(m, VB_F_CHUNK_NAME, &p, &n);
+    memcpy(name.b, p, VB_NAME_LEN);
+    if (f && f->error != VB_OK)
+        vb_fail(&e, f->error, "told to fail");
+    else if (f)
+        vb_buf_add(&bytes, f->bytes.data, f->bytes.len);
+    else
+        vb_repo_get(r->l->repo, (enum vb_chunk_type)vb_msg_u64(m, VB_F_CHUNK_TYPE, 0), &name, &bytes, &e);
+    if (e.code != VB_OK) {
+        vb_msg_add_error(&reply, &e);
+    } else {
+        vb_msg_add_u64(&reply, VB_F_SIZE, bytes.len);
+        vb_msg_add_u64(&reply, VB_F_COMP, VB_ENC_RAW);
+        vb_msg_add(&reply, VB_F_BYTES, bytes.data, bytes.len);
+    }
+    vb_conn_send(r->fake, &reply);
+}
+
+static void on_fake_close(void *arg, const struct vb_error *why VB_UNUSED)
+{
+    struct run *r = arg;
+    r->ended = true;
+}
+
+static const struct vb_conn_handler fake_handler = { on_fake_msg, on_fake_close, NULL };
+
 static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
 {
     struct run r = { .l = l };
@@ -249,6 +339,10 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
     if (capture) {
         struct vb_ingest_handler h = { NULL, on_warn, on_end };
         r.ingest = vb_ingest_new(c, l->repo, &h, &r);
+    } else if (l->n_fakes) {
+        l->gets = 0;
+        r.fake = c;
+        vb_conn_set_handler(c, &fake_handler, &r);
     } else {
         struct vb_serve_restore_handler h = { NULL, on_warn, on_end };
         r.serve = vb_serve_restore_new(c, l->repo, &h, &r);
@@ -259,6 +353,7 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
     while (!r.replied || !r.ended)
         vb_loop_turn(r.loop, 1000);
     vb_conn_free(r.worker);
+    vb_conn_free(r.fake);
     vb_loop_free(r.loop);
     waitpid(pid, &l->status, 0);
     if (cut_pid)

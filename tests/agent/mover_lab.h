@@ -35,6 +35,16 @@ struct lab {
     /* knobs for the next run */
     uint64_t cut_after;    /* the data stream is cut after so many messages from the process; 0: never */
     void (*meanwhile)(struct lab *l, pid_t pid); /* called once the process was told what to do */
+    struct lab_fake *fakes; /* restore: served before the repository is asked */
+    size_t n_fakes, cap_fakes;
+};
+
+/* A chunk of a hostile requester. */
+struct lab_fake {
+    struct vb_name name;
+    enum vb_chunk_type type;
+    struct vb_buf bytes; /* plaintext */
+    enum vb_code error;  /* instead of bytes */
 };
 
 void lab_open(struct lab *l);
@@ -80,6 +90,11 @@ void lab_restore_root(struct lab *l, struct vb_msg *comp, const struct vb_name *
                       const char *filespec, bool recursive, const char *source);
 enum { LAB_OVERWRITE = 1, LAB_KEEP_OWNER = 2, LAB_RESUME = 4, LAB_NO_KEY = 8 };
 void lab_restore(struct lab *l, struct vb_msg *comps, size_t n, unsigned flags);
+/* Serves these bytes as a chunk; its name is right unless `as` is given. */
+struct vb_name lab_fake(struct lab *l, enum vb_chunk_type type, const void *p, size_t n, const struct vb_name *as);
+/* A vb_emit_fn with arg = the lab: chunks become fakes. */
+int lab_fake_emit(void *lab, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
+                  struct vb_error *err);
 /* Restores root 0 of component 0 of the last capture to target, as one component. */
 void lab_restore_tree(struct lab *l, const struct vb_name *name, const char *target, unsigned flags);
 

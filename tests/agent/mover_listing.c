@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "mover_lab.h"
+#include "tests/agent/mover_lab.h"
 
 #include <dirent.h>
 #include <fcntl.h>

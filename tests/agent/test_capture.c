@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "mover_lab.h"
+#include "tests/agent/mover_lab.h"
 #include "tests/cm.h"
 
 #include <fcntl.h>
