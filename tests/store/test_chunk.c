@@ -137,6 +137,10 @@ static void codec_refuses_what_is_not_one_frame_of_that_size(void **state)
     vb_buf_add(&twice, stored.data, stored.len);
     vb_buf_add(&twice, stored.data, stored.len);
     refused(c, VB_ENC_ZSTD, twice.data, twice.len, raw.len); /* bytes behind the frame */
+    static const unsigned char skippable[8] = { 0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0 };
+    twice.len = stored.len;
+    vb_buf_add(&twice, skippable, sizeof skippable); /* which zstd itself would pass over in silence */
+    refused(c, VB_ENC_ZSTD, twice.data, twice.len, raw.len);
     vb_codec_free(c);
 }
 

@@ -6,6 +6,7 @@
 #include "tests/cm.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "store/pack.h"
 
 static void add(struct vb_pack *p, unsigned i, const char *text)
@@ -133,6 +134,33 @@ static void truncated_or_newer_packs_are_refused(void **state)
     vb_backend_close(b);
 }
 
+/* With all checksums right: only the bounds stand between such a trailer and a read elsewhere. */
+static void a_trailer_that_points_elsewhere_is_refused(void **state)
+{
+    (void)state;
+    struct vb_backend *b = vb_backend_memory_new(), *forged = vb_backend_memory_new();
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, e2 = VB_ERROR_INIT;
+    uint64_t size = 0;
+    struct vb_name name = write_sample(b, &size);
+    VB_AUTO_FREE char *path = vb_pack_path(&name);
+    struct vb_pack_entry *e = NULL;
+    size_t n;
+    assert_int_equal(vb_backend_read_all(b, path, VB_PACK_MAX, &bytes, NULL), 0);
+    size_t trailer = bytes.len - VB_PACK_FOOTER_LEN - 3 * VB_PACK_TRAILER_ENTRY_LEN;
+    bytes.data[trailer + VB_PACK_TRAILER_ENTRY_LEN + 15] ^= 1; /* offset of the second */
+    uint32_t crc = vb_crc32(bytes.data + trailer, 3 * VB_PACK_TRAILER_ENTRY_LEN);
+    for (unsigned i = 0; i < 4; i++)
+        bytes.data[bytes.len - VB_PACK_FOOTER_LEN + 4 + i] = (unsigned char)(crc >> (24 - 8 * i));
+    assert_int_equal(vb_pack_parse(bytes.data, bytes.len, NULL, &e, &n, &err), -1);
+    assert_contains(err.text, "does not fit");
+    assert_int_equal(vb_backend_write(forged, path, bytes.data, bytes.len, NULL), 0);
+    assert_int_equal(vb_pack_read_entries(forged, &name, size, &e, &n, &e2), -1);
+    assert_int_equal(e2.code, VB_E_CORRUPT);
+    vb_backend_close(b);
+    vb_backend_close(forged);
+}
+
 static void strange_paths_are_no_packs(void **state)
 {
     (void)state;
@@ -152,6 +180,7 @@ int main(void)
         cmocka_unit_test(writing_the_same_pack_again_is_fine),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(truncated_or_newer_packs_are_refused),
+        cmocka_unit_test(a_trailer_that_points_elsewhere_is_refused),
         cmocka_unit_test(strange_paths_are_no_packs),
     };
     return CM_RUN("pack", tests);

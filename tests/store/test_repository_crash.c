@@ -230,6 +230,64 @@ static void a_lost_pack_is_made_good_by_the_next_backup(void **state)
     }
 }
 
+/* Whether the repository says it has the newest backup's root. */
+static bool has_root(struct vb_backend *files)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    bool present = false;
+    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
+    struct vb_catalog_entry *e = vb_repo_find(r, "latest", NULL, &err);
+    assert_non_null(e);
+    vb_repo_has(r, &e->hosts[0].components[0].roots[0].tree, 1, &present);
+    vb_catalog_entry_free(e);
+    vb_repo_close(r);
+    return present;
+}
+
+/* An agent that is told "have it" about a directory sends nothing below it: then all of it must be there. */
+static void directories_above_a_loss_do_not_count(void **state)
+{
+    (void)state;
+    struct vb_backend *files = sample();
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct find_pack f = { .min = UINT64_MAX };
+    assert_true(has_root(files));
+    assert_ok(vb_backend_list(files, "packs/", see_size, &f, &err));
+    assert_ok(vb_backend_remove(files, f.largest, &err)); /* file data; the directories are in the other one */
+    assert_false(has_root(files));
+    free(f.smallest);
+    free(f.largest);
+    vb_backend_close(files);
+}
+
+static int remove_file(void *arg, const char *name, uint64_t bytes, struct vb_error *err)
+{
+    (void)bytes;
+    return vb_backend_remove(arg, name, err);
+}
+
+/* The check finds a loss from either end: what an index file names, and what a backup needs. */
+static void check_finds_a_loss_from_either_end(void **state)
+{
+    (void)state;
+    for (int from_backup = 0; from_backup < 2; from_backup++) {
+        struct vb_backend *files = sample();
+        VB_AUTO_ERROR err = VB_ERROR_INIT, damage = VB_ERROR_INIT;
+        struct find_pack f = { .min = UINT64_MAX };
+        assert_ok(vb_backend_list(files, "packs/", see_size, &f, &err));
+        assert_ok(vb_backend_remove(files, f.largest, &err));
+        assert_ok(vb_backend_list(files, from_backup ? "index/" : "catalog/", remove_file, files, &err));
+        struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+        assert_int_equal(vb_repo_check(r, false, NULL, NULL, &damage), -1);
+        assert_int_equal(damage.code, VB_E_CORRUPT);
+        vb_repo_close(r);
+        free(f.smallest);
+        free(f.largest);
+        vb_backend_close(files);
+    }
+}
+
 static void a_full_disk_leaves_room_for_another_try(void **state)
 {
     (void)state;
@@ -325,6 +383,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(init_is_repeatable_after_every_fault),
         cmocka_unit_test(an_interrupted_backup_is_taken_up),
         cmocka_unit_test(a_lost_pack_is_made_good_by_the_next_backup),
+        cmocka_unit_test(directories_above_a_loss_do_not_count),
+        cmocka_unit_test(check_finds_a_loss_from_either_end),
         cmocka_unit_test(a_full_disk_leaves_room_for_another_try),
         cmocka_unit_test_setup_teardown(sigkill_at_every_point_is_survived, scratch_start, scratch_end),
     };

@@ -309,7 +309,12 @@ static void one_new_file_in_a_large_directory_renews_few_chunks(void **state)
     assert_true(chunks > 20);
     m.entries[m.n] = (struct vb_tree_entry){ .name = "a new one", .type = VB_TREE_FIFO };
     m.n++;
-    m.entries[m.n - 1].mode = 0600;
+    /* so large that cuts which only count bytes would all move */
+    struct vb_xattr big = { .name = "user.big", .len = 60000 };
+    VB_AUTO_FREE char *value = vb_alloc(big.len);
+    big.value = value;
+    m.entries[m.n - 1].xattrs = &big;
+    m.entries[m.n - 1].n_xattrs = 1;
     assert_ok(vb_tree_write(m.entries, m.n, keep_chunk, &c, &after, &err));
     assert_false(vb_name_equal(&before, &after));
     assert_true(c.n - chunks <= 5);
