@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "base/text.h"
 #include "tests/cm.h"
 #include "tests/fakes/agent_host.h"
 
