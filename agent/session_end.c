@@ -94,7 +94,6 @@ static void aborted(struct vb_session *s)
 
 static void abort_providers(struct vb_session *s)
 {
-    vb_s_leave_window(s);
     if (!s->set_begun) {
         aborted(s);
         return;
@@ -108,10 +107,22 @@ static bool needs_abort(const struct vb_sw *w)
     return w->prepared && !w->aborted && !w->past_post;
 }
 
+static bool needs_abort_and_lives(const struct vb_sw *w)
+{
+    return needs_abort(w) && w->child.conn;
+}
+
+/* Fresh hosts for those whose own are gone: no process is started inside the window. */
+static void abort_lost(struct vb_session *s)
+{
+    vb_s_leave_window(s);
+    vb_round(s, VB_EV_ABORT, needs_abort, abort_providers);
+}
+
 static void abort_writers(struct vb_session *s)
 {
     s->fs_frozen = false;
-    vb_round(s, VB_EV_ABORT, needs_abort, abort_providers);
+    vb_round(s, VB_EV_ABORT, needs_abort_and_lives, abort_lost);
 }
 
 void vb_s_abort_all(struct vb_session *s, vb_step *next)

@@ -198,6 +198,8 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
     }
     uint64_t hold = vb_msg_u64(m, VB_F_HOLD, 0), pref = vb_msg_u64(m, VB_F_PREFERENCE, 0);
     uint64_t level = vb_msg_u64(m, VB_F_CONSISTENCY, VB_CONSISTENCY_NONE);
+    if (hold == VB_HOLD_NONE && level <= VB_CONSISTENCY_NONE)
+        return; /* live reading under another name: ours is the loud one */
     /* With writers that hold, every provider but live reading reaches the application's level. */
     enum vb_consistency reach = hold ? VB_CONSISTENCY_APPLICATION : (enum vb_consistency)level;
     enum vb_consistency need = s->job->min_consistency;

@@ -296,7 +296,7 @@ static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m
             vb_msg_add_group(m, VB_F_PATH_MAP, &g);
         }
     const struct vb_writer_components *r = vb_sw_record(w);
-    if (r && !in_window) { /* no documents are made inside the window: the host keeps what it was sent last */
+    if (r && !in_window && !s->window_open) { /* no documents are made inside the window: the host keeps what it was sent last */
         VB_AUTO_BUF xml = VB_BUF_INIT;
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         if (vb_writer_components_write(s->bcd, r, &xml, &err) == 0)
