@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -66,15 +66,20 @@ int alab_pid(struct alab *l, const char *word)
     return pid ? (int)strtol(pid + 4, NULL, 10) : 0;
 }
 
+static size_t entries(const char *path)
+{
+    VB_AUTO_DIR DIR *d = opendir(path);
+    size_t n = 0;
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    return n;
+}
+
 bool alab_spool_empty(struct alab *l, uint64_t ms)
 {
     VB_AUTO_FREE char *path = vb_path_join(l->dir, "state/agent/jobs");
     for (uint64_t waited = 0; waited <= ms; waited += 20) {
-        if (rmdir(path) == 0) {
-            (void)vb_mkdirs_at(AT_FDCWD, path, 0700, NULL);
-            return true;
-        }
-        if (errno == ENOENT)
+        if (entries(path) == 0)
             return true;
         struct timespec t = { 0, 20000000 };
         nanosleep(&t, NULL);
