@@ -43,7 +43,7 @@ struct recovery {
 static void pause_ms(long ms)
 {
     struct timespec t = { ms / 1000, (ms % 1000) * 1000000L };
-    nanosleep(&t, NULL); /* a process with nothing else to do */
+    nanosleep(&t, NULL); /* lint: allow nanosleep, a process with nothing else to do */
 }
 
 /* ---- what the journal says about processes and file systems ---- */

@@ -239,7 +239,7 @@ int vb_supervisor_connect(struct vb_agent *a, struct vb_error *err)
         if (i % CONNECT_QUICK == 0 && start_one(err) < 0)
             return -1;
         struct timespec pause = { 0, (i < CONNECT_QUICK ? 5 : 50) * 1000000L };
-        nanosleep(&pause, NULL); /* a blocking client outside of any loop */
+        nanosleep(&pause, NULL); /* lint: allow nanosleep, a blocking client outside of any loop */
     }
     vb_fail(err, VB_E_AGENT_MISSING, "the supervisor does not start");
     vb_hint(err, "see '%s/agent.log' on this host", a->paths.state);

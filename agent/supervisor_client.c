@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include <openssl/crypto.h>
+#include <openssl/crypto.h> /* lint: allow CRYPTO_memcmp: a token is compared in constant time */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
