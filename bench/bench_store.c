@@ -5,7 +5,8 @@
  *     bench_store [DIRECTORY [MIB]]     default: a new directory below /dev/shm, 256 MiB
  *
  * Two kinds of data: half compressible (text and random bytes, as in a mixed tree) and random.  Prints one line per
- * figure: name, MB/s by the wall clock and by processor time, and for cutting the share of bytes that are stored again after 1 % of 8 KiB pages changed.
+ * figure: name, MB/s by the wall clock and by processor time; for cutting, the share of bytes that are stored again
+ * after 1 % of 8 KiB pages changed.
  */
 #include <config.h>
 
