@@ -1,0 +1,751 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/contract/test_writer_contract.c - what every writer owes its host, and what the host owes everybody else.
+ */
+#include "config.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/io.h"
+#include "base/text.h"
+#include "tests/cm.h"
+#include "tests/contract/host.h"
+#include "wire/protocol.h"
+
+static struct host H;
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+static void put(const char *name, const char *text)
+{
+    VB_AUTO_FREE char *path = host_path(name);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+
+    assert_ok(vb_write_file_at(AT_FDCWD, path, text, strlen(text), 0644, &err));
+}
+
+static char *get(const char *name)
+{
+    VB_AUTO_FREE char *path = host_path(name);
+    struct vb_buf b = VB_BUF_INIT;
+
+    if (vb_read_file_at(AT_FDCWD, path, 1 << 20, &b, NULL) != 0)
+        return vb_strdup("");
+    return vb_buf_take_str(&b);
+}
+
+static void make_dir(const char *name)
+{
+    VB_AUTO_FREE char *path = host_path(name);
+
+    mkdir(path, 0755);
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    host_init(&H);
+    return 0;
+}
+
+static int clear(void **state)
+{
+    (void)state;
+    host_clear(&H);
+    host_cleanup();
+    return 0;
+}
+
+/* ---- the same for every writer ---- */
+
+struct writer {
+    const char *module, *config; /* %s: the scratch directory, up to four times */
+    void (*setup)(void);
+};
+
+static void setup_files(void)
+{
+    make_dir("www");
+    put("www/index.html", "hello");
+}
+
+static void setup_sqlite(void)
+{
+    VB_AUTO_FREE char *db = host_path("shop.db");
+    VB_AUTO_FREE char *command =
+        vb_printf("sqlite3 %s 'PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES(1)' >/dev/null", db);
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+}
+
+static void no_setup(void)
+{
+}
+
+static const struct writer WRITERS[] = {
+    { "null", "[writer null]\ncomponent = a\ncomponent = b\na.path = %s\nb.logical-path = a\nb.selectable = no\n",
+      no_setup },
+    { "files", "[writer files]\npath = %s/www\nexclude = *.tmp\n", setup_files },
+    { "sqlite", "[writer sqlite]\ndatabase = %s/shop.db\n", setup_sqlite },
+    { "minimal", "[writer minimal]\ndirectory = %s/www\n", setup_files },
+};
+
+static char *config_of(const struct writer *w)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+
+    for (const char *p = w->config; *p != '\0'; p++) {
+        if (p[0] == '%' && p[1] == 's') {
+            vb_buf_add_str(&b, host_dir());
+            p++;
+        } else {
+            vb_buf_add_char(&b, *p);
+        }
+    }
+    return vb_buf_take_str(&b);
+}
+
+static void start(const struct writer *w)
+{
+    w->setup();
+    VB_AUTO_FREE char *config = config_of(w);
+    if (host_start(&H, w->module, w->module, config) != 0)
+        fail_msg("%s: %s", w->module, vb_error_text(&H.error));
+}
+
+#define GOOD(call)                                                                                                     \
+    do {                                                                                                               \
+        if ((call) != 0)                                                                                               \
+            fail_msg("%s: %s", #call, vb_error_text(&H.error));                                                        \
+    } while (0)
+#define BAD(call, want, part)                                                                                          \
+    do {                                                                                                               \
+        if ((call) == 0)                                                                                               \
+            fail_msg("%s did not fail", #call);                                                                        \
+        if (H.error.code != (want))                                                                                    \
+            fail_msg("%s: %s '%s', wanted %s", #call, vb_code_name(H.error.code), vb_error_text(&H.error),             \
+                     vb_code_name(want));                                                                              \
+        assert_contains(vb_error_text(&H.error), (part));                                                              \
+    } while (0)
+
+static void each(void (*test)(const struct writer *w))
+{
+    for (size_t i = 0; i < VB_COUNT(WRITERS); i++) {
+        start(&WRITERS[i]);
+        test(&WRITERS[i]);
+        host_clear(&H);
+    }
+}
+
+static void facts(const struct writer *w)
+{
+    VB_AUTO_FREE char *class_id = vb_msg_str(&H.ready, VB_F_CLASS), *name = vb_msg_str(&H.ready, VB_F_WRITER);
+    VB_AUTO_FREE char *instance = vb_msg_str(&H.ready, VB_F_INSTANCE);
+
+    (void)w;
+    assert_true(class_id != NULL && vb_guid_valid(class_id));
+    assert_true(instance != NULL && vb_guid_valid(instance));
+    assert_non_null(name);
+    assert_int_equal(vb_msg_u64(&H.ready, VB_F_ABI, 99), 0);
+    assert_true(vb_msg_u64(&H.ready, VB_F_FREEZE_MS, 0) > 0);
+    assert_true(vb_msg_u64(&H.ready, VB_F_USAGE, 0) > 0);
+}
+
+static void ready_tells_the_facts(void **state)
+{
+    (void)state;
+    each(facts);
+}
+
+static void same_document(const struct writer *w)
+{
+    VB_AUTO_BUF a = VB_BUF_INIT, b = VB_BUF_INIT;
+
+    (void)w;
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    assert_true(H.wmd->n_components > 0);
+    assert_true(H.wmd->has_restore_method);
+    assert_int_equal(vb_wm_write(H.wmd, &a, NULL), 0);
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    assert_int_equal(vb_wm_write(H.wmd, &b, NULL), 0);
+    assert_int_equal(a.len, b.len);
+    assert_memory_equal(a.data, b.data, a.len);
+}
+
+static void identify_is_the_same_for_the_same_state(void **state)
+{
+    (void)state;
+    each(same_document);
+}
+
+static void whole_backup(const struct writer *w)
+{
+    (void)w;
+    H.atomic = true;
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_backup(&H));
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    assert_int_equal(host_quit(&H), 0);
+}
+
+static void backup_runs_through(void **state)
+{
+    (void)state;
+    each(whole_backup);
+}
+
+static void identify_in_between(const struct writer *w)
+{
+    (void)w;
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    GOOD(host_event(&H, VB_EV_FREEZE));
+    GOOD(host_event(&H, VB_EV_THAW));
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    GOOD(host_event(&H, VB_EV_POST_SNAPSHOT));
+}
+
+static void identify_disturbs_nothing(void **state)
+{
+    (void)state;
+    each(identify_in_between);
+}
+
+static void order(const struct writer *w)
+{
+    (void)w;
+    GOOD(host_choose(&H, false, NULL));
+    BAD(host_event(&H, VB_EV_FREEZE), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_THAW), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_POST_SNAPSHOT), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_BACKUP_COMPLETE), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_POST_RESTORE), VB_E_BAD_STATE, "out of order");
+    GOOD(host_event(&H, VB_EV_ABORT));
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    BAD(host_event(&H, VB_EV_PREPARE_BACKUP), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_PRE_RESTORE), VB_E_BAD_STATE, "out of order");
+    BAD(host_event(&H, VB_EV_FREEZE), VB_E_BAD_STATE, "out of order");
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    BAD(host_event(&H, VB_EV_THAW), VB_E_BAD_STATE, "out of order");
+    GOOD(host_event(&H, VB_EV_FREEZE));
+    BAD(host_event(&H, VB_EV_FREEZE), VB_E_BAD_STATE, "out of order");
+    GOOD(host_event(&H, VB_EV_ABORT));
+    BAD(host_event(&H, VB_EV_THAW), VB_E_BAD_STATE, "out of order");
+}
+
+static void events_out_of_order_reach_no_callback(void **state)
+{
+    (void)state;
+    each(order);
+}
+
+/* VSS-B-73, VSS-W-20: at every place, twice, and a whole session afterwards. */
+static void abort_everywhere(const struct writer *w)
+{
+    static const enum vb_event steps[] = { VB_EV_PREPARE_BACKUP, VB_EV_PREPARE_SNAPSHOT, VB_EV_FREEZE, VB_EV_THAW };
+
+    (void)w;
+    GOOD(host_choose(&H, false, NULL));
+    for (size_t n = 1; n <= VB_COUNT(steps); n++) {
+        for (size_t i = 0; i < n; i++)
+            GOOD(host_event(&H, steps[i]));
+        GOOD(host_event(&H, VB_EV_ABORT));
+        GOOD(host_event(&H, VB_EV_ABORT));
+        GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    }
+    GOOD(host_backup(&H));
+}
+
+static void vss_w_20_abort_from_any_point_and_twice(void **state)
+{
+    (void)state;
+    each(abort_everywhere);
+}
+
+/* ---- the agent goes away ---- */
+
+static void start_null(const char *more)
+{
+    VB_AUTO_FREE char *config = vb_printf("[writer null]\ncomponent = a\nevent-log = %s/log\n%s", host_dir(), more);
+
+    GOOD(host_start(&H, "null", "null", config));
+}
+
+static void freeze_null(void)
+{
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    GOOD(host_event(&H, VB_EV_FREEZE));
+}
+
+static void lost_agent_means_abort_and_shutdown(void **state)
+{
+    (void)state;
+    start_null("");
+    freeze_null();
+    assert_int_equal(host_close(&H, 3000), 0);
+    VB_AUTO_FREE char *log = get("log");
+    assert_contains(log, "abort end ok");
+    assert_contains(log, "backup-shutdown end ok");
+    assert_true(strstr(log, "abort begin") < strstr(log, "backup-shutdown begin"));
+}
+
+static void lost_agent_while_a_callback_runs(void **state)
+{
+    (void)state;
+    start_null("delay.prepare-snapshot = 60s\ntopology-lock = /nonexistent/x\n");
+    host_clear(&H);
+    start_null("delay.prepare-snapshot = 60s\n");
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    host_send(&H, VB_EV_PREPARE_SNAPSHOT);
+    usleep(200000);
+    uint64_t before = now_ms();
+    assert_int_equal(host_close(&H, 4000), 0); /* the null writer looks at shutting_down */
+    assert_true(now_ms() - before < 3000);
+    VB_AUTO_FREE char *log = get("log");
+    assert_contains(log, "abort end ok");
+    assert_contains(log, "backup-shutdown end ok");
+}
+
+static void lost_agent_and_a_callback_that_hangs(void **state)
+{
+    (void)state;
+    start_null("hang = freeze\n");
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    host_send(&H, VB_EV_FREEZE);
+    usleep(100000);
+    uint64_t before = now_ms();
+    int status = host_close(&H, 9000);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+    assert_true(now_ms() - before >= 4500);
+}
+
+static void term_signal_cleans_up_too(void **state)
+{
+    (void)state;
+    start_null("");
+    freeze_null();
+    kill(H.pid, SIGTERM);
+    int status;
+    assert_int_equal(waitpid(H.pid, &status, 0), H.pid);
+    H.pid = 0;
+    assert_int_equal(status, 0);
+    VB_AUTO_FREE char *log = get("log");
+    assert_contains(log, "abort end ok");
+}
+
+/* ---- writers that misbehave ---- */
+
+static void crash_is_seen(void **state)
+{
+    (void)state;
+    start_null("crash = freeze\n");
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    BAD(host_event(&H, VB_EV_FREEZE), VB_E_CONNECTION_LOST, "ended");
+    int status = host_close(&H, 2000);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    assert_false(WCOREDUMP(status));
+}
+
+static void failures_carry_their_code_and_reason(void **state)
+{
+    static const struct {
+        const char *kind;
+        enum vb_code code;
+        const char *text;
+    } k[] = {
+        { "retryable", VB_E_WRITER_RETRYABLE, "told to fail" },
+        { "non-retryable", VB_E_WRITER_NON_RETRYABLE, "told to fail" },
+        { "timeout", VB_E_WRITER_TIMEOUT, "told to fail" },
+        { "out-of-resources", VB_E_WRITER_OUT_OF_RESOURCES, "told to fail" },
+        { "inconsistent", VB_E_WRITER_INCONSISTENT_SNAPSHOT, "told to fail" },
+        { "silent", VB_E_WRITER_NON_RETRYABLE, "without giving a reason" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VB_COUNT(k); i++) {
+        VB_AUTO_FREE char *more = vb_printf("fail.freeze = %s\n", k[i].kind);
+        start_null(more);
+        GOOD(host_choose(&H, false, NULL));
+        GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+        GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+        BAD(host_event(&H, VB_EV_FREEZE), k[i].code, k[i].text);
+        GOOD(host_event(&H, VB_EV_ABORT));
+        host_clear(&H);
+    }
+}
+
+static void vss_w_29_partial_failure_marks_the_component(void **state)
+{
+    (void)state;
+    start_null("component = b\nfail.post-snapshot = partial\n");
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    GOOD(host_event(&H, VB_EV_FREEZE));
+    GOOD(host_event(&H, VB_EV_THAW));
+    BAD(host_event(&H, VB_EV_POST_SNAPSHOT), VB_E_WRITER_PARTIAL_FAILURE, "told to fail");
+    assert_int_equal(host_record(&H, "a")->failure_code, VB_E_WRITER_NON_RETRYABLE);
+    assert_string_equal(host_record(&H, "a")->post_snapshot_failure, "this component was told to fail");
+    assert_int_equal(host_record(&H, "b")->failure_code, VB_OK);
+    GOOD(host_event(&H, VB_EV_BACKUP_COMPLETE)); /* B-57 */
+}
+
+static void a_failure_may_pass_by_itself(void **state)
+{
+    (void)state;
+    start_null("fail.freeze = retryable 2\n");
+    GOOD(host_choose(&H, false, NULL));
+    for (int i = 0; i < 3; i++) {
+        GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+        GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+        if (i < 2)
+            BAD(host_event(&H, VB_EV_FREEZE), VB_E_WRITER_RETRYABLE, "told to fail");
+        else
+            GOOD(host_event(&H, VB_EV_FREEZE));
+        GOOD(host_event(&H, VB_EV_ABORT));
+        GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    }
+}
+
+static void broken_documents_fail_identify(void **state)
+{
+    static const char *const kinds[] = { "separator",  "relative-path", "dots", "directory-in-filespec",
+                                         "wrong-kind", "duplicate" };
+
+    (void)state;
+    for (size_t i = 0; i < VB_COUNT(kinds); i++) {
+        VB_AUTO_FREE char *more = vb_printf("broken = %s\n", kinds[i]);
+        start_null(more);
+        if (host_event(&H, VB_EV_IDENTIFY) == 0)
+            fail_msg("a document with '%s' was accepted", kinds[i]);
+        assert_true(H.error.text != NULL && strstr(H.error.text, "without giving a reason") == NULL);
+        host_clear(&H);
+    }
+}
+
+/* ---- modules and configuration ---- */
+
+static void bad_modules_are_refused_with_a_reason(void **state)
+{
+    static const struct {
+        const char *module;
+        enum vb_code code;
+        const char *text;
+    } m[] = {
+        { "bad-abi", VB_E_VERSION, "ABI 4711" },
+        { "bad-magic", VB_E_WRITER_INFRASTRUCTURE, "magic number" },
+        { "bad-size", VB_E_WRITER_INFRASTRUCTURE, "struct size 16" },
+        { "bad-class", VB_E_WRITER_INFRASTRUCTURE, "is not a GUID" },
+        { "bad-no-callbacks", VB_E_WRITER_INFRASTRUCTURE, "lacks the callback 'identify'" },
+        { "bad-no-entry", VB_E_WRITER_INFRASTRUCTURE, "does not export 'vb_writer_entry'" },
+        { "not-there", VB_E_PREREQUISITE, "is not installed" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < VB_COUNT(m); i++) {
+        BAD(host_start(&H, m[i].module, m[i].module, ""), m[i].code, m[i].text);
+        assert_int_not_equal(host_close(&H, 2000), 0);
+        host_clear(&H);
+    }
+}
+
+static void a_later_writer_with_a_longer_struct_is_welcome(void **state)
+{
+    (void)state;
+    GOOD(host_start(&H, "bad-larger", "bad-larger", ""));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP)); /* a callback that is absent counts as success */
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    GOOD(host_event(&H, VB_EV_FREEZE));
+    GOOD(host_event(&H, VB_EV_THAW));
+}
+
+static void use_module_dir(const char *dir, mode_t dir_mode, mode_t file_mode, uid_t owner)
+{
+    VB_AUTO_FREE char *path = host_path(dir);
+    VB_AUTO_FREE char *file = vb_path_join(path, "vb-writer-null.so");
+    VB_AUTO_FREE char *from = vb_printf("%s/.libs/vb-writer-null.so", getenv("abs_top_builddir"));
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+
+    mkdir(path, 0755);
+    assert_ok(vb_read_file_at(AT_FDCWD, from, 16 << 20, &b, &err));
+    assert_ok(vb_write_file_at(AT_FDCWD, file, b.data, b.len, 0644, &err));
+    assert_int_equal(chmod(file, file_mode), 0);
+    if (owner != 0)
+        assert_int_equal(chown(file, owner, (gid_t)-1), 0);
+    assert_int_equal(chmod(path, dir_mode), 0);
+    setenv("VBACKUP_WRITER_PATH", path, 1);
+}
+
+static void vss_x_13_modules_that_others_can_write_are_refused(void **state)
+{
+    VB_AUTO_FREE char *before = vb_strdup(getenv("VBACKUP_WRITER_PATH"));
+
+    (void)state;
+    use_module_dir("m1", 0755, 0644, 0);
+    GOOD(host_start(&H, "null", "null", "")); /* below /tmp, whose sticky bit protects what is ours */
+    host_clear(&H);
+    use_module_dir("m2", 0755, 0664, 0);
+    BAD(host_start(&H, "null", "null", ""), VB_E_ACCESS_DENIED, "written by others");
+    host_clear(&H);
+    use_module_dir("m3", 0777, 0644, 0);
+    BAD(host_start(&H, "null", "null", ""), VB_E_ACCESS_DENIED, "written by others");
+    host_clear(&H);
+    if (geteuid() == 0) {
+        use_module_dir("m4", 0755, 0644, 65534);
+        BAD(host_start(&H, "null", "null", ""), VB_E_ACCESS_DENIED, "belongs to user 65534");
+    }
+    setenv("VBACKUP_WRITER_PATH", before, 1);
+}
+
+static void unknown_keys_name_file_and_line(void **state)
+{
+    (void)state;
+    BAD(host_start(&H, "null", "null", "[writer null]\ncomponent = a\n\ncolour = green\n"), VB_E_CONFIG,
+        "vbackup.conf:4");
+    assert_contains(vb_error_text(&H.error), "'colour'");
+    host_clear(&H);
+    BAD(host_start(&H, "null", "null", "[writer null]\nlevel = top\n"), VB_E_CONFIG, "level is 'top'");
+    host_clear(&H);
+    BAD(host_start(&H, "null", "null", "[writer null]\nfreeze-timeout = soon\n"), VB_E_CONFIG, "freeze-timeout");
+}
+
+static void section_settings_beat_the_writers_own(void **state)
+{
+    (void)state;
+    GOOD(host_start(&H, "null x y", "null", "[writer null x y]\nlevel = system\nfreeze-timeout = 1500ms\n"));
+    assert_int_equal(vb_msg_u64(&H.ready, VB_F_LEVEL, 0), VB_LEVEL_SYSTEM);
+    assert_int_equal(vb_msg_u64(&H.ready, VB_F_FREEZE_MS, 0), 1500);
+    VB_AUTO_FREE char *instance = vb_msg_str(&H.ready, VB_F_INSTANCE_NAME);
+    assert_string_equal(instance, "x y");
+    VB_AUTO_FREE char *dir = host_path("state/writers/null+x+y");
+    struct stat st;
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+static void runs_as_the_user_it_asks_for(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0) {
+        BAD(host_start(&H, "null", "null", "[writer null]\nuser = root\n"), VB_E_ACCESS_DENIED, "only root can do");
+        return;
+    }
+    VB_AUTO_FREE char *log = host_path("user-log");
+    VB_AUTO_FREE char *config = vb_printf("[writer null]\nuser = nobody\nevent-log = %s\n", log);
+    put("user-log", "");
+    assert_int_equal(chmod(log, 0666), 0);
+    GOOD(host_start(&H, "null", "null", config));
+    VB_AUTO_FREE char *run_as = vb_msg_str(&H.ready, VB_F_RUN_AS);
+    assert_string_equal(run_as, "nobody");
+    VB_AUTO_FREE char *status_path = vb_printf("/proc/%d/status", (int)H.pid);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    assert_int_equal(vb_read_file_at(AT_FDCWD, status_path, 65536, &b, NULL), 0);
+    assert_contains(vb_buf_str(&b), "Uid:\t65534\t65534\t65534\t65534");
+    assert_contains(vb_buf_str(&b), "Gid:\t65534\t65534\t65534\t65534");
+    assert_contains(vb_buf_str(&b), "NoNewPrivs:\t1");
+    VB_AUTO_FREE char *dir = host_path("state/writers/null");
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_uid, 65534);
+    host_clear(&H);
+    BAD(host_start(&H, "null", "null", "[writer null]\nuser = nobody-knows\n"), VB_E_CONFIG, "no user 'nobody-knows'");
+}
+
+/* ---- records ---- */
+
+static void what_the_writer_sets_comes_back(void **state)
+{
+    (void)state;
+    start_null("component = b\na.metadata = some text\na.private = label\nconsistency = crash\n");
+    GOOD(host_choose(&H, false, NULL));
+    H.atomic = true;
+    GOOD(host_backup(&H));
+    struct vb_component *a = host_record(&H, "a");
+    assert_string_equal(a->backup_metadata, "some text");
+    assert_int_equal(a->n_private, 1);
+    assert_string_equal(a->private_files[0].name, "note");
+    assert_int_equal(a->private_files[0].data.len, 5);
+    assert_int_equal(H.consistency, VB_CONSISTENCY_CRASH);
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    /* and is there again at restore */
+    H.doc->restore = true;
+    GOOD(host_event(&H, VB_EV_PRE_RESTORE));
+    host_record(&H, "a")->restore_status = VB_FILE_RESTORE_ALL;
+    GOOD(host_event(&H, VB_EV_POST_RESTORE));
+    VB_AUTO_FREE char *log = get("log");
+    assert_contains(log, "a status=2 metadata=some text private=label");
+    assert_contains(log, "backup-complete a succeeded");
+}
+
+/* VSS-W-35: a restore handler works after Identify alone, in a new process. */
+static void vss_w_35_restore_needs_no_earlier_event(void **state)
+{
+    (void)state;
+    start_null("");
+    GOOD(host_choose(&H, true, NULL));
+    GOOD(host_event(&H, VB_EV_PRE_RESTORE));
+    GOOD(host_event(&H, VB_EV_POST_RESTORE));
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+}
+
+static void topology_lock_is_held_until_the_end(void **state)
+{
+    (void)state;
+    VB_AUTO_FREE char *lock = host_path("topology");
+    VB_AUTO_FREE char *more = vb_printf("topology-lock = %s\n", lock);
+    start_null(more);
+    GOOD(host_choose(&H, false, NULL));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    assert_int_equal(access(lock, F_OK), 0);
+    GOOD(host_event(&H, VB_EV_PREPARE_SNAPSHOT));
+    GOOD(host_event(&H, VB_EV_FREEZE));
+    GOOD(host_event(&H, VB_EV_THAW));
+    GOOD(host_event(&H, VB_EV_POST_SNAPSHOT));
+    assert_int_equal(access(lock, F_OK), 0);
+    GOOD(host_event(&H, VB_EV_BACKUP_COMPLETE));
+    assert_int_not_equal(access(lock, F_OK), 0);
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    GOOD(host_event(&H, VB_EV_PREPARE_BACKUP));
+    assert_int_equal(access(lock, F_OK), 0);
+    assert_int_equal(host_close(&H, 3000), 0); /* agent lost */
+    assert_int_not_equal(access(lock, F_OK), 0);
+}
+
+/* ---- the files writer ---- */
+
+static const struct vb_fileset *fileset(const char *component, size_t i)
+{
+    const struct vb_wm_component *c = vb_wm_find(H.wmd, "", component);
+
+    assert_non_null(c);
+    assert_true(i < c->n_filesets);
+    return &c->filesets[i];
+}
+
+static void files_components_from_configuration(void **state)
+{
+    (void)state;
+    setup_files();
+    put("other.html", "other");
+    VB_AUTO_FREE char *config =
+        vb_printf("[writer files]\ncomponent = www\nwww.path = %s/www\nwww.include = *.html\n"
+                  "www.include = *.css\nwww.exclude = *.tmp\nwww.exclude = cache/\nwww.caption = the site\n"
+                  "component = one\none.path = %s/other.html\none.logical-path = a\\b\n"
+                  "www.depends = 5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0004|\\\\backend\\main|cluster\n",
+                  host_dir(), host_dir());
+    GOOD(host_start(&H, "files", "files", config));
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    assert_string_equal(fileset("www", 0)->filespec, "*.html");
+    assert_string_equal(fileset("www", 1)->filespec, "*.css");
+    assert_true(fileset("www", 0)->recursive);
+    const struct vb_wm_component *www = vb_wm_find(H.wmd, "", "www"), *one = vb_wm_find(H.wmd, "a\\b", "one");
+    assert_string_equal(www->caption, "the site");
+    assert_int_equal(www->n_dependencies, 1);
+    assert_string_equal(www->dependencies[0].target_logical_path, "\\\\backend\\main");
+    assert_non_null(one);
+    assert_string_equal(one->filesets[0].filespec, "other.html");
+    assert_false(one->filesets[0].recursive);
+    assert_int_equal(H.wmd->n_excludes, 2);
+}
+
+static void files_adhoc_paths_are_one_component(void **state)
+{
+    (void)state;
+    setup_files();
+    VB_AUTO_FREE char *config = vb_printf("[writer files]\nadhoc-path = %s/www\nadhoc-path = %s/www/index.html\n"
+                                          "adhoc-path = %s//vbackup.conf\ncomponent = ignored\nignored.path = /etc\n",
+                                          host_dir(), host_dir(), host_dir());
+    GOOD(host_start(&H, "files", "files", config));
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    assert_int_equal(H.wmd->n_components, 1);
+    const struct vb_wm_component *c = &H.wmd->components[0];
+    assert_int_equal(c->n_filesets, 2); /* the file inside the directory is there already */
+    assert_string_equal(c->filesets[1].filespec, "vbackup.conf");
+    host_clear(&H);
+    BAD(host_start(&H, "files", "files", "[writer files]\nadhoc-path = /does/not/exist\n") ||
+            host_event(&H, VB_EV_IDENTIFY),
+        VB_E_NOT_FOUND, "/does/not/exist");
+}
+
+static void files_claim_one_instant_at_most(void **state)
+{
+    (void)state;
+    start(&WRITERS[1]);
+    GOOD(host_choose(&H, false, NULL));
+    H.atomic = true;
+    GOOD(host_backup(&H));
+    assert_int_equal(H.consistency, VB_CONSISTENCY_FILE_SYSTEM);
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    H.atomic = false;
+    GOOD(host_backup(&H));
+    assert_int_equal(H.consistency, VB_CONSISTENCY_NONE);
+}
+
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, reset, clear, NULL                                                                                    \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest t[] = {
+        T(ready_tells_the_facts),
+        T(identify_is_the_same_for_the_same_state),
+        T(backup_runs_through),
+        T(identify_disturbs_nothing),
+        T(events_out_of_order_reach_no_callback),
+        T(vss_w_20_abort_from_any_point_and_twice),
+        T(lost_agent_means_abort_and_shutdown),
+        T(lost_agent_while_a_callback_runs),
+        T(lost_agent_and_a_callback_that_hangs),
+        T(term_signal_cleans_up_too),
+        T(crash_is_seen),
+        T(failures_carry_their_code_and_reason),
+        T(vss_w_29_partial_failure_marks_the_component),
+        T(a_failure_may_pass_by_itself),
+        T(broken_documents_fail_identify),
+        T(bad_modules_are_refused_with_a_reason),
+        T(a_later_writer_with_a_longer_struct_is_welcome),
+        T(vss_x_13_modules_that_others_can_write_are_refused),
+        T(unknown_keys_name_file_and_line),
+        T(section_settings_beat_the_writers_own),
+        T(runs_as_the_user_it_asks_for),
+        T(what_the_writer_sets_comes_back),
+        T(vss_w_35_restore_needs_no_earlier_event),
+        T(topology_lock_is_held_until_the_end),
+        T(files_components_from_configuration),
+        T(files_adhoc_paths_are_one_component),
+        T(files_claim_one_instant_at_most),
+    };
+    return CM_RUN("writer contract", t);
+}
