@@ -24,18 +24,18 @@ enum { ACCOUNTS = 200, WRITERS = 3 };
 static struct host H;
 static pid_t load[WRITERS];
 
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        if ((call) != 0)                                                                                               \
-            fail_msg("%s: %s", #call, vb_error_text(&H.error));                                                        \
+#define GOOD(call)                                              \
+    do {                                                        \
+        if ((call) != 0)                                        \
+            fail_msg("%s: %s", #call, vb_error_text(&H.error)); \
     } while (0)
-#define BAD(call, want, part)                                                                                          \
-    do {                                                                                                               \
-        if ((call) == 0)                                                                                               \
-            fail_msg("%s did not fail", #call);                                                                        \
-        if (H.error.code != (want))                                                                                    \
-            fail_msg("%s: %s '%s'", #call, vb_code_name(H.error.code), vb_error_text(&H.error));                       \
-        assert_contains(vb_error_text(&H.error), (part));                                                              \
+#define BAD(call, want, part)                                                                    \
+    do {                                                                                         \
+        if ((call) == 0)                                                                         \
+            fail_msg("%s did not fail", #call);                                                  \
+        if (H.error.code != (want))                                                              \
+            fail_msg("%s: %s '%s'", #call, vb_code_name(H.error.code), vb_error_text(&H.error)); \
+        assert_contains(vb_error_text(&H.error), (part));                                        \
     } while (0)
 
 static void nap_us(long us)
@@ -411,9 +411,9 @@ static void missing_databases_are_named(void **state)
     BAD(host_start(&H, "sqlite", "sqlite", "[writer sqlite]\ndatabase = shop.db\n"), VB_E_CONFIG, "no absolute path");
 }
 
-#define T(fn)                                                                                                          \
-    {                                                                                                                  \
-#fn, fn, setup, teardown, NULL                                                                                 \
+#define T(fn)                          \
+    {                                  \
+#fn, fn, setup, teardown, NULL \
     }
 
 int main(void)

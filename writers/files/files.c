@@ -119,7 +119,8 @@ static int add_dependency(const struct vbw *w, const char *lp, const char *name,
 static int add_component(const struct place *p, const char *name)
 {
     const struct vbw *w = p->w;
-    struct vbw_list paths = { NULL, 0, 0 }, includes = { NULL, 0, 0 }, excludes = { NULL, 0, 0 }, deps = { NULL, 0, 0 };
+    struct vbw_list paths = { NULL, 0, 0 }, includes = { NULL, 0, 0 }, excludes = { NULL, 0, 0 },
+                    deps = { NULL, 0, 0 };
     const char *lp = get(p, "logical-path");
     bool recursive, selectable, for_restore;
     int rc;

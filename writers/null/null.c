@@ -219,7 +219,8 @@ static int add_one(struct null *n, const char *name)
     for (size_t i = 0; rc == 0 && i < deps.n; i++) {
         char *a = deps.v[i], *b = strchr(a, '|'), *e = b != NULL ? strchr(b + 1, '|') : NULL;
         if (e == NULL)
-            rc = vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", name, a);
+            rc =
+                vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", name, a);
         else {
             *b = *e = '\0';
             rc = svc->add_dependency(h, lp, name, a, b + 1, e + 1);
@@ -383,9 +384,9 @@ static int post_restore_work(struct null *n)
         const char *meta = svc->record_backup_metadata(r);
         size_t len = 0;
         const char *private = svc->private_file(r, "note", &len);
-        VBW_AUTO char *what =
-            vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
-                       meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
+        VBW_AUTO char *what = vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r),
+                                         (int)svc->record_restore_status(r), meta != NULL ? meta : "-",
+                                         private != NULL ? (int)len : 1, private != NULL ? private : "-");
         note(n, "post-restore", what);
     }
     return 0;
@@ -415,10 +416,10 @@ static void null_close(void *ctx)
     free(n);
 }
 
-#define CALLBACK(function, event, work)                                                                                \
-    static int function(void *ctx, struct vb_host *h)                                                                  \
-    {                                                                                                                  \
-        return act(ctx, h, event, work);                                                                               \
+#define CALLBACK(function, event, work)               \
+    static int function(void *ctx, struct vb_host *h) \
+    {                                                 \
+        return act(ctx, h, event, work);              \
     }
 CALLBACK(null_identify, "identify", identify_work)
 CALLBACK(null_prepare_backup, "prepare-backup", prepare_backup_work)

@@ -118,8 +118,8 @@ static int arm(struct pgw *p)
     return 0;
 }
 
-/* Keeps the log from being recycled before we have copied it.  A role without REPLICATION does without: then a recycled
- * segment is noticed when it is copied, and the backup fails. */
+/* Keeps the log from being recycled before we have copied it.  A role without REPLICATION does without: then a
+ * recycled segment is noticed when it is copied, and the backup fails. */
 static void reserve_log(struct pgw *p)
 {
     VBW_AUTO char *sql = vbw_printf("SELECT pg_create_physical_replication_slot('vbackup_%ld_%ld', true, true)",

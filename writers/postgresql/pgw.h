@@ -45,7 +45,8 @@ struct pgw {
 void pgw_facts_clear(struct pgw_facts *f);
 /* Asks the server over p->conn. */
 int pgw_facts_ask(struct pgw *p);
-/* From the state directory, else from the configured data directory; 1 if there is something, 0 if nothing is known. */
+/* From the state directory, else from the configured data directory; 1 if there is something, 0 if nothing is known.
+ */
 int pgw_facts_recall(struct pgw *p);
 /* Keeps them in the state directory for the day when the server cannot be asked. */
 int pgw_facts_remember(struct pgw *p);

@@ -26,8 +26,8 @@ static const char *logical_path(const struct pgw *p)
     return p->w.svc->option(p->w.h, "instance");
 }
 
-/* Directories of a data directory that the server makes anew, or that must not be copied from a running one.  They are
- * in no file set, so that not even an empty directory of a replication slot comes back; restore makes them. */
+/* Directories of a data directory that the server makes anew, or that must not be copied from a running one.  They
+ * are in no file set, so that not even an empty directory of a replication slot comes back; restore makes them. */
 static bool left_out(const char *name)
 {
     static const char *const names[] = { "pg_wal",    "pg_replslot",  "pg_dynshmem", "pg_notify",
@@ -46,7 +46,8 @@ static int add_set(const struct pgw *p, const char *name, const char *path, cons
     return p->w.svc->add_files(p->w.h, logical_path(p), name, &f);
 }
 
-/* One file set per directory: the log has to come from another place, and an exclusion would hold for that as well. */
+/* One file set per directory: the log has to come from another place, and an exclusion would hold for that as well.
+ */
 static int add_data_directory(const struct pgw *p)
 {
     const char *pgdata = p->facts.data_directory;
@@ -56,7 +57,8 @@ static int add_data_directory(const struct pgw *p)
 
     for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         struct stat st;
-        if (!left_out(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+        if (!left_out(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISDIR(st.st_mode))
             vbw_list_take(&dirs, vbw_strdup(e->d_name));
     }
     if (d != NULL)
@@ -194,8 +196,8 @@ static int pg_identify(void *ctx, struct vb_host *h)
     if (svc->add_component(h, &c) != 0)
         return -1;
     c.name = PGW_CONFIG;
-    c.caption =
-        known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)" : "settings";
+    c.caption = known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)"
+                                                        : "settings";
     if (svc->add_component(h, &c) != 0)
         return -1;
     if (!known)
@@ -210,12 +212,12 @@ static int pg_identify(void *ctx, struct vb_host *h)
 
 /* ---- the other callbacks: see backup.c and restore.c ---- */
 
-#define CALLBACK(function, work)                                                                                       \
-    static int function(void *ctx, struct vb_host *h)                                                                  \
-    {                                                                                                                  \
-        struct pgw *p = ctx;                                                                                           \
-        p->w.h = h;                                                                                                    \
-        return work(p);                                                                                                \
+#define CALLBACK(function, work)                      \
+    static int function(void *ctx, struct vb_host *h) \
+    {                                                 \
+        struct pgw *p = ctx;                          \
+        p->w.h = h;                                   \
+        return work(p);                               \
     }
 CALLBACK(pg_prepare_backup, pgw_prepare_backup)
 CALLBACK(pg_prepare_snapshot, pgw_prepare_snapshot)

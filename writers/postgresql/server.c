@@ -118,7 +118,8 @@ static char **command(const struct pgw *p, const struct pgw_facts *f, const char
     if (own != NULL)
         return vbw_argv(own);
     if (service != NULL)
-        return words((char *[]){ (char[]){ "systemctl" }, (char *)(uintptr_t)verb, (char *)(uintptr_t)service, NULL });
+        return words(
+            (char *[]){ (char[]){ "systemctl" }, (char *)(uintptr_t)verb, (char *)(uintptr_t)service, NULL });
     if (strcmp(verb, "stop") == 0)
         return words((char *[]){ ctl, (char[]){ "stop" }, (char[]){ "-D" }, f->data_directory, (char[]){ "-m" },
                                  (char[]){ "fast" }, (char[]){ "-w" }, NULL });
@@ -138,15 +139,32 @@ int pgw_stop(struct pgw *p, const struct pgw_facts *f)
     return 0;
 }
 
+/* The line of a log that says most: the last one with this mark; caller frees. */
+static char *last_line(const char *log, const char *mark)
+{
+    const char *hit = NULL;
+
+    for (const char *s = log; s != NULL && (s = strstr(s, mark)) != NULL; s++)
+        hit = s;
+    return hit != NULL ? vbw_printf("%.*s", (int)strcspn(hit, "\n"), hit) : NULL;
+}
+
 int pgw_start(struct pgw *p, const struct pgw_facts *f)
 {
+    VBW_AUTO char *own_log =
+        vbw_join(p->w.svc->state_dir(p->w.h), "server.log"); /* of pg_ctl, unless told otherwise */
     uint64_t ms, until;
 
     if (start_limit_ms(p, &ms) != 0)
         return -1;
     until = vbw_now_us() + ms * 1000u;
-    if (run_command(p, "start", command(p, f, "start"), true) != 0)
-        return -1;
+    if (run_command(p, "start", command(p, f, "start"), true) != 0) {
+        VBW_AUTO char *log = vbw_read_file(own_log, LOG_MAX, NULL);
+        VBW_AUTO char *why = last_line(log, "FATAL:");
+        return why == NULL ? -1
+                           : vbw_fail(&p->w, VB_E_WRITER_NON_RETRYABLE, "look at the server's log",
+                                      "cannot start the server: %s", why);
+    }
     while (pgw_connect(p, true) != 0) {
         if (vbw_now_us() >= until || p->w.svc->shutting_down(p->w.h))
             return pgw_connect(p, false);
@@ -218,6 +236,7 @@ static int prepare_private(struct pgw *p, const struct pgw_facts *f, struct priv
 static int launch(struct pgw *p, const struct pgw_facts *f, struct private_server *s)
 {
     static const char *const fixed[] = {
+        /* the targets that are emptied come before the one that is set */
         "listen_addresses=",
         "port=5432",
         "unix_socket_group=",
@@ -225,12 +244,12 @@ static int launch(struct pgw *p, const struct pgw_facts *f, struct private_serve
         "archive_mode=off",
         "archive_command=",
         "restore_command=/bin/false",
-        "recovery_target=immediate",
         "recovery_target_action=promote",
         "recovery_target_lsn=",
         "recovery_target_name=",
         "recovery_target_time=",
         "recovery_target_xid=",
+        "recovery_target=immediate",
         "recovery_target_inclusive=on",
         "hot_standby=off",
         "primary_conninfo=",
@@ -283,16 +302,6 @@ static int launch(struct pgw *p, const struct pgw_facts *f, struct private_serve
     return s->pid > 0 ? 0 : vbw_fail_errno(&p->w, e, NULL, "cannot start a server for the recovery");
 }
 
-/* The line of a log that says most: the last one with this mark; caller frees. */
-static char *last_line(const char *log, const char *mark)
-{
-    const char *hit = NULL;
-
-    for (const char *s = log; s != NULL && (s = strstr(s, mark)) != NULL; s++)
-        hit = s;
-    return hit != NULL ? vbw_printf("%.*s", (int)strcspn(hit, "\n"), hit) : NULL;
-}
-
 static int died(struct pgw *p, const struct private_server *s)
 {
     VBW_AUTO char *log = vbw_read_file(s->log, LOG_MAX, NULL);
@@ -308,7 +317,9 @@ static int died(struct pgw *p, const struct private_server *s)
 
 static PGconn *connect_private(const struct private_server *s, const char *database)
 {
-    const char *const k[] = { "host", "port", "user", "dbname", "connect_timeout", "fallback_application_name", NULL };
+    const char *const k[] = {
+        "host", "port", "user", "dbname", "connect_timeout", "fallback_application_name", NULL
+    };
     const char *const v[] = { s->dir, "5432", s->user, database, "10", "vbackup", NULL };
     PGconn *c = PQconnectdbParams(k, v, 0);
 
@@ -374,7 +385,8 @@ static int scan_log(struct pgw *p, const struct private_server *s)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         VBW_AUTO char *line = last_line(log, bad[i]);
         if (line != NULL)
-            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the restored cluster is damaged: %s", line);
+            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the restored cluster is damaged: %s",
+                            line);
     }
     return 0;
 }

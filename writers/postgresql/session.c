@@ -22,21 +22,32 @@ static char *one_line(const char *text)
     return s;
 }
 
+static bool names_database(const char *conninfo)
+{
+    PQconninfoOption *o = PQconninfoParse(conninfo, NULL);
+    bool found = false;
+
+    for (PQconninfoOption *i = o; i != NULL && i->keyword != NULL; i++)
+        found = found || (strcmp(i->keyword, "dbname") == 0 && i->val != NULL);
+    PQconninfoFree(o);
+    return found;
+}
+
 int pgw_connect(struct pgw *p, bool quiet)
 {
     const char *conninfo = p->w.svc->option(p->w.h, "conninfo");
-    const char *const keys[] = { "dbname", "connect_timeout", "fallback_application_name", "dbname", NULL };
-    const char *const values[] = { "postgres", "10", "vbackup", conninfo,
-                                   NULL }; /* later ones win; the last is expanded */
-    int n = conninfo != NULL ? 4 : 3;
-    const char *k[5], *v[5];
+    const char *k[5] = { "connect_timeout", "fallback_application_name" }, *v[5] = { "10", "vbackup" };
+    size_t n = 2;
 
     pgw_disconnect(p);
-    for (int i = 0; i < n; i++) {
-        k[i] = keys[i];
-        v[i] = values[i];
+    if (conninfo != NULL) { /* the first dbname is expanded, later parameters win */
+        k[n] = "dbname";
+        v[n++] = conninfo;
     }
-    k[n] = v[n] = NULL;
+    if (conninfo == NULL || !names_database(conninfo)) {
+        k[n] = "dbname";
+        v[n++] = "postgres";
+    }
     p->conn = PQconnectdbParams(k, v, 1);
     if (PQstatus(p->conn) == CONNECTION_OK)
         return 0;

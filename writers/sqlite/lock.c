@@ -25,8 +25,8 @@ enum {
 
 /* ---- asking through a child ---- */
 
-/* The process that holds a lock which conflicts with a write lock on these bytes; 0 none, -1 unknown.  Runs in a forked
- * child with calls that are safe there. */
+/* The process that holds a lock which conflicts with a write lock on these bytes; 0 none, -1 unknown.  Runs in a
+ * forked child with calls that are safe there. */
 static pid_t lock_holder(const char *path, off_t start, off_t len)
 {
     int p[2];
@@ -83,8 +83,9 @@ static int fail_sqlite(const struct vbw *w, const struct sqw_db *d, const char *
                         : rc == SQLITE_READONLY || rc == SQLITE_PERM || rc == SQLITE_CANTOPEN
                             ? VB_E_ACCESS_DENIED
                             : VB_E_WRITER_NON_RETRYABLE;
-    const char *hint =
-        code == VB_E_ACCESS_DENIED ? "the writer's user must be allowed to write the database and its directory" : NULL;
+    const char *hint = code == VB_E_ACCESS_DENIED
+                           ? "the writer's user must be allowed to write the database and its directory"
+                           : NULL;
 
     return vbw_fail(w, code, hint, "cannot %s database '%s': %s", what, d->path, sqlite3_errmsg(d->conn));
 }

@@ -2,9 +2,9 @@
 /*
  * writers/sqlite/sqlite.c - SQLite databases named in the configuration, held by their own write lock.
  *
- * Freeze takes BEGIN IMMEDIATE on every database, in the order of their paths; thaw rolls back.  While the lock is held
- * nobody can commit and nobody can reset a write-ahead log, so that database and log copied by another process belong
- * together.  This process never opens a database file except through its SQLite connection: closing any other
+ * Freeze takes BEGIN IMMEDIATE on every database, in the order of their paths; thaw rolls back.  While the lock is
+ * held nobody can commit and nobody can reset a write-ahead log, so that database and log copied by another process
+ * belong together.  This process never opens a database file except through its SQLite connection: closing any other
  * descriptor of the file would drop the lock (POSIX locks belong to the process).
  */
 #include "config.h"
@@ -16,7 +16,9 @@
 #include <unistd.h>
 #include "writers/sqlite/sqlite_writer.h"
 
-static const char *const OPTIONS[] = { "database", "group", "*.path", "*.caption", "lock-wait", "allow-in-use", NULL };
+static const char *const OPTIONS[] = {
+    "database", "group", "*.path", "*.caption", "lock-wait", "allow-in-use", NULL
+};
 
 /* ---- configuration ---- */
 
@@ -94,8 +96,8 @@ static struct sqw_db *find(struct sqlite_writer *s, struct vb_record *r)
     return NULL;
 }
 
-/* Marks the databases of this session: those of the explicit records, or all when the head of the group is one, or the
- * session has no components. */
+/* Marks the databases of this session: those of the explicit records, or all when the head of the group is one, or
+ * the session has no components. */
 static void mark_chosen(struct sqlite_writer *s)
 {
     const struct vb_writer_services *svc = s->w.svc;
@@ -145,7 +147,9 @@ static int add_db(struct sqlite_writer *s, const struct sqw_db *d, const char *g
     if (svc->add_component(s->w.h, &c) != 0)
         return -1;
     for (size_t i = 0; i < sizeof f / sizeof f[0]; i++) {
-        const struct vb_fileset_spec fs = { .size = sizeof fs, .kind = f[i].kind, .path = dir, .filespec = f[i].spec };
+        const struct vb_fileset_spec fs = {
+            .size = sizeof fs, .kind = f[i].kind, .path = dir, .filespec = f[i].spec
+        };
         if (svc->add_files(s->w.h, group, d->name, &fs) != 0)
             return -1;
     }
@@ -163,9 +167,11 @@ static int sq_identify(void *ctx, struct vb_host *h)
         svc->set_backup_schema(h, VB_SCHEMA_NEW_TARGET) != 0)
         return -1;
     if (group != NULL) {
-        const struct vb_component_spec c = {
-            .size = sizeof c, .type = VB_COMPONENT_DATABASE, .name = group, .selectable = 1, .selectable_for_restore = 1
-        };
+        const struct vb_component_spec c = { .size = sizeof c,
+                                             .type = VB_COMPONENT_DATABASE,
+                                             .name = group,
+                                             .selectable = 1,
+                                             .selectable_for_restore = 1 };
         if (svc->add_component(h, &c) != 0)
             return -1;
     }

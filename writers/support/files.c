@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -165,8 +166,8 @@ int vbw_move_aside(const char *path, char **to)
     gmtime_r(&now, &tm);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm);
     for (int i = 1; i < 1000; i++) {
-        char *name =
-            i == 1 ? vbw_printf("%s.vbackup-old-%s", path, stamp) : vbw_printf("%s.vbackup-old-%s-%d", path, stamp, i);
+        char *name = i == 1 ? vbw_printf("%s.vbackup-old-%s", path, stamp)
+                            : vbw_printf("%s.vbackup-old-%s-%d", path, stamp, i);
         if (!vbw_exists(name)) {
             if (rename(path, name) != 0) {
                 int e = errno;
@@ -280,7 +281,7 @@ static void collect(int fd, uint64_t until, char *buf, size_t max, size_t *n)
     }
 }
 
-int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool quiet_output, char **out)
+int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool daemon, char **out)
 {
     int p[2] = { -1, -1 }, status = 0;
     uint64_t until = vbw_now_us() + timeout_ms * 1000u;
@@ -288,24 +289,24 @@ int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool quiet
 
     if (out != NULL)
         *out = NULL;
-    if (!quiet_output && pipe2(p, O_CLOEXEC) != 0)
+    /* a daemon keeps what it was given open: a pipe would never end, a file does no harm */
+    if (daemon)
+        p[0] = p[1] = memfd_create("output", MFD_CLOEXEC);
+    else if (pipe2(p, O_CLOEXEC) != 0)
         return -1;
     pid_t pid = fork();
     if (pid == 0)
         child(argv, env, p[1]);
-    close_keep_errno(p[1]);
+    if (!daemon)
+        close_keep_errno(p[1]);
     if (pid < 0) {
         close_keep_errno(p[0]);
         return -1;
     }
     char *buf = vbw_alloc(MAX + 1, 1);
     size_t n = 0;
-    if (!quiet_output)
+    if (!daemon)
         collect(p[0], until, buf, MAX, &n);
-    close_keep_errno(p[0]);
-    while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
-        n--;
-    buf[n] = '\0';
     pid_t got;
     while ((got = waitpid(pid, &status, WNOHANG)) == 0 && vbw_now_us() < until)
         vbw_nap_us(2000);
@@ -315,6 +316,14 @@ int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool quiet
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
     }
+    if (daemon) {
+        ssize_t k = pread(p[0], buf, MAX, 0);
+        n = k > 0 ? (size_t)k : 0;
+    }
+    close_keep_errno(p[0]);
+    while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
+        n--;
+    buf[n] = '\0';
     if (out != NULL)
         *out = buf;
     else

@@ -106,12 +106,17 @@ static enum vb_code code_of_errno(int e)
 {
     switch (e) {
     case ENOSPC:
-    case EDQUOT: return VB_E_NO_SPACE;
+    case EDQUOT:
+        return VB_E_NO_SPACE;
     case EACCES:
-    case EPERM: return VB_E_ACCESS_DENIED;
-    case ENOENT: return VB_E_NOT_FOUND;
-    case EEXIST: return VB_E_EXISTS;
-    default: return VB_E_IO;
+    case EPERM:
+        return VB_E_ACCESS_DENIED;
+    case ENOENT:
+        return VB_E_NOT_FOUND;
+    case EEXIST:
+        return VB_E_EXISTS;
+    default:
+        return VB_E_IO;
     }
 }
 

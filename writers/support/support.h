@@ -89,7 +89,7 @@ char **vbw_argv(const char *text);
 void vbw_argv_free(char **argv);
 /* Runs argv without a shell (absolute path, or looked up in PATH) for at most timeout_ms; its output (at most 64 KiB,
  * may be NULL) becomes *out.  Returns the exit status, -1 when it could not run (errno), -2 killed by a signal or at
- * its time limit.  quiet_output: a program that leaves a daemon behind: its output goes to /dev/null. */
-int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool quiet_output, char **out);
+ * its time limit.  daemon: the program leaves one behind that inherits its output. */
+int vbw_run(char *const *argv, char *const *env, uint64_t timeout_ms, bool daemon, char **out);
 
 #endif
