@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
 # tests/lib/sshd.sh - a private sshd on loopback, for tests: . "$abs_top_srcdir/tests/lib/sshd.sh"
 #
