@@ -78,6 +78,8 @@ struct vb_session_env {
     vb_subvolume_fn *subvolume; /* called with arg */
     /* Whether anything that a file set names exists: 1, 0, -1 error. Ends at the first find. */
     int (*exists)(void *arg, const char *path, const char *filespec, bool recursive, struct vb_error *err);
+    /* Whether every existing file that it names could be replaced by us, as things stand. */
+    bool (*replaceable)(void *arg, const char *path, const char *filespec, bool recursive);
 
     /* --- children --- */
     /* Starts one; the session sets the handler of out->conn.  CAPTURE and RESTORE take the data stream along. */

@@ -135,6 +135,40 @@ static int env_exists(void *arg, const char *path, const char *filespec, bool re
     return vb_exists_match(path, filespec, recursive, err);
 }
 
+/* A file that runs, or lies on a read-only place, or may not be written by us, cannot be replaced. */
+static bool replaceable_below(int dirfd, const char *name, const char *filespec, bool recursive)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        bool nothing_there = errno == ENOENT;
+        vb_close_fd(&fd);
+        return nothing_there;
+    }
+    if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+        return false;
+    for (struct dirent *x; (x = readdir(d));) {
+        struct stat st;
+        if (!strcmp(x->d_name, ".") || !strcmp(x->d_name, "..") || fstatat(fd, x->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            if (recursive && !replaceable_below(fd, x->d_name, filespec, true))
+                return false;
+        } else if (S_ISREG(st.st_mode) && vb_filespec_match(filespec, x->d_name)) {
+            VB_AUTO_FD int f = openat(fd, x->d_name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+            if (f < 0 && errno != ENOENT)
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool env_replaceable(void *arg, const char *path, const char *filespec, bool recursive)
+{
+    (void)arg;
+    return replaceable_below(AT_FDCWD, path, filespec, recursive);
+}
+
 /* ---- children ---- */
 
 static void on_child(void *arg, int status)
@@ -375,7 +409,7 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
         e->host[0] = '\0';
     e->t = (struct vb_session_env){
         .arg = e, .loop = l, .journal = j, .host = e->host, .writers = env_writers, .providers = env_providers,
-        .mounts = env_mounts, .subvolume = vb_subvolume_root, .exists = env_exists, .start = env_start, .stop = env_stop,
+        .mounts = env_mounts, .subvolume = vb_subvolume_root, .exists = env_exists, .replaceable = env_replaceable, .start = env_start, .stop = env_stop,
         .data_ready = env_data_ready, .watchdog = env_watchdog, .window = env_window, .slot = env_slot,
         .service = env_service, .reply = env_reply, .event = env_event, .keep = env_keep, .ended = env_ended,
     };

@@ -172,7 +172,6 @@ struct vb_session {
     vb_step *after_service, *after_cleanup;
     struct vb_error service_error;
     bool files_begun;               /* RESTORE_FILES was sent once: what has no status is bad, not untouched */
-    bool second_pass;               /* to alternate locations */
 
     /* way out */
     bool cancelling;                /* the running operation is being cut short */

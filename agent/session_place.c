@@ -2,8 +2,8 @@
 /*
  * agent/session_place.c - RESTORE_FILES: where every file goes (sections 3.4, 3.5), and the copying.
  *
- * Order of precedence: new target (R-56), restore target set by the writer (R-30), restore method.  A component whose
- * files could not replace what is there gets a second pass to its alternate locations, all of them or none (R-35).
+ * Order of precedence: new target (R-56), restore target set by the writer (R-30), restore method.  Whether files can be
+ * replaced is looked at after PreRestore (R-36), for the whole component: all of them, or all to the alternate location.
  */
 #include "config.h"
 
@@ -74,6 +74,24 @@ static int anything_there(struct vb_session *s, const struct vb_writer_metadata 
         there = s->env->exists(s->env->arg, where, spec ? spec : "*", vb_msg_u64(&root, VB_F_RECURSIVE, 0), err);
     }
     return there;
+}
+
+/* if-can-replace: every existing target could be replaced. */
+static bool can_replace(struct vb_session *s, const struct vb_msg *comp)
+{
+    struct vb_field_iter it;
+    uint16_t tag;
+    const unsigned char *p;
+    size_t n;
+    vb_field_iter_init(&it, comp);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        struct vb_msg root = vb_msg_view(p, n);
+        VB_AUTO_FREE char *path = tag == VB_F_ROOT ? vb_msg_str(&root, VB_F_PATH) : NULL;
+        VB_AUTO_FREE char *spec = tag == VB_F_ROOT ? vb_msg_str(&root, VB_F_FILESPEC) : NULL;
+        if (path && !s->env->replaceable(s->env->arg, path, spec ? spec : "*", vb_msg_u64(&root, VB_F_RECURSIVE, 0)))
+            return false;
+    }
+    return true;
 }
 
 static void copy_identity(struct vb_msg *to, const struct vb_msg *from)
@@ -180,6 +198,9 @@ static void add_component(struct vb_session *s, const struct vb_msg *comp)
             return;
         }
     }
+    if (!alternate && vb_r_method(m) == VB_RESTORE_IF_CAN_REPLACE && m->n_alms && c->target != VB_TARGET_ORIGINAL_LOCATION &&
+        c->n_new_targets == 0 && !can_replace(s, comp))
+        alternate = true; /* */
     if (add_to_spec(s, m, c, comp, alternate, &err) < 0)
         answer_locally(s, comp, c, &err, VB_FILE_RESTORE_NONE);
 }
@@ -218,59 +239,12 @@ static void reply_files(struct vb_session *s)
     vb_s_reply(s, &m);
 }
 
-static void copied(struct vb_session *s);
-
-/* The components that could not replace what is there, once more to their alternate locations. */
-static bool second_pass(struct vb_session *s, struct vb_msg *retry)
+static void copied(struct vb_session *s)
 {
     struct vb_field_iter it;
     uint16_t tag;
     const unsigned char *p;
     size_t n;
-    if (s->second_pass || retry->body.len == 0)
-        return false;
-    s->second_pass = true;
-    begin_spec(s);
-    vb_field_iter_init(&it, retry);
-    while (vb_field_next(&it, &tag, &p, &n)) {
-        struct vb_msg comp = vb_msg_view(p, n);
-        struct vb_writer_components *r;
-        struct vb_component *c = find(s, &comp, &r);
-        VB_AUTO_ERROR err = VB_ERROR_INIT;
-        if (c && add_to_spec(s, vb_r_stored(s, r), c, &comp, true, &err) < 0)
-            answer_locally(s, &comp, c, &err, VB_FILE_RESTORE_NONE);
-    }
-    if (s->mover_count == 0 || !s->env->data_ready(s->env->arg))
-        return false;
-    vb_mover_run(s, VB_CHILD_RESTORE, copied);
-    return true;
-}
-
-/* The command's group of a component that the process answered. */
-static bool find_command(const struct vb_session *s, const struct vb_msg *like, const unsigned char **p, size_t *n)
-{
-    struct vb_field_iter it;
-    uint16_t tag;
-    VB_AUTO_FREE char *name = vb_msg_str(like, VB_F_NAME), *lp = vb_msg_str(like, VB_F_LOGICAL_PATH);
-    vb_field_iter_init(&it, &s->cmd);
-    while (vb_field_next(&it, &tag, p, n)) {
-        if (tag != VB_F_COMPONENT)
-            continue;
-        struct vb_msg g = vb_msg_view(*p, *n);
-        VB_AUTO_FREE char *n2 = vb_msg_str(&g, VB_F_NAME), *lp2 = vb_msg_str(&g, VB_F_LOGICAL_PATH);
-        if (name && n2 && !strcmp(name, n2) && !strcmp(lp ? lp : "", lp2 ? lp2 : ""))
-            return true;
-    }
-    return false;
-}
-
-static void copied(struct vb_session *s)
-{
-    struct vb_field_iter it;
-    uint16_t tag;
-    const unsigned char *p, *cp;
-    size_t n, cn;
-    VB_AUTO_MSG retry = VB_MSG_INIT(0);
     if (s->trouble.code != VB_OK) {
         vb_s_fail(s, &s->trouble);
         return;
@@ -283,19 +257,11 @@ static void copied(struct vb_session *s)
         struct vb_writer_components *r;
         struct vb_component *c = find(s, &g, &r);
         uint64_t st = vb_msg_u64(&g, VB_F_RESTORE_STATUS, VB_FILE_RESTORE_FAILED);
-        uint64_t code = vb_msg_u64(&g, VB_F_CODE, VB_OK);
-        const struct vb_writer_metadata *m = c ? vb_r_stored(s, r) : NULL;
         if (c)
             c->restore_status = st <= VB_FILE_RESTORE_FAILED ? (enum vb_file_restore_status)st : VB_FILE_RESTORE_FAILED;
-        if (m && m->n_alms && !s->second_pass && st == VB_FILE_RESTORE_NONE && code != VB_OK &&
-            vb_r_method(m) == VB_RESTORE_IF_CAN_REPLACE && find_command(s, &g, &cp, &cn)) {
-            vb_msg_add(&retry, VB_F_COMPONENT, cp, cn);
-            continue;
-        }
         vb_msg_add(&s->mover_local, VB_F_COMPONENT, p, n);
     }
-    if (!second_pass(s, &retry))
-        reply_files(s);
+    reply_files(s);
 }
 
 static void copy(struct vb_session *s)
@@ -346,7 +312,6 @@ void vb_s_restore_files(struct vb_session *s)
     size_t n;
     begin_spec(s);
     vb_msg_clear(&s->mover_local);
-    s->second_pass = false;
     if (s->phase == VB_PH_NEW || s->phase == VB_PH_IDENTIFIED) {
         if (private_restore(s, &err) < 0)
             vb_s_fail(s, &err);

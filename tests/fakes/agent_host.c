@@ -383,6 +383,15 @@ static int env_exists(void *arg, const char *path, const char *filespec, bool re
     return vb_strv_has(&h->exists, path);
 }
 
+static bool env_replaceable(void *arg, const char *path, const char *filespec, bool recursive)
+{
+    struct vb_fake_host *h = arg;
+    (void)path;
+    (void)filespec;
+    (void)recursive;
+    return !h->busy_files;
+}
+
 static int env_start(void *arg, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out,
                      struct vb_error *err)
 {
@@ -609,7 +618,7 @@ struct vb_fake_host *vb_fake_host_new(void)
     h->next_id = 1;
     h->env = (struct vb_session_env){
         .arg = h, .loop = h->loop, .journal = h->journal, .host = "fake", .writers = env_writers, .providers = env_providers,
-        .mounts = env_mounts, .subvolume = env_subvolume, .exists = env_exists, .start = env_start, .stop = env_stop,
+        .mounts = env_mounts, .subvolume = env_subvolume, .exists = env_exists, .replaceable = env_replaceable, .start = env_start, .stop = env_stop,
         .data_ready = env_data_ready, .watchdog = env_watchdog, .window = env_window, .slot = env_slot,
         .service = env_service, .keep = env_keep, .reply = env_reply, .event = env_event, .ended = env_ended,
     };

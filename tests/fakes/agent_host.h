@@ -68,6 +68,7 @@ struct vb_fake_host {
     const char *mounts;            /* mountinfo text */
     struct vb_strv log;
     struct vb_strv exists;         /* paths at which something exists */
+    bool busy_files;               /* what exists cannot be replaced */
     bool data;                     /* a data stream is at hand */
     enum vb_fake_way mover_way;
     enum vb_file_restore_status mover_status;
