@@ -13,7 +13,9 @@
 #include "documents/selection_graph.h"
 
 struct mark {
-    bool marked, in, excluded, asked;
+    bool marked, in, asked;
+    bool excluded; /* cannot be explicit: named, below a named one, or a head above one */
+    bool cut;      /* excluded together with all below it */
     enum vb_why why;
     size_t because; /* node that brought it */
 };
@@ -48,7 +50,7 @@ static void exclude_writer(struct walk *w, size_t host, size_t writer)
     struct vb_graph_writer x = w->g.writers[host][writer];
 
     for (size_t i = x.first; i < x.first + x.n; i++)
-        w->m[i].excluded = true;
+        w->m[i].excluded = w->m[i].cut = true;
 }
 
 /* Takes out the component, all below it, every set head that would bring it, and the writer if it cannot do without. */
@@ -56,11 +58,11 @@ static void exclude(struct walk *w, size_t i)
 {
     const struct vb_node *x = node(w, i);
 
-    if (w->m[i].excluded)
+    if (w->m[i].cut)
         return;
     bool needed = false;
     for (size_t k = x->order; k < x->order_end; k++) {
-        w->m[w->g.sorted[k]].excluded = true;
+        w->m[w->g.sorted[k]].excluded = w->m[w->g.sorted[k]].cut = true;
         needed = needed || compulsory(w, w->g.sorted[k]);
     }
     for (size_t h = x->head; h != VB_NODE_NONE && !w->m[h].excluded; h = node(w, h)->head)
@@ -270,8 +272,6 @@ static int fail_missing(struct walk *w, struct vb_error *err)
 
 static void drop(struct walk *w, size_t i, const char *text)
 {
-    if (w->m[i].excluded)
-        return;
     VB_AUTO_FREE char *who = vb_graph_describe(&w->g, i);
     vb_strv_take(&w->out->warnings, vb_printf("%s is left out: %s", who, text));
     exclude(w, i);
@@ -286,7 +286,7 @@ static bool drop_dependents(struct walk *w)
     for (size_t i = 0; i < w->n_unmet; i++) {
         const struct vb_dep *d = &w->g.deps[w->unmet[i].dep];
         add_missing(w, &w->unmet[i]);
-        if (w->m[d->from].excluded)
+        if (w->m[d->from].cut)
             continue;
         VB_AUTO_FREE char *text = vb_graph_unmet_text(&w->g, d, w->unmet[i].excluded);
         drop(w, d->from, text);
@@ -297,7 +297,7 @@ static bool drop_dependents(struct walk *w)
         const struct vb_node *x = node(w, list[--n]);
         for (size_t k = x->first_rdep; k < x->first_rdep + x->n_rdeps; k++) {
             const struct vb_dep *d = &w->g.deps[w->g.rdeps[k]];
-            if (!w->m[d->from].in || w->m[d->from].excluded)
+            if (!w->m[d->from].in || w->m[d->from].cut)
                 continue;
             VB_AUTO_FREE char *text = vb_graph_unmet_text(&w->g, d, true);
             drop(w, d->from, text);
