@@ -191,7 +191,7 @@ int vb_writer_components_write(const struct vb_components *c, const struct vb_wr
 
 static void get_session(struct vb_xml *x, struct vb_components *c, const xmlNode *root)
 {
-    const xmlNode *e = vb_xml_next(root, NULL, "SESSION");
+    const xmlNode *e = vb_xml_single(x, root, "SESSION", false);
     VB_AUTO_FREE char *mode = e ? vb_xml_get(x, e, "mode") : NULL;
 
     c->bootable_state = vb_xml_yes(x, root, "bootableSystemStateBackup");
@@ -202,8 +202,6 @@ static void get_session(struct vb_xml *x, struct vb_components *c, const xmlNode
     c->host = e ? vb_xml_get_or(x, e, "host", "") : vb_strdup("");
     if (!e)
         return;
-    if (vb_xml_next(root, e, "SESSION"))
-        vb_xml_reject(x, e, "a second SESSION");
     c->session_id = vb_xml_get(x, e, "sessionId");
     c->restore = mode && strcmp(mode, "restore") == 0;
     c->restore_type = VB_XML_WORD(x, e, "restoreType", vb_restore_type_from_word, VB_RESTORE_TYPE_UNDEFINED);
@@ -364,10 +362,8 @@ static void get_writer(struct vb_xml *x, struct vb_components *doc, const xmlNod
     w->name = vb_xml_get_or(x, e, "friendlyName", "");
     w->schema = vb_xml_u32(x, e, "backupSchema", 0);
     w->state = VB_XML_WORD(x, e, "state", vb_writer_state_from_word, VB_WS_UNKNOWN);
-    const xmlNode *f = vb_xml_next(e, NULL, "FAILURE");
+    const xmlNode *f = vb_xml_single(x, e, "FAILURE", false);
     if (f) {
-        if (vb_xml_next(e, f, "FAILURE"))
-            vb_xml_reject(x, f, "a second FAILURE");
         w->failure_code = VB_XML_WORD(x, f, "code", vb_code_from_name, VB_OK);
         w->failure_text = vb_xml_get(x, f, "text");
         w->failure_hint = vb_xml_get(x, f, "hint");

@@ -170,8 +170,12 @@ struct vb_job *vb_job_read(const char *origin, const void *xml, size_t n, struct
     j->job_id = vb_xml_get(&x, x.root, "jobId");
     j->host = vb_xml_get_or(&x, x.root, "host", "");
     j->kind = (enum vb_job_kind)VB_XML_WORD(&x, x.root, "kind", kind_from, 0);
-    get_run(&x, j, vb_xml_next(x.root, NULL, "RUN"));
-    get_demand(&x, j, vb_xml_next(x.root, NULL, "DEMAND"));
+    const xmlNode *run = vb_xml_single(&x, x.root, "RUN", true);
+    const xmlNode *demand = vb_xml_single(&x, x.root, "DEMAND", true);
+    if (run)
+        get_run(&x, j, run);
+    if (demand)
+        get_demand(&x, j, demand);
     for (const xmlNode *e = vb_xml_next(x.root, NULL, NULL); e; e = vb_xml_next(x.root, e, NULL))
         get_list_item(&x, j, e);
     if (check(j, &why) < 0)

@@ -20,7 +20,27 @@ static xmlRelaxNG *loaded[VB_GRAMMAR_COUNT];
 struct first_complaint {
     char *text;
     long line;
+    const xmlDoc *doc; /* NULL while a grammar is loaded */
 };
+
+/* First element of that name, for complaints that come without their place. */
+static long line_of(const xmlDoc *doc, const char *name)
+{
+    const xmlNode *e = doc ? xmlDocGetRootElement(doc) : NULL;
+
+    while (e && e->type != XML_DOCUMENT_NODE) {
+        if (e->type == XML_ELEMENT_NODE && strcmp((const char *)e->name, name) == 0)
+            return xmlGetLineNo(e);
+        if (e->type == XML_ELEMENT_NODE && e->children) {
+            e = e->children;
+            continue;
+        }
+        while (!e->next && e->parent)
+            e = e->parent;
+        e = e->next;
+    }
+    return 0;
+}
 
 static void keep_first(void *arg, xmlErrorPtr e)
 {
@@ -33,6 +53,13 @@ static void keep_first(void *arg, xmlErrorPtr e)
         n--;
     f->text = vb_escape_terminal(e->message, n);
     f->line = e->node ? xmlGetLineNo(e->node) : e->line;
+    if (f->line <= 0 && e->str1)
+        f->line = line_of(f->doc, e->str1);
+    if (e->str1 && strstr(f->text, "failed to validate attributes")) {
+        free(f->text);
+        VB_AUTO_FREE char *name = vb_escape_terminal(e->str1, strlen(e->str1));
+        f->text = vb_printf("an attribute of %s is missing or has a value it cannot have", name);
+    }
 }
 
 static char *grammar_path(enum vb_grammar g)
@@ -47,7 +74,7 @@ int vb_grammar_load(enum vb_grammar g, struct vb_error *err)
     if (loaded[g])
         return 0;
     VB_AUTO_FREE char *path = grammar_path(g);
-    struct first_complaint f = {NULL, 0};
+    struct first_complaint f = {NULL, 0, NULL};
     int rc = 0;
 
     if (access(path, R_OK) < 0) {
@@ -74,7 +101,7 @@ int vb_grammar_validate(enum vb_grammar g, const char *origin, xmlDoc *doc, stru
 {
     if (vb_grammar_load(g, err) < 0)
         return -1;
-    struct first_complaint f = {NULL, 0};
+    struct first_complaint f = {NULL, 0, doc};
     int rc = -1;
     xmlRelaxNGValidCtxt *v = xmlRelaxNGNewValidCtxt(loaded[g]);
 

@@ -245,17 +245,21 @@ struct vb_writer_metadata *vb_wm_read(const char *origin, const void *xml, size_
     if (vb_xml_read(origin, xml, n, VB_GRAMMAR_WRITER_METADATA, "WRITER_METADATA", &x, err) < 0)
         return NULL;
     struct vb_writer_metadata *m = vb_alloc(sizeof *m);
-    const xmlNode *e = NULL;
+    const xmlNode *e = vb_xml_single(&x, x.root, "IDENTIFICATION", true);
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     m->foreign = x.foreign;
-    get_identification(&x, m, vb_xml_next(x.root, NULL, "IDENTIFICATION"));
+    if (e)
+        get_identification(&x, m, e);
+    if (!e)
+        goto out; /* nothing below makes sense without a name */
     if (vb_wm_set_schema(m, vb_xml_u32(&x, x.root, "backupSchema", 0), &why) < 0)
         vb_xml_reject_error(&x, x.root, &why);
     /* the components before the restore method, whose alternate locations repeat their file sets; any order in the text */
-    if ((e = vb_xml_next(x.root, NULL, "BACKUP_LOCATIONS")))
+    if ((e = vb_xml_single(&x, x.root, "BACKUP_LOCATIONS", false)))
         get_locations(&x, m, e);
-    if ((e = vb_xml_next(x.root, NULL, "RESTORE_METHOD")))
+    if ((e = vb_xml_single(&x, x.root, "RESTORE_METHOD", false)))
         get_restore_method(&x, m, e);
+out:
     if (vb_xml_done(&x, err) < 0) {
         vb_wm_free(m);
         m = NULL;

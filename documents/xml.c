@@ -19,6 +19,13 @@ static const char *const captured_namespaces[] = {"x-schema:#VssWriterMetadataIn
 
 /* ---- reading ---- */
 
+/* Of the parser's complaints the first says where it went wrong; the others follow from it. */
+struct parse_state {
+    bool doctype;
+    char *text;
+    int line;
+};
+
 /* A DOCTYPE is where entities, external files and default attributes come from: none of it is needed, all of it is a
  * way to make a small document large or to reach for other files. */
 static void refuse_doctype(void *ctx, const xmlChar *name VB_UNUSED, const xmlChar *ext VB_UNUSED,
@@ -26,39 +33,44 @@ static void refuse_doctype(void *ctx, const xmlChar *name VB_UNUSED, const xmlCh
 {
     xmlParserCtxt *p = ctx;
 
-    *(bool *)p->_private = true;
+    ((struct parse_state *)p->_private)->doctype = true;
     xmlStopParser(p);
 }
 
-static void ignore_error(void *arg VB_UNUSED, xmlErrorPtr e VB_UNUSED)
+static void keep_first(void *ctx, xmlErrorPtr e)
 {
+    struct parse_state *s = ((xmlParserCtxt *)ctx)->_private;
+
+    if (s->text || !e || !e->message || e->level < XML_ERR_ERROR)
+        return;
+    size_t n = strlen(e->message);
+    while (n && (e->message[n - 1] == '\n' || e->message[n - 1] == '.'))
+        n--;
+    s->text = vb_escape_terminal(e->message, n);
+    s->line = e->line;
 }
 
 static int parse(struct vb_xml *x, const void *data, size_t n, struct vb_error *err)
 {
-    bool doctype = false;
+    struct parse_state s = {false, NULL, 1};
     xmlParserCtxt *p = xmlNewParserCtxt();
+    int rc = 0;
 
     if (!p)
         return vb_fail(err, VB_E_NO_MEMORY, "'%s': no memory to parse", x->origin);
-    p->_private = &doctype;
+    p->_private = &s;
     p->sax->internalSubset = refuse_doctype;
-    p->sax->serror = ignore_error; /* the first error is asked for below; nothing goes to stderr */
+    p->sax->serror = keep_first; /* and nothing goes to stderr */
     x->doc = xmlCtxtReadMemory(p, data, (int)n, NULL, NULL,
-                               XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_NOERROR |
-                                   XML_PARSE_NOWARNING | XML_PARSE_BIG_LINES | XML_PARSE_COMPACT);
-    int rc = 0;
-    if (doctype) {
+                               XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOCDATA | XML_PARSE_BIG_LINES |
+                                   XML_PARSE_COMPACT);
+    if (s.doctype)
         rc = vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "'%s' line %d: a DOCTYPE is not allowed in a document", x->origin,
                      p->input ? p->input->line : 1);
-    } else if (!x->doc || !p->wellFormed) {
-        const xmlError *e = xmlCtxtGetLastError(p);
-        size_t len = e && e->message ? strlen(e->message) : 0;
-        while (len && (e->message[len - 1] == '\n' || e->message[len - 1] == '.'))
-            len--;
-        VB_AUTO_FREE char *text = vb_escape_terminal(len ? e->message : "not well formed", len ? len : 15);
-        rc = vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "'%s' line %d: %s", x->origin, e ? e->line : 1, text);
-    }
+    else if (!x->doc || !p->wellFormed)
+        rc = vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "'%s' line %d: %s", x->origin, s.line,
+                     s.text ? s.text : "not well formed");
+    free(s.text);
     xmlFreeParserCtxt(p);
     return rc;
 }
@@ -230,6 +242,18 @@ xmlNode *vb_xml_next(const xmlNode *e, const xmlNode *prev, const char *name)
 
     while (c && !(name ? vb_xml_is(c, name) : c->type == XML_ELEMENT_NODE))
         c = c->next;
+    return c;
+}
+
+xmlNode *vb_xml_single(struct vb_xml *x, const xmlNode *e, const char *name, bool needed)
+{
+    xmlNode *c = vb_xml_next(e, NULL, name);
+
+    if (!c && needed)
+        vb_xml_reject(x, e, "%s has no %s", (const char *)e->name, name);
+    xmlNode *second = c ? vb_xml_next(e, c, name) : NULL;
+    if (second)
+        vb_xml_reject(x, second, "a second %s", name);
     return c;
 }
 

@@ -48,6 +48,8 @@ void vb_xml_reject_error(struct vb_xml *x, const xmlNode *at, struct vb_error *f
 
 /* Next element after `prev` (NULL: the first) among e's children that has this name; name NULL: any element. */
 xmlNode *vb_xml_next(const xmlNode *e, const xmlNode *prev, const char *name);
+/* The only child of this name: a second one is rejected, and so is none if it is needed. */
+xmlNode *vb_xml_single(struct vb_xml *x, const xmlNode *e, const char *name, bool needed);
 bool vb_xml_is(const xmlNode *e, const char *name);
 /* Attribute: decoded, owned by the caller; NULL if absent. */
 char *vb_xml_get(struct vb_xml *x, const xmlNode *e, const char *name);
