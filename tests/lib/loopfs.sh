@@ -26,7 +26,7 @@ loopfs_available() {
 
 loopfs_mkfs() {
     case $1 in
-    btrfs) mkfs.btrfs -q -f -m single "$2" 2> /dev/null ;; # it tells its news there
+    btrfs) mkfs.btrfs -q -f -m single "$2" > /dev/null 2>&1 ;; # it tells its news whatever -q says
     xfs) mkfs.xfs -q -f -m reflink=1 "$2" ;;
     ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$2" ;;
     *) echo "loopfs: unknown type $1" >&2; return 1 ;;
