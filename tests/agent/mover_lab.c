@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,12 +27,23 @@
 
 static struct vb_strv kept;
 
+/* Restores sync their file system; that is memory unless the caller wants a real one (TMPDIR). */
+static const char *scratch(void)
+{
+    struct statvfs fs;
+    const char *tmp = getenv("TMPDIR");
+    if (tmp && tmp[0])
+        return tmp;
+    bool room = statvfs("/dev/shm", &fs) == 0 && access("/dev/shm", W_OK) == 0 &&
+                (uint64_t)fs.f_bavail * fs.f_frsize > (uint64_t)2 << 30;
+    return room ? "/dev/shm" : "/tmp";
+}
+
 void lab_open(struct lab *l)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     memset(l, 0, sizeof *l);
-    const char *tmp = getenv("TMPDIR");
-    l->dir = vb_printf("%s/vb-mover-XXXXXX", tmp ? tmp : "/tmp");
+    l->dir = vb_printf("%s/vb-mover-XXXXXX", scratch());
     assert_non_null(mkdtemp(l->dir));
     l->fd = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     l->files = vb_backend_memory_new();

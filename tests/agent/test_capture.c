@@ -7,6 +7,7 @@
 #include "tests/agent/mover_lab.h"
 #include "tests/cm.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -454,6 +455,112 @@ static void lost_stream(void **state)
     assert_true(l->stats.wanted_bytes > 0);
 }
 
+/* Once the process has src/a-big open: the directory is listed, and the file is being read. */
+static void change_while_reading(struct lab *l, pid_t pid)
+{
+    VB_AUTO_FREE char *fds = vb_printf("/proc/%d/fd", (int)pid);
+    bool reading = false;
+    for (int tries = 0; !reading && tries < 10000; tries++) {
+        DIR *d = opendir(fds);
+        for (const struct dirent *e; d && (e = readdir(d));) {
+            char target[4096];
+            ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof target - 1);
+            target[n < 0 ? 0 : n] = 0;
+            reading = reading || strstr(target, "/src/a-big");
+        }
+        if (d)
+            closedir(d);
+        if (!reading)
+            usleep(200);
+    }
+    int fd = openat(l->fd, "src/a-big", O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(write(fd, "more", 4), 4);
+    close(fd);
+    unlinkat(l->fd, "src/z-gone", 0);
+    unlinkat(l->fd, "src/z-sub/inner", 0);
+    unlinkat(l->fd, "src/z-sub", AT_REMOVEDIR);
+}
+
+static void changes(struct lab *l, bool live)
+{
+    lab_mkdir(l, "src/z-sub", 0755);
+    lab_noise(l, "src/a-big", 100u << 20, 1);
+    lab_text(l, "src/b-stays", "b");
+    lab_text(l, "src/z-gone", "z");
+    lab_text(l, "src/z-sub/inner", "i");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, live);
+    l->meanwhile = change_while_reading;
+    lab_capture(l, &c, 1);
+    assert_true(lab_warned(l, "/src/a-big", VB_E_FILE_CHANGED));
+}
+
+static void live_changes_are_told(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    changes(l, true);
+    assert_captured(l, 0);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_PARTIAL);
+    assert_int_equal(lab_u64(l, 0, VB_F_WARNINGS), 3);
+    assert_true(lab_warned(l, "/src/z-gone", VB_E_FILE_CHANGED));
+    assert_true(lab_warned(l, "/src/z-sub", VB_E_FILE_CHANGED));
+    assert_true(l->progress > 0);
+    /* what was read is whole in itself */
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "dst", 0);
+    assert_restored(l);
+    struct stat st;
+    assert_int_equal(fstatat(l->fd, "dst/a-big", &st, 0), 0);
+    assert_true(st.st_size == 100 << 20 || st.st_size == (100 << 20) + 4);
+}
+
+static void shadow_copy_must_not_change(void **state)
+{
+    struct lab *l = *state;
+    changes(l, false);
+    VB_AUTO_FREE char *text = lab_error(l, 0);
+    assert_int_equal(lab_code(l, 0), VB_E_FILE_CHANGED);
+    assert_non_null(strstr(text, "/src/a-big'"));
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_FAILED);
+}
+
+/* A path into the shadow copy that leads back to the original must not pass for the copy. */
+static void link_back_to_the_original(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "orig", 0755);
+    lab_mkdir(l, "snap", 0755);
+    lab_text(l, "orig/f", "live");
+    assert_int_equal(symlinkat("../orig", l->fd, "snap/orig"), 0);
+    struct vb_msg c[2] = { lab_component("through"), lab_component("last") };
+    lab_fileset(l, &c[0], "orig", "snap/orig/.", "*", true, false);
+    lab_fileset(l, &c[1], "orig", "snap/orig", "*", true, false);
+    lab_capture(l, c, 2);
+    assert_int_not_equal(lab_code(l, 0), VB_OK);
+    assert_int_not_equal(lab_code(l, 1), VB_OK);
+    assert_int_equal(lab_u64(l, 0, VB_F_FILES), 0);
+    assert_int_equal(lab_u64(l, 1, VB_F_FILES), 0);
+}
+
+static void places_of_shadow_copies_are_no_data(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    lab_mkdir(l, "src/.vbackup/id", 0755);
+    lab_mkdir(l, "src/sub/.vbackup", 0755);
+    lab_text(l, "src/.vbackup/id/copy", "copy");
+    lab_text(l, "src/sub/.vbackup/mine", "somebody's own");
+    if (setxattr(lab_path(l, "src/.vbackup"), "user.vbackup.place", "1", 1, 0) < 0)
+        skip();
+    lab_capture_tree(l, "src");
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "dst", 0);
+    assert_false(lab_exists(l, "dst/.vbackup"));
+    assert_true(lab_exists(l, "dst/sub/.vbackup/mine"));
+}
+
 #define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
 
 int main(void)
@@ -480,6 +587,10 @@ int main(void)
         LAB_TEST("VSS-B-54 one failed file fails its component", rule_b54_one_failed_file),
         LAB_TEST("a single file, restored under another name", single_file),
         LAB_TEST("VSS-C-33 a filespec with a directory part is refused", filespec_with_directory_is_refused),
+        LAB_TEST("live: what changes or vanishes is named, and the component is partial", live_changes_are_told),
+        LAB_TEST("a shadow copy that changes is a failure", shadow_copy_must_not_change),
+        LAB_TEST("a link that leads back to the original does not pass for the copy", link_back_to_the_original),
+        LAB_TEST("the hidden places of shadow copies are no data", places_of_shadow_copies_are_no_data),
         LAB_TEST("a lost stream is told as such, and the next run goes on", lost_stream),
     };
     return cmocka_run_group_tests_name("capture", tests, NULL, NULL);
