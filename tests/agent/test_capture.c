@@ -9,10 +9,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -53,6 +56,44 @@ static void set_time(struct lab *l, const char *path, int64_t sec, long nsec)
     assert_int_equal(utimensat(l->fd, path, t, AT_SYMLINK_NOFOLLOW), 0);
 }
 
+static void set_flags(struct lab *l, const char *path, unsigned flags)
+{
+    VB_AUTO_FD int fd = openat(l->fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+/* What only root can make. */
+static void add_root_kinds(struct lab *l)
+{
+    static const unsigned char cap[20] = { 1, 0, 0, 2, 0, 4 }; /* cap_net_bind_service, effective */
+    lab_text(l, "src/owned", "somebody's");
+    lab_text(l, "src/capable", "program");
+    lab_text(l, "src/fixed", "immutable");
+    lab_text(l, "src/fixed2", "linked immutable");
+    lab_text(l, "src/grows", "append only");
+    assert_int_equal(linkat(l->fd, "src/fixed2", l->fd, "src/dir/fixed2", 0), 0);
+    assert_int_equal(fchownat(l->fd, "src/owned", 12345, 23456, 0), 0);
+    assert_int_equal(fchmodat(l->fd, "src/owned", 06755, 0), 0);
+    assert_int_equal(fchownat(l->fd, "src/dir/link", 1, 1, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(fchownat(l->fd, "src/pipe", 65534, 65534, 0), 0);
+    setxattr(lab_path(l, "src/capable"), "security.capability", cap, sizeof cap, 0);
+    setxattr(lab_path(l, "src/owned"), "trusted.mark", "t", 1, 0);
+    if (mknodat(l->fd, "src/null", S_IFCHR | 0666, makedev(1, 3)) == 0)
+        mknodat(l->fd, "src/loop7", S_IFBLK | 0660, makedev(7, 7));
+    set_time(l, "src/fixed", 5, 5);
+    set_flags(l, "src/fixed", FS_IMMUTABLE_FL);
+    set_flags(l, "src/fixed2", FS_IMMUTABLE_FL);
+    set_flags(l, "src/grows", FS_APPEND_FL | FS_NODUMP_FL);
+}
+
+static void release_root_kinds(struct lab *l)
+{
+    static const char *const names[] = { "src/fixed", "src/fixed2", "src/grows", "dst/fixed", "dst/fixed2", "dst/grows" };
+    for (size_t i = 0; i < VB_COUNT(names); i++)
+        set_flags(l, names[i], 0);
+}
+
 static void all_kinds(void **state)
 {
     struct lab *l = *state;
@@ -70,6 +111,8 @@ static void all_kinds(void **state)
     strncpy(un.sun_path, lab_path(l, "src/sock"), sizeof un.sun_path - 1);
     assert_int_equal(bind(s, (struct sockaddr *)&un, sizeof un), 0);
     close(s);
+    if (geteuid() == 0)
+        add_root_kinds(l);
     set_time(l, "src/dir/link", 12345, 999999999);
     set_time(l, "src/pipe", -5, 1);
     set_time(l, "src/plain", 1000000000, 123456789);
@@ -77,6 +120,7 @@ static void all_kinds(void **state)
     set_time(l, "src/dir", 78, 8);
     set_time(l, "src", 79, 9);
     round_trip(l, "src", "dst");
+    release_root_kinds(l);
 }
 
 static void attributes(void **state)
