@@ -17,6 +17,6 @@ for type in ext4 xfs btrfs; do
     ok "$type: everything comes back, as root" env TMPDIR="$LOOPFS/tmp" "$cap"
     ok "$type: everything comes back, as a user" as_user env TMPDIR="$LOOPFS/tmp" "$cap"
     ok "$type: restore in hostile places, as root" env TMPDIR="$LOOPFS/tmp" "$res"
-    loopfs_umount "$LOOPFS"
+    loopfs_remove "$LOOPFS"
 done
 done_testing
