@@ -56,10 +56,10 @@ static char *choose_runtime(const char *state)
     return vb_path_join(state, "run");
 }
 
-static int open_private(const char *path, struct vb_error *err)
+static int open_private(const char *path, mode_t mode, struct vb_error *err)
 {
     struct stat st;
-    if (vb_mkdirs_at(AT_FDCWD, path, 0700, err) < 0)
+    if (vb_mkdirs_at(AT_FDCWD, path, mode, err) < 0)
         return -1;
     VB_AUTO_FD int fd = vb_open_dir_at(AT_FDCWD, path, err);
     if (fd < 0)
@@ -72,7 +72,7 @@ static int open_private(const char *path, struct vb_error *err)
         vb_hint(err, "give it back with chown, or set VBACKUP_STATE_DIR and VBACKUP_RUNTIME_DIR to directories of your own");
         return -1;
     }
-    if ((st.st_mode & 0077) != 0 && fchmod(fd, 0700) < 0)
+    if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
         return vb_fail_errno(err, errno, "directory '%s' is open to others and cannot be closed to them", path);
     return VB_STEAL_FD(fd);
 }
@@ -84,10 +84,10 @@ int vb_paths_open(struct vb_paths *p, struct vb_error *err)
     if (!p->state)
         return -1;
     p->runtime = choose_runtime(p->state);
-    p->state_fd = open_private(p->state, err);
+    p->state_fd = open_private(p->state, 0711, err);
     if (p->state_fd < 0)
         return -1;
-    p->runtime_fd = open_private(p->runtime, err);
+    p->runtime_fd = open_private(p->runtime, 0700, err);
     return p->runtime_fd < 0 ? -1 : 0;
 }
 

@@ -5,7 +5,9 @@
  *   state    VBACKUP_STATE_DIR, else /var/lib/vbackup for root, else $XDG_STATE_HOME/vbackup, else ~/.local/state/vbackup
  *   runtime  VBACKUP_RUNTIME_DIR, else /run/vbackup for root, else $XDG_RUNTIME_DIR/vbackup, else <state>/run
  *
- * Both are 0700 and belong to the caller, or they are refused: whoever can write there can make us run things.
+ * Both belong to the caller and nobody else can write or list them, or they are refused: whoever can write there can
+ * make us run things.  The runtime directory is 0700; the state directory is 0711, so that a writer that runs as another
+ * user reaches its own directory below it, and nothing else: every file and every other directory there is closed.
  */
 #ifndef VB_AGENT_PATHS_H
 #define VB_AGENT_PATHS_H
@@ -18,7 +20,7 @@ struct vb_paths {
 };
 #define VB_PATHS_INIT { NULL, NULL, -1, -1 }
 
-/* Finds, makes (0700, with parents) and checks both. */
+/* Finds, makes (with parents) and checks both. */
 int vb_paths_open(struct vb_paths *p, struct vb_error *err);
 void vb_paths_clear(struct vb_paths *p);
 
