@@ -43,7 +43,8 @@ void host_cleanup(void);
 
 /* Starts one with the text of a configuration; 0 when it is ready, -1 with h->error.  State lies below host_dir(). */
 int host_start(struct host *h, const char *section, const char *module, const char *config);
-/* Sends one event and waits for its answer; 0 or -1 with h->error.  h->doc is sent and replaced by what comes back. */
+/* Sends one event and waits for its answer; 0 or -1 with h->error.  h->doc is sent and replaced by what comes back.
+ */
 int host_event(struct host *h, enum vb_event ev);
 /* Sends only; host_answer waits. */
 void host_send(struct host *h, enum vb_event ev);

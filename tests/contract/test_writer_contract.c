@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "tests/cm.h"
+#include "tests/contract/expect.h"
 #include "tests/contract/host.h"
 #include "wire/protocol.h"
 
@@ -70,7 +71,7 @@ static int clear(void **state)
 /* ---- the same for every writer ---- */
 
 struct writer {
-    const char *module, *config; /* %s: the scratch directory, up to four times */
+    const char *module, *config; /* %s: the scratch directory, %p: the sources */
     void (*setup)(void);
 };
 
@@ -80,9 +81,9 @@ static void setup_files(void)
     put("www/index.html", "hello");
 }
 
-static void setup_sqlite(void)
+static void make_database(const char *name)
 {
-    VB_AUTO_FREE char *db = host_path("shop.db");
+    VB_AUTO_FREE char *db = host_path(name);
     VB_AUTO_FREE char *command =
         vb_printf("sqlite3 %s 'PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES(1)' >/dev/null", db);
     pid_t pid = fork();
@@ -96,6 +97,21 @@ static void setup_sqlite(void)
     assert_int_equal(status, 0);
 }
 
+static void setup_sqlite(void)
+{
+    make_database("shop.db");
+}
+
+static void setup_shop(void)
+{
+    make_dir("shop");
+    make_dir("shop/content");
+    make_dir("shop/data");
+    put("shop/content/index.html", "hello");
+    put("shop/shop.conf", "title = shop\n");
+    make_database("shop/data/shop.db");
+}
+
 static void no_setup(void)
 {
 }
@@ -106,6 +122,8 @@ static const struct writer WRITERS[] = {
     { "files", "[writer files]\npath = %s/www\nexclude = *.tmp\n", setup_files },
     { "sqlite", "[writer sqlite]\ndatabase = %s/shop.db\n", setup_sqlite },
     { "minimal", "[writer minimal]\ndirectory = %s/www\n", setup_files },
+    { "script", "[writer script]\nprogram = %p/samples/writer-script\nargument = %s/www\n", setup_files },
+    { "shop-front", "[writer shop-front]\ndirectory = %s/shop\nbackend = backend\n", setup_shop },
 };
 
 static char *config_of(const struct writer *w)
@@ -113,8 +131,8 @@ static char *config_of(const struct writer *w)
     VB_AUTO_BUF b = VB_BUF_INIT;
 
     for (const char *p = w->config; *p != '\0'; p++) {
-        if (p[0] == '%' && p[1] == 's') {
-            vb_buf_add_str(&b, host_dir());
+        if (p[0] == '%' && (p[1] == 's' || p[1] == 'p')) {
+            vb_buf_add_str(&b, p[1] == 's' ? host_dir() : getenv("abs_top_srcdir"));
             p++;
         } else {
             vb_buf_add_char(&b, *p);
@@ -130,21 +148,6 @@ static void start(const struct writer *w)
     if (host_start(&H, w->module, w->module, config) != 0)
         fail_msg("%s: %s", w->module, vb_error_text(&H.error));
 }
-
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        if ((call) != 0)                                                                                               \
-            fail_msg("%s: %s", #call, vb_error_text(&H.error));                                                        \
-    } while (0)
-#define BAD(call, want, part)                                                                                          \
-    do {                                                                                                               \
-        if ((call) == 0)                                                                                               \
-            fail_msg("%s did not fail", #call);                                                                        \
-        if (H.error.code != (want))                                                                                    \
-            fail_msg("%s: %s '%s', wanted %s", #call, vb_code_name(H.error.code), vb_error_text(&H.error),             \
-                     vb_code_name(want));                                                                              \
-        assert_contains(vb_error_text(&H.error), (part));                                                              \
-    } while (0)
 
 static void each(void (*test)(const struct writer *w))
 {
@@ -578,7 +581,8 @@ static void runs_as_the_user_it_asks_for(void **state)
     assert_int_equal(stat(dir, &st), 0);
     assert_int_equal(st.st_uid, 65534);
     host_clear(&H);
-    BAD(host_start(&H, "null", "null", "[writer null]\nuser = nobody-knows\n"), VB_E_CONFIG, "no user 'nobody-knows'");
+    BAD(host_start(&H, "null", "null", "[writer null]\nuser = nobody-knows\n"), VB_E_CONFIG,
+        "no user 'nobody-knows'");
 }
 
 /* ---- records ---- */
@@ -641,79 +645,9 @@ static void topology_lock_is_held_until_the_end(void **state)
     assert_int_not_equal(access(lock, F_OK), 0);
 }
 
-/* ---- the files writer ---- */
-
-static const struct vb_fileset *fileset(const char *component, size_t i)
-{
-    const struct vb_wm_component *c = vb_wm_find(H.wmd, "", component);
-
-    assert_non_null(c);
-    assert_true(i < c->n_filesets);
-    return &c->filesets[i];
-}
-
-static void files_components_from_configuration(void **state)
-{
-    (void)state;
-    setup_files();
-    put("other.html", "other");
-    VB_AUTO_FREE char *config =
-        vb_printf("[writer files]\ncomponent = www\nwww.path = %s/www\nwww.include = *.html\n"
-                  "www.include = *.css\nwww.exclude = *.tmp\nwww.exclude = cache/\nwww.caption = the site\n"
-                  "component = one\none.path = %s/other.html\none.logical-path = a\\b\n"
-                  "www.depends = 5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0004|\\\\backend\\main|cluster\n",
-                  host_dir(), host_dir());
-    GOOD(host_start(&H, "files", "files", config));
-    GOOD(host_event(&H, VB_EV_IDENTIFY));
-    assert_string_equal(fileset("www", 0)->filespec, "*.html");
-    assert_string_equal(fileset("www", 1)->filespec, "*.css");
-    assert_true(fileset("www", 0)->recursive);
-    const struct vb_wm_component *www = vb_wm_find(H.wmd, "", "www"), *one = vb_wm_find(H.wmd, "a\\b", "one");
-    assert_string_equal(www->caption, "the site");
-    assert_int_equal(www->n_dependencies, 1);
-    assert_string_equal(www->dependencies[0].target_logical_path, "\\\\backend\\main");
-    assert_non_null(one);
-    assert_string_equal(one->filesets[0].filespec, "other.html");
-    assert_false(one->filesets[0].recursive);
-    assert_int_equal(H.wmd->n_excludes, 2);
-}
-
-static void files_adhoc_paths_are_one_component(void **state)
-{
-    (void)state;
-    setup_files();
-    VB_AUTO_FREE char *config = vb_printf("[writer files]\nadhoc-path = %s/www\nadhoc-path = %s/www/index.html\n"
-                                          "adhoc-path = %s//vbackup.conf\ncomponent = ignored\nignored.path = /etc\n",
-                                          host_dir(), host_dir(), host_dir());
-    GOOD(host_start(&H, "files", "files", config));
-    GOOD(host_event(&H, VB_EV_IDENTIFY));
-    assert_int_equal(H.wmd->n_components, 1);
-    const struct vb_wm_component *c = &H.wmd->components[0];
-    assert_int_equal(c->n_filesets, 2); /* the file inside the directory is there already */
-    assert_string_equal(c->filesets[1].filespec, "vbackup.conf");
-    host_clear(&H);
-    BAD(host_start(&H, "files", "files", "[writer files]\nadhoc-path = /does/not/exist\n") ||
-            host_event(&H, VB_EV_IDENTIFY),
-        VB_E_NOT_FOUND, "/does/not/exist");
-}
-
-static void files_claim_one_instant_at_most(void **state)
-{
-    (void)state;
-    start(&WRITERS[1]);
-    GOOD(host_choose(&H, false, NULL));
-    H.atomic = true;
-    GOOD(host_backup(&H));
-    assert_int_equal(H.consistency, VB_CONSISTENCY_FILE_SYSTEM);
-    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
-    H.atomic = false;
-    GOOD(host_backup(&H));
-    assert_int_equal(H.consistency, VB_CONSISTENCY_NONE);
-}
-
-#define T(fn)                                                                                                          \
-    {                                                                                                                  \
-#fn, fn, reset, clear, NULL                                                                                    \
+#define T(fn)                       \
+    {                               \
+#fn, fn, reset, clear, NULL \
     }
 
 int main(void)
@@ -743,9 +677,6 @@ int main(void)
         T(what_the_writer_sets_comes_back),
         T(vss_w_35_restore_needs_no_earlier_event),
         T(topology_lock_is_held_until_the_end),
-        T(files_components_from_configuration),
-        T(files_adhoc_paths_are_one_component),
-        T(files_claim_one_instant_at_most),
     };
     return CM_RUN("writer contract", t);
 }

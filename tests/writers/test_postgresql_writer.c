@@ -22,6 +22,7 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "tests/cm.h"
+#include "tests/contract/expect.h"
 #include "tests/contract/host.h"
 
 enum { ACCOUNTS = 500, CLIENTS = 3 };
@@ -29,20 +30,6 @@ enum { ACCOUNTS = 500, CLIENTS = 3 };
 static struct host H;
 static pid_t load[CLIENTS];
 static volatile long *acked; /* by client: the last transfer that the server has confirmed */
-
-#define GOOD(call)                                              \
-    do {                                                        \
-        if ((call) != 0)                                        \
-            fail_msg("%s: %s", #call, vb_error_text(&H.error)); \
-    } while (0)
-#define BAD(call, want, part)                                                                    \
-    do {                                                                                         \
-        if ((call) == 0)                                                                         \
-            fail_msg("%s did not fail", #call);                                                  \
-        if (H.error.code != (want))                                                              \
-            fail_msg("%s: %s '%s'", #call, vb_code_name(H.error.code), vb_error_text(&H.error)); \
-        assert_contains(vb_error_text(&H.error), (part));                                        \
-    } while (0)
 
 /* ---- the server; P(name) is a path in the scratch directory ---- */
 

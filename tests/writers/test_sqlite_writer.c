@@ -17,26 +17,13 @@
 #include <unistd.h>
 #include "base/io.h"
 #include "tests/cm.h"
+#include "tests/contract/expect.h"
 #include "tests/contract/host.h"
 
 enum { ACCOUNTS = 200, WRITERS = 3 };
 
 static struct host H;
 static pid_t load[WRITERS];
-
-#define GOOD(call)                                              \
-    do {                                                        \
-        if ((call) != 0)                                        \
-            fail_msg("%s: %s", #call, vb_error_text(&H.error)); \
-    } while (0)
-#define BAD(call, want, part)                                                                    \
-    do {                                                                                         \
-        if ((call) == 0)                                                                         \
-            fail_msg("%s did not fail", #call);                                                  \
-        if (H.error.code != (want))                                                              \
-            fail_msg("%s: %s '%s'", #call, vb_code_name(H.error.code), vb_error_text(&H.error)); \
-        assert_contains(vb_error_text(&H.error), (part));                                        \
-    } while (0)
 
 static void nap_us(long us)
 {
