@@ -97,9 +97,9 @@ enum vb_exit {
     VB_EXIT_DONE = 0,         /* done, also: nothing to do */
     VB_EXIT_FAILED = 1,       /* failed, nothing usable came of it */
     VB_EXIT_USAGE = 2,        /* usage or configuration */
-    VB_EXIT_PARTIAL = 3,      /* some component, file or target failed, the rest is usable */
+    VB_EXIT_PARTIAL = 3,      /* partly done: some component, file or target failed, the rest is usable */
     VB_EXIT_CONFLICTS = 4,    /* conflicts left */
-    VB_EXIT_GUARD = 5,        /* a guard refused */
+    VB_EXIT_GUARD = 5,        /* a guard refused: would overwrite or delete too much */
     VB_EXIT_STALE = 6,        /* stale, full comparison needed */
     VB_EXIT_PREREQUISITE = 7, /* a prerequisite is missing */
     VB_EXIT_BUSY = 8          /* busy, locked, offline or unstable: try later */

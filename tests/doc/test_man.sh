@@ -13,8 +13,8 @@ lint() {
     fi
 }
 render() {
-    if command -v mandoc >/dev/null; then mandoc -Tutf8 -Owidth=200 "$1" | col -b
-    else MANWIDTH=200 man -l "$1" | col -b
+    if command -v mandoc >/dev/null; then mandoc -Tutf8 -Owidth=200 "$1" | sed 's/.\x08//g'
+    else MANWIDTH=200 man -l "$1" | sed 's/.\x08//g'
     fi
 }
 if ! command -v mandoc >/dev/null && ! command -v man >/dev/null; then
