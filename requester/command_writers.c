@@ -28,6 +28,12 @@ static void gathered(void *arg)
     vb_loop_stop(a->loop, 0);
 }
 
+static void new_guid(void *arg, char out[37])
+{
+    (void)arg;
+    vb_guid_new(out);
+}
+
 static void settled(void *arg)
 {
     struct asking *a = arg;
@@ -44,8 +50,10 @@ static int ask_host(struct asking *a, struct vb_cli *cli, struct vb_error *err)
     struct vb_select_options select = { .resolve = vb_hosts_resolve, .resolve_arg = &resolver };
     struct vb_strv fixed = { 0 };
     struct vb_gather_params p = { 0 };
+    char run_id[VB_GUID_LEN + 1];
     size_t n = 0;
 
+    vb_guid_new(run_id);
     a->cli = cli;
     a->loop = vb_loop_new();
     a->links = vb_links_real(a->loop, cli->settings.hosts);
@@ -58,6 +66,8 @@ static int ask_host(struct asking *a, struct vb_cli *cli, struct vb_error *err)
     p.loop = a->loop;
     p.links = a->links;
     p.front_end = name;
+    p.run_id = run_id;
+    p.new_guid = new_guid;
     p.requester = "vbackup writers";
     p.lease_ms = 10000;
     p.select = &select;

@@ -39,7 +39,7 @@ struct vb_gather_params {
     const struct vb_select_options *select; /* asks, excludes, resolve; borrowed until the gather is freed */
     const struct vb_strv *paths, *path_excludes; /* ad-hoc component of the front end; borrowed as well */
     const struct vb_strv *fixed;      /* restore: exactly these hosts, no closure; NULL otherwise */
-    void (*new_guid)(void *arg, char out[37]);
+    void (*new_guid)(void *arg, char out[37]); /* not NULL */
     void *guid_arg;
 };
 
