@@ -69,7 +69,7 @@ struct vb_exec {
     struct vb_xh *hosts;          /* [plan->n_hosts] */
     struct vb_xc *components;     /* [plan->n_components] */
     struct vb_strv failed_before; /* resume: records of what failed in an earlier life */
-    struct vb_strv broken_before, outcomes, released_before;
+    struct vb_strv broken_before, outcomes, done_before;
     bool release_only;            /* resume: the work was done, only the jobs' ends are left */
     bool outcome_written;
     bool aborting;                /* the run as a whole is being stopped: error */
@@ -140,6 +140,7 @@ void vb_x_data_stop(struct vb_xh *h);
 /* ---- exec_resume.c ---- */
 void vb_x_resume(struct vb_exec *x);                     /* reads the journal */
 bool vb_x_failed_before(const struct vb_exec *x, const char *step, struct vb_error *e);
+bool vb_x_done_before(const struct vb_exec *x, const char *step); /* "done" stands in the journal of an earlier life */
 void vb_x_write_outcome(struct vb_exec *x);              /* once, before the first release */
 
 /* ---- exec_catalog.c ---- */

@@ -25,7 +25,7 @@ static int see_record(void *arg, uint64_t seq, const char *record)
     } else if (strncmp(record, "outcome ", 8) == 0) {
         vb_strv_add(&x->outcomes, record);
     } else if (strncmp(record, "done ", 5) == 0) {
-        vb_strv_add(&x->released_before, record);
+        vb_strv_add(&x->done_before, record);
     } else if (strncmp(record, "abort ", 6) == 0) {
         VB_AUTO_FREE char *code = vb_journal_value(record, "code");
         VB_AUTO_FREE char *t = vb_journal_value(record, "text");
@@ -51,6 +51,16 @@ bool vb_x_failed_before(const struct vb_exec *x, const char *step, struct vb_err
             read_error(x->failed_before.v[i], e);
             return true;
         }
+    }
+    return false;
+}
+
+bool vb_x_done_before(const struct vb_exec *x, const char *step)
+{
+    for (size_t i = 0; i < x->done_before.n; i++) {
+        VB_AUTO_FREE char *id = vb_journal_value(x->done_before.v[i], "step");
+        if (id && strcmp(id, step) == 0)
+            return true;
     }
     return false;
 }
@@ -103,12 +113,9 @@ static void take_outcomes(struct vb_exec *x)
             x->steps[i] = VB_STEP_DONE;
             continue;
         }
-        for (size_t k = 0; k < x->released_before.n; k++) {
-            VB_AUTO_FREE char *id = vb_journal_value(x->released_before.v[k], "step");
-            if (id && strcmp(id, x->plan->steps[i].id) == 0) {
-                x->steps[i] = VB_STEP_DONE;
-                x->hosts[x->plan->steps[i].host].ended = true;
-            }
+        if (vb_x_done_before(x, x->plan->steps[i].id)) {
+            x->steps[i] = VB_STEP_DONE;
+            x->hosts[x->plan->steps[i].host].ended = true;
         }
     }
 }

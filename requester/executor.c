@@ -601,7 +601,7 @@ void vb_exec_free(struct vb_exec *x)
     vb_strv_clear(&x->failed_before);
     vb_strv_clear(&x->broken_before);
     vb_strv_clear(&x->outcomes);
-    vb_strv_clear(&x->released_before);
+    vb_strv_clear(&x->done_before);
     vb_error_clear(&x->error);
     free(x->steps);
     free(x->hosts);

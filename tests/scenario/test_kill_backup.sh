@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# tests/scenario/test_kill_backup.sh - a backup whose requester is killed after each record of its journal
+. "$abs_top_srcdir/tests/scenario/kill.sh"
+
+for mode in resume lease; do
+    n=1
+    while one backup $mode $n; do n=$((n + 1)); [ $n -lt 200 ] || break; done
+    ok "backup killed at each of $((n - 1)) records, $mode: earlier backups are intact" whole
+    ok "backup, $mode: the next run succeeds" vb backup -q
+done
+done_testing
