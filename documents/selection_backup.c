@@ -4,8 +4,8 @@
  *
  * A pass marks what was asked for, then follows dependencies from a queue until nothing new comes.  Marks only grow inside
  * a pass, so circles end.  A marked component below a marked selectable one is implicit (C-16).  With the policy
- * DROP_DEPENDENT passes are repeated: each takes out the dependents that the one before could not satisfy, with all that
- * depends on them, so that what only they had brought does not stay.
+ * DROP_DEPENDENT passes are repeated: each takes out the dependents that the one before could not satisfy, so that what only
+ * they had brought does not stay.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -270,39 +270,22 @@ static int fail_missing(struct walk *w, struct vb_error *err)
     return 0;
 }
 
-static void drop(struct walk *w, size_t i, const char *text)
-{
-    VB_AUTO_FREE char *who = vb_graph_describe(&w->g, i);
-    vb_strv_take(&w->out->warnings, vb_printf("%s is left out: %s", who, text));
-    exclude(w, i);
-}
-
-/* Takes out the dependents of what is missing, and theirs (D-16); false if nothing was left to take out. */
+/* Takes out the dependents of what is missing (D-16); false if nothing was left to take out.  Their own dependents are the
+ * next pass's: only then is it known which of them something else still wants. */
 static bool drop_dependents(struct walk *w)
 {
-    size_t n = 0;
-    VB_AUTO_FREE size_t *list = vb_alloc_n(w->g.n + 1, sizeof *list);
+    bool any = false;
 
     for (size_t i = 0; i < w->n_unmet; i++) {
         const struct vb_dep *d = &w->g.deps[w->unmet[i].dep];
         add_missing(w, &w->unmet[i]);
         if (w->m[d->from].cut)
             continue;
+        VB_AUTO_FREE char *who = vb_graph_describe(&w->g, d->from);
         VB_AUTO_FREE char *text = vb_graph_unmet_text(&w->g, d, w->unmet[i].excluded);
-        drop(w, d->from, text);
-        list[n++] = d->from;
-    }
-    bool any = n > 0;
-    while (n) {
-        const struct vb_node *x = node(w, list[--n]);
-        for (size_t k = x->first_rdep; k < x->first_rdep + x->n_rdeps; k++) {
-            const struct vb_dep *d = &w->g.deps[w->g.rdeps[k]];
-            if (!w->m[d->from].in || w->m[d->from].cut)
-                continue;
-            VB_AUTO_FREE char *text = vb_graph_unmet_text(&w->g, d, true);
-            drop(w, d->from, text);
-            list[n++] = d->from;
-        }
+        vb_strv_take(&w->out->warnings, vb_printf("%s is left out: %s", who, text));
+        exclude(w, d->from);
+        any = true;
     }
     return any;
 }

@@ -267,7 +267,7 @@ char *vb_graph_unmet_text(const struct vb_graph *g, const struct vb_dep *d, bool
     const char *on = d->host ? d->host : "";
 
     if (excluded)
-        return vb_printf("%s needs component '%s' on host '%s', which is excluded", who, target, on);
+        return vb_printf("%s needs component '%s' on host '%s', which is left out", who, target, on);
     switch (d->state) {
     case VB_DEP_MALFORMED:
         return vb_printf("%s declares a malformed dependency: %s", who, d->text);

@@ -38,8 +38,11 @@ static char *random_path(struct vb_rng *r)
 {
     VB_AUTO_BUF b = VB_BUF_INIT;
 
-    for (uint64_t n = 1 + vb_rng_below(r, 4); n > 0; n--)
-        vb_buf_addf(&b, "%s%c%s", b.len ? "\\" : "", (char)('a' + (int)vb_rng_below(r, 3)), vb_rng_chance(r, 100) ? "2" : "");
+    for (uint64_t n = 1 + vb_rng_below(r, 4); n > 0; n--) {
+        /* one draw per statement: the order in which arguments are evaluated is the compiler's */
+        char c = (char)('a' + (int)vb_rng_below(r, 3));
+        vb_buf_addf(&b, "%s%c%s", b.len ? "\\" : "", c, vb_rng_chance(r, 100) ? "2" : "");
+    }
     return vb_buf_take_str(&b);
 }
 

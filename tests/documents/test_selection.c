@@ -448,10 +448,10 @@ static void vss_d_16(void **state VB_UNUSED)
     put(via, "via", "Y");
     need(via, "via", 1, "", "a"); /* c -> via -> a -> excluded */
     q.missing = VB_MISSING_DROP_DEPENDENT;
-    expect(&w, &q, "+fe/w1/b +be/w2/db\\Y 0=>1 ?db\\X ?db\\X");
+    expect(&w, &q, "+fe/w1/b +be/w2/db\\Y 0=>1 ?db\\X ?db\\X ?\\a ?\\via");
     expect_warning(&w, &q, "component 'c' of writer 'w1' on host 'fe' is left out");
     q.missing = VB_MISSING_FAIL;
-    expect_error(&w, &q, VB_E_DEPENDENCY_MISSING, "excluded");
+    expect_error(&w, &q, VB_E_DEPENDENCY_MISSING, "is left out");
     q.missing = VB_MISSING_CONTINUE;
     expect(&w, &q, "+fe/w1/a +fe/w1/b +fe/w1/c +fe/w1/set -fe/w1/set\\m +fe/w3/via +be/w2/db\\Y +be/w2/other "
            "0=>7 1=>6 2->5 5->0 ?db\\X ?db\\X");
