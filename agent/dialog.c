@@ -179,6 +179,13 @@ static void flushed(void *arg)
     d->h.flushed(d->arg);
 }
 
+static void limit_over(void *arg)
+{
+    struct vb_dialog *d = arg;
+    d->limit = NULL; /* it has fired: its handle is worth nothing any more */
+    flushed(d);
+}
+
 static void on_msg(void *arg, struct vb_msg *m)
 {
     struct vb_dialog *d = arg;
@@ -242,5 +249,5 @@ void vb_dialog_finish(struct vb_dialog *d, uint64_t limit_ms)
         return;
     }
     vb_conn_finish(d->conn);
-    d->limit = vb_loop_after(d->loop, limit_ms, flushed, d);
+    d->limit = vb_loop_after(d->loop, limit_ms, limit_over, d);
 }

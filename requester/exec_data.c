@@ -135,9 +135,10 @@ static void add_identity(struct vb_msg *g, const struct vb_plan_component *pc)
     vb_msg_add_str(g, VB_F_NAME, pc->name);
 }
 
-static const struct vb_catalog_component *stored_component(const struct vb_xh *h, const struct vb_plan_component *pc)
+const struct vb_catalog_component *vb_x_stored_component(const struct vb_exec *x, size_t c)
 {
-    const struct vb_catalog_host *ch = h->x->p.stored[h->index].host;
+    const struct vb_plan_component *pc = &x->plan->components[c];
+    const struct vb_catalog_host *ch = x->p.stored[pc->host].host;
     for (size_t i = 0; ch && i < ch->n_components; i++) {
         const struct vb_catalog_component *cc = &ch->components[i];
         if (vb_guid_equal(cc->writer_class, pc->writer_id) && strcmp(cc->name, pc->name) == 0 &&
@@ -196,7 +197,7 @@ static char *private_target(const struct vb_xh *h, const char *path)
 static void add_restore_component(struct vb_xh *h, struct vb_msg *m, size_t c)
 {
     const struct vb_plan_component *pc = &h->x->plan->components[c];
-    const struct vb_catalog_component *cc = stored_component(h, pc);
+    const struct vb_catalog_component *cc = vb_x_stored_component(h->x, c);
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     add_identity(&g, pc);
     for (size_t i = 0; cc && i < cc->n_roots; i++) {
@@ -281,11 +282,16 @@ static void take_component(struct vb_xh *h, const struct vb_msg *g, bool *seen)
             take_root(xc, &root);
         }
     VB_AUTO_ERROR e = VB_ERROR_INIT;
-    if (vb_msg_error(g, &e) < 0)
+    uint64_t done = vb_msg_u64(g, VB_F_COMPLETENESS, VB_COMPLETE);
+    if (vb_msg_error(g, &e) < 0 && done != VB_PARTIAL) {
         vb_x_fail_component(h->x, c, &e);
-    else if (vb_msg_u64(g, VB_F_COMPLETENESS, VB_COMPLETE) == VB_FAILED) {
+    } else if (done == VB_FAILED) {
         vb_fail(&e, VB_E_UNEXPECTED, "the agent calls it failed without a reason");
         vb_x_fail_component(h->x, c, &e);
+    } else if (done == VB_PARTIAL && !restoring(h)) { /* usable, and the record says so */
+        if (e.code == VB_OK)
+            vb_fail(&e, VB_E_FILE_CHANGED, "not everything could be read, see the warnings");
+        vb_error_copy(&xc->error, &e);
     } else if (restoring(h) && xc->status != VB_FILE_RESTORE_ALL) {
         vb_fail(&e, VB_E_UNEXPECTED, "not all of its files were put back");
         vb_x_fail_component(h->x, c, &e);

@@ -136,6 +136,8 @@ void vb_x_post_restore(struct vb_xh *h);
 /* ---- exec_data.c ---- */
 void vb_x_data_step(struct vb_xh *h);                    /* CAPTURE or RESTORE_FILES */
 void vb_x_data_stop(struct vb_xh *h);
+/* Restore: the component's record in the catalog entry, or NULL. */
+const struct vb_catalog_component *vb_x_stored_component(const struct vb_exec *x, size_t c);
 
 /* ---- exec_resume.c ---- */
 void vb_x_resume(struct vb_exec *x);                     /* reads the journal */

@@ -49,7 +49,10 @@ static void on_lost(void *arg, const struct vb_error *why)
     vb_x_log(h, "link", "gone", &e, NULL);
     vb_rjob_free(VB_STEAL(h->rjob));
     h->gone = true;
-    if (h->broken)
+    if (h->release_sent && h->step != VB_NO_INDEX && e.code == VB_E_JOB_LOST) {
+        h->ended = true; /* it was released; only the answer got lost */
+        vb_x_step_done(h);
+    } else if (h->broken)
         h->ended = true;
     else if (h->x->p.resume && e.code == VB_E_JOB_LOST && !h->x->release_only)
         vb_x_abort_run(h->x, &e);
@@ -354,13 +357,13 @@ static void abort_now(struct vb_xh *h)
 {
     if (h->abort_sent)
         return;
+    vb_rjob_drop_commands(h->rjob);
+    vb_rjob_data_cancel(h->rjob);
     if (h->x->plan->kind == VB_JOB_RESTORE && h->pre_restore_sent && !back_ends_over(h->x, h->index)) {
         h->abort_wanted = true; /* vb_x_try_aborts */
         return;
     }
     h->abort_sent = true;
-    vb_rjob_drop_commands(h->rjob);
-    vb_rjob_data_cancel(h->rjob);
     struct vb_msg m = VB_MSG_INIT(VB_M_ABORT);
     m.id = VB_M_ABORT;
     vb_msg_add_error(&m, &h->error);

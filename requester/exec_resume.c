@@ -77,6 +77,8 @@ void vb_x_write_outcome(struct vb_exec *x)
     if (x->outcome_written)
         return;
     x->outcome_written = true;
+    if (x->plan->kind == VB_JOB_RESTORE)
+        vb_x_spread(x, NULL); /* what failed at PostRestore, or on the far side of a circle */
     for (size_t c = 0; c < x->plan->n_components; c++) {
         const struct vb_xc *xc = &x->components[c];
         VB_AUTO_FREE char *t = vb_journal_escape(xc->error.text ? xc->error.text : "");

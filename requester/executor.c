@@ -547,6 +547,21 @@ static void known_failures(struct vb_exec *x)
     }
 }
 
+/* What failed at backup cannot come back; the rest of its backup can. */
+static void known_gaps(struct vb_exec *x)
+{
+    for (size_t c = 0; x->plan->kind == VB_JOB_RESTORE && c < x->plan->n_components; c++) {
+        const struct vb_catalog_component *cc = vb_x_stored_component(x, c);
+        if (!cc || cc->state != VB_CATALOG_FAILED)
+            continue;
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        vb_fail(&e, VB_E_NOT_FOUND, "its backup failed: %s", cc->error ? cc->error : "no reason was recorded");
+        vb_hint(&e, "restore it from another backup: vbackup list");
+        x->components[c].status = VB_FILE_RESTORE_NONE;
+        vb_x_fail_component(x, c, &e);
+    }
+}
+
 struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_exec_handler *h, void *arg)
 {
     struct vb_exec *x = vb_alloc(sizeof *x);
@@ -564,6 +579,7 @@ struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_ex
         x->hosts[i].step = VB_NO_INDEX;
     }
     known_failures(x);
+    known_gaps(x);
     if (p->resume && p->journal)
         vb_x_resume(x);
     vb_x_kick(x);

@@ -242,8 +242,9 @@ static void add_missing(struct vb_plan *p, const struct vb_sel_missing *m)
         size_t h = vb_plan_find_host(p, m->host);
         if (h != VB_NO_INDEX && !p->hosts[h].reached) {
             d->code = p->hosts[h].code;
+            VB_AUTO_FREE char *full = vb_full_path(m->logical_path ? m->logical_path : "", m->name ? m->name : "");
             free(d->text);
-            d->text = vb_printf("%s", p->hosts[h].text);
+            d->text = vb_printf("needs '%s' on host '%s', which was not reached: %s", full, m->host, p->hosts[h].text);
         }
     }
 }
@@ -451,6 +452,36 @@ static void restore_steps(struct vb_plan *p, const size_t *order)
                          p->target_dir ? VB_VERB_RESTORE_FILES : VB_VERB_POST_RESTORE);
 }
 
+/* Steps in an order in which they can happen, for people who read the list from top to bottom. */
+static void sort_steps(struct vb_plan *p)
+{
+    size_t n = p->n_steps;
+    size_t *place = vb_alloc_n(n + 1, sizeof *place); /* old index -> new */
+    bool *done = vb_alloc_n(n + 1, sizeof *done);
+    struct vb_plan_step *sorted = vb_alloc_n(n + 1, sizeof *sorted);
+    for (size_t k = 0; k < n; k++) {
+        size_t pick = VB_NO_INDEX;
+        for (size_t i = 0; i < n && pick == VB_NO_INDEX; i++) {
+            bool ready = !done[i];
+            for (size_t w = 0; ready && w < p->steps[i].n_waits; w++)
+                ready = done[p->steps[i].waits[w]];
+            if (ready)
+                pick = i;
+        }
+        done[pick] = true;
+        place[pick] = k;
+        sorted[k] = p->steps[pick];
+    }
+    for (size_t k = 0; k < n; k++)
+        for (size_t w = 0; w < sorted[k].n_waits; w++)
+            sorted[k].waits[w] = place[sorted[k].waits[w]];
+    free(p->steps);
+    p->steps = sorted;
+    p->cap_steps = n + 1;
+    free(place);
+    free(done);
+}
+
 struct vb_plan *vb_plan_make(const struct vb_plan_input *in)
 {
     struct vb_plan *p = vb_alloc(sizeof *p);
@@ -496,5 +527,6 @@ struct vb_plan *vb_plan_make(const struct vb_plan_input *in)
     else
         backup_steps(p, order);
     free(order);
+    sort_steps(p);
     return p;
 }
