@@ -136,7 +136,8 @@ static int parse_exclude(const struct vb_msg *g, struct vb_cap_component *k, str
         return vb_fail(err, VB_E_PROTOCOL, "exclusion of component '%s' has no absolute path", k->name);
     VB_GROW(x->v, x->n, x->cap);
     struct vb_leave_out *e = &x->v[x->n++];
-    *e = (struct vb_leave_out){ .path = vb_path_clean(path), .filespec = filespec && filespec[0] ? VB_STEAL(filespec) : NULL };
+    *e = (struct vb_leave_out){ .path = vb_path_clean(path),
+                                .filespec = filespec && filespec[0] ? VB_STEAL(filespec) : NULL };
     if (!e->filespec)
         e->filespec = vb_strdup("*");
     e->recursive = vb_msg_u64(g, VB_F_RECURSIVE, 0) != 0;

@@ -7,7 +7,8 @@
  *   fd 3   worker: VB_M_CAPTURE in, then PROGRESS*, WARN* and one REPLY out
  *   fd 4   data stream of the requester: OFFER, CHUNK, PROGRESS, WARN, ROOT, DATA_END out; WANT, DATA_OK in
  *
- * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases), LEVEL? (zstd),
+ * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases),
+ *     LEVEL? (zstd),
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
  *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points)}...,
  *         EXCLUDE {PATH, FILESPEC, RECURSIVE, KIND? (1: leaves out matching directories as well)}...}...}

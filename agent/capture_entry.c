@@ -163,7 +163,8 @@ static int check_limits(const struct vb_tree_entry *e, struct vb_error *err)
         bytes += strlen(e->xattrs[i].name) + e->xattrs[i].len;
     if (e->n_xattrs <= VB_TREE_MAX_XATTRS && bytes <= VB_TREE_MAX_XATTR_BYTES)
         return 0;
-    return vb_fail(err, VB_E_LIMIT, "%zu extended attributes with %zu bytes are more than can be kept", e->n_xattrs, bytes);
+    return vb_fail(err, VB_E_LIMIT, "%zu extended attributes with %zu bytes are more than can be kept", e->n_xattrs,
+                   bytes);
 }
 
 static int read_xattrs(struct vb_tree_entry *e, int fd, const char *proc, struct vb_error *err)

@@ -196,7 +196,8 @@ static enum vb_cap_result check_unchanged(struct vb_capture *c, int fd, const ch
         (!c->set->live || same_time(&now.st_ctim, &before->st_ctim)))
         return VB_CAP_TAKEN;
     if (!c->set->live)
-        return vb_fail(why, VB_E_FILE_CHANGED, "changed during the read, although this is a shadow copy"), VB_CAP_FAILED;
+        return vb_fail(why, VB_E_FILE_CHANGED, "changed during the read, although this is a shadow copy"),
+               VB_CAP_FAILED;
     return vb_cap_warn_path(c, name, VB_E_FILE_CHANGED, "changed while it was read", why) < 0 ? VB_CAP_LOST
                                                                                              : VB_CAP_TAKEN;
 }

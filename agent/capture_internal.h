@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/capture_internal.h - shared by capture.c (conversation), capture_walk.c (directories), capture_entry.c (metadata)
- * and capture_file.c (contents).
+ * agent/capture_internal.h - shared by capture.c (conversation), capture_walk.c (directories), capture_entry.c
+ * (metadata) and capture_file.c (contents).
  */
 #ifndef VB_AGENT_CAPTURE_INTERNAL_H
 #define VB_AGENT_CAPTURE_INTERNAL_H

@@ -2,9 +2,9 @@
 /*
  * agent/capture_walk.c - the walk through the directories of a file set, and their tree objects from the bottom up.
  *
- * Depth costs neither C stack nor descriptors: frames lie in an array, and only the innermost VB_CAP_OPEN_DIRS keep their
- * directory open.  The way back to one that was closed is ".." from its child, believed only if device and inode
- * are those that were seen on the way down.
+ * Depth costs neither C stack nor descriptors: frames lie in an array, and only the innermost VB_CAP_OPEN_DIRS keep
+ * their directory open.  The way back to one that was closed is ".." from its child, believed only if device and
+ * inode are those that were seen on the way down.
  */
 #include "config.h"
 
@@ -146,7 +146,8 @@ static struct vb_tree_entry *new_entry(struct frame *f)
 }
 
 /* An entry that failed or vanished: -1 only when the stream is lost. */
-static int not_taken(struct walk *w, const char *name, enum vb_cap_result rc, struct vb_error *why, struct vb_error *err)
+static int not_taken(struct walk *w, const char *name, enum vb_cap_result rc, struct vb_error *why,
+                     struct vb_error *err)
 {
     if (rc == VB_CAP_VANISHED)
         return vb_cap_warn_path(w->c, name, VB_E_FILE_CHANGED, "vanished before it could be read", err);
@@ -202,8 +203,8 @@ static int enters(struct walk *w, const struct frame *parent, int fd, const stru
     if (crossing && !c->set->cross) {
         if (is_file_set(c, path))
             return 0;
-        return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME, "another file system is mounted here, and it was left out",
-                                err);
+        return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME,
+                                "another file system is mounted here, and it was left out", err);
     }
     if (!c->set->live && w->is_btrfs && st->st_ino == EMPTY_SUBVOLUME_INODE) {
         if (is_file_set(c, path))

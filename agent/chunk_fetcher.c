@@ -2,8 +2,8 @@
 /*
  * agent/chunk_fetcher.c - asks for chunks ahead of time, verifies what comes.
  *
- * A slot per chunk that was asked for or is kept.  `uses` counts the gets that were announced by want; a slot without any
- * and without a reason to be kept is dropped.
+ * A slot per chunk that was asked for or is kept.  `uses` counts the gets that were announced by want; a slot
+ * without any and without a reason to be kept is dropped.
  */
 #include "config.h"
 

@@ -3,7 +3,8 @@
  * agent/chunk_sender.c - offers chunks, compresses and sends the wanted ones.
  *
  * An item goes: batch being filled -> offered batches (waiting for WANT) -> send queue (compressed by whoever is free,
- * sent strictly from its head) -> gone.  Only `queue`, `next_job` and the items' done flags are shared with the threads.
+ * sent strictly from its head) -> gone.  Only `queue`, `next_job` and the items' done flags are shared with the
+ * threads.
  */
 #include "config.h"
 

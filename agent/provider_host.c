@@ -488,7 +488,8 @@ int vb_provider_host_serve(const struct vb_provider *p, int fd, const char *stat
 
 static int usage(const char *text)
 {
-    fprintf(stderr, "vbackup-agent: %s\nusage: vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...\n", text);
+    fprintf(stderr, "vbackup-agent: %s\nusage: vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...\n",
+            text);
     return VB_EXIT_USAGE;
 }
 

@@ -10,8 +10,9 @@
  * agent: P_CALL {CALL, DEADLINE_MS?, ...} -> P_DONE {...} with the same id, one after the other:
  *
  *   CALL             in                                              out
- *   "supports"       VOLUME                                          SUPPORTED, REMARK, ATOMIC, GROUP_ATOMIC, HOLD, ATTRIBUTES,
- *                                                                    PER_TREE, CONSISTENCY (without writers), PREFERENCE
+ *   "supports"       VOLUME                                          SUPPORTED, REMARK, ATOMIC, GROUP_ATOMIC, HOLD,
+ *                                                                    ATTRIBUTES, PER_TREE, PREFERENCE,
+ *                                                                    CONSISTENCY (without writers)
  *   "begin_prepare"  SET, SNAPSHOT, VOLUME                           -
  *   "end_prepare" "pre_commit" "commit" "pre_final" "post_final" "abort"   SET      -
  *   "post_commit"    SET                                             COUNT
@@ -22,10 +23,10 @@
  *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, TREE..., ATTRIBUTES}
  *   Failures: CODE, TEXT, HINT.
  *
- * Order (S-32 to S-36): begin_prepare of another set drops the set before it; a call out of order or with another set id
- * aborts the set and is a VB_E_PROVIDER_VETO; abort after "created" is ignored; a provider's failure aborts its set; a code
- * outside the contract becomes VB_E_UNEXPECTED_PROVIDER_ERROR, except from abort.  End of file on fd 3 while a set is being
- * made counts as abort (S-35); a set that is complete stays.
+ * Order (S-32 to S-36): begin_prepare of another set drops the set before it; a call out of order or with another
+ * set id aborts the set and is a VB_E_PROVIDER_VETO; abort after "created" is ignored; a provider's failure aborts
+ * its set; a code outside the contract becomes VB_E_UNEXPECTED_PROVIDER_ERROR, except from abort.  End of file on
+ * fd 3 while a set is being made counts as abort (S-35); a set that is complete stays.
  */
 #ifndef VB_AGENT_PROVIDER_HOST_H
 #define VB_AGENT_PROVIDER_HOST_H

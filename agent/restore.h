@@ -13,11 +13,12 @@
  * Missing parents are made.  FILESPEC selects as at backup (C-33 to C-35); none means everything.
  * SOURCE is a path relative to the root: only this entry, and all below it, is restored, to TARGET itself.
  *
- * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CODE?, TEXT?, HINT?, FILES, DIRS, BYTES, WARNINGS,
- *     COMPLETENESS, RESTORE_STATUS, ROOT {PATH, TARGET, FILES, DIRS, BYTES}...}...}, or REPLY {CODE, TEXT} as in capture.h.
+ * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CODE?, TEXT?, HINT?, FILES, DIRS, BYTES,
+ *     WARNINGS, COMPLETENESS, RESTORE_STATUS, ROOT {PATH, TARGET, FILES, DIRS, BYTES}...}...},
+ * or REPLY {CODE, TEXT} as in capture.h.
  *
- * All or nothing before the first write (R-33, R-37): trees are read, targets and free space checked; what is in the way
- * is VB_E_GUARD unless OVERWRITE, and then nothing was touched (VB_FILE_RESTORE_NONE).
+ * All or nothing before the first write (R-33, R-37): trees are read, targets and free space checked; what is in
+ * the way is VB_E_GUARD unless OVERWRITE, and then nothing was touched (VB_FILE_RESTORE_NONE).
  *
  * Safe as root in a tree that others may change meanwhile: every step is relative to a held descriptor and resolves one
  * name beneath it without links; metadata are set by descriptor only; new content appears under a temporary name and is

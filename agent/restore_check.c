@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/restore_check.c - everything that can be known before the first write: that all directories can be read, what is
- * in the way, how much there is to write and whether it fits (R-33, R-37).
+ * agent/restore_check.c - everything that can be known before the first write: that all directories can be read,
+ * what is in the way, how much there is to write and whether it fits (R-33, R-37).
  *
  * The walk through the trees goes on where the target has no such directory: then there is nothing to look at, only to
  * count.
@@ -137,8 +137,8 @@ static bool same_refs(struct comparing *c, unsigned level, const struct vb_ref *
             uint8_t inner_level = 0;
             size_t k = 0;
             if (vb_chunk_fetcher_get(c->r->in, VB_CHUNK_LIST, &refs[i].name, true, &bytes, NULL) < 0 ||
-                vb_list_decode(bytes.data, bytes.len, &inner_level, &inner, &k, NULL) < 0 || inner_level + 1u != level ||
-                !same_refs(c, inner_level, inner, k))
+                vb_list_decode(bytes.data, bytes.len, &inner_level, &inner, &k, NULL) < 0 ||
+                inner_level + 1u != level || !same_refs(c, inner_level, inner, k))
                 return false;
             continue;
         }
@@ -169,11 +169,14 @@ bool vb_rst_same_content(struct vb_restore *r, int dirfd, const char *name, cons
 static bool same_special(int dirfd, const char *name, const struct vb_tree_entry *e, const struct stat *st)
 {
     if (e->type != VB_TREE_SYMLINK)
-        return (e->type == VB_TREE_FIFO && S_ISFIFO(st->st_mode)) || (e->type == VB_TREE_SOCKET && S_ISSOCK(st->st_mode)) ||
-               (e->type == VB_TREE_CHAR && S_ISCHR(st->st_mode)) || (e->type == VB_TREE_BLOCK && S_ISBLK(st->st_mode));
+        return (e->type == VB_TREE_FIFO && S_ISFIFO(st->st_mode)) ||
+               (e->type == VB_TREE_SOCKET && S_ISSOCK(st->st_mode)) ||
+               (e->type == VB_TREE_CHAR && S_ISCHR(st->st_mode)) ||
+               (e->type == VB_TREE_BLOCK && S_ISBLK(st->st_mode));
     size_t len = strlen(e->target);
     VB_AUTO_FREE char *now = vb_alloc(len + 2);
-    return S_ISLNK(st->st_mode) && readlinkat(dirfd, name, now, len + 1) == (ssize_t)len && !memcmp(now, e->target, len);
+    return S_ISLNK(st->st_mode) && readlinkat(dirfd, name, now, len + 1) == (ssize_t)len &&
+           !memcmp(now, e->target, len);
 }
 
 /* ---- what is in the way ---- */
@@ -427,7 +430,8 @@ int vb_rst_check(struct vb_restore *r, struct vb_error *err)
         vb_fail(err, VB_E_GUARD, "'%s' is there already", shown);
     else
         vb_fail(err, VB_E_GUARD, "'%s' and %llu more are there already", shown, (unsigned long long)(conflicts - 1));
-    vb_hint(err, r->overwrite ? "A directory that is not empty is never replaced by a file; move it away."
-                              : "Give --overwrite to replace what is there, or restore to another place with --target.");
+    vb_hint(err, r->overwrite
+                     ? "A directory that is not empty is never replaced by a file; move it away."
+                     : "Give --overwrite to replace what is there, or restore to another place with --target.");
     return -1;
 }

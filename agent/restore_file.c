@@ -137,7 +137,8 @@ static int write_content(struct vb_restore *r, int fd, const struct vb_tree_entr
     struct writing w = { r, fd, e, 0, 0, ahead };
     if (e->content.level > VB_CONTENT_MAX_LEVEL)
         return vb_fail(err, VB_E_CORRUPT, "content has too many levels");
-    if (write_refs(&w, e->content.level, e->content.refs, e->content.n, e->content.level ? 0 : ahead->announced, err) < 0)
+    if (write_refs(&w, e->content.level, e->content.refs, e->content.n, e->content.level ? 0 : ahead->announced,
+                   err) < 0)
         return -1;
     skip_holes(&w);
     if (w.pos != e->size || w.hole != e->n_holes)

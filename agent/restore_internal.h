@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/restore_internal.h - shared by restore.c (conversation), restore_check.c (before the first write), restore_write.c
- * (directories), restore_file.c (contents) and restore_meta.c (metadata).
+ * agent/restore_internal.h - shared by restore.c (conversation), restore_check.c (before the first write),
+ * restore_write.c (directories), restore_file.c (contents) and restore_meta.c (metadata).
  */
 #ifndef VB_AGENT_RESTORE_INTERNAL_H
 #define VB_AGENT_RESTORE_INTERNAL_H

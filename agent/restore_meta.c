@@ -2,8 +2,8 @@
 /*
  * agent/restore_meta.c - metadata of what was just made, by descriptor only.
  *
- * Order: owner (clears set-id bits and capabilities), extended attributes with ACLs, mode (whose group bits are the mask of
- * an ACL, as they were recorded), times, flags.
+ * Order: owner (clears set-id bits and capabilities), extended attributes with ACLs, mode (whose group bits are the
+ * mask of an ACL, as they were recorded), times, flags.
  */
 #include "config.h"
 
@@ -129,7 +129,8 @@ struct setting {
 static void complain(struct setting *s, int errnum, const char *what, const char *which)
 {
     VB_AUTO_ERROR e = VB_ERROR_INIT;
-    vb_fail_errno(&e, errnum, "%s%s%s%s cannot be restored", what, which ? " '" : "", which ? which : "", which ? "'" : "");
+    vb_fail_errno(&e, errnum, "%s%s%s%s cannot be restored", what, which ? " '" : "", which ? which : "",
+                  which ? "'" : "");
     if (!s->lost && vb_rst_warn(s->r, s->name, &e, s->err) < 0)
         s->lost = true;
 }

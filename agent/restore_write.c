@@ -137,7 +137,8 @@ static int open_or_make(struct write *w, const char *name, bool *made, struct vb
             return vb_fail_errno(err, errno, "cannot be replaced by a directory");
     }
     if (errno == ENOTDIR || errno == ELOOP)
-        return vb_fail(err, VB_E_GUARD, "something that is not a directory appeared there while the restore was running");
+        return vb_fail(err, VB_E_GUARD,
+                       "something that is not a directory appeared there while the restore was running");
     return vb_fail_errno(err, errno, "directory cannot be opened");
 }
 

@@ -13,12 +13,12 @@
 int vb_open_beneath(int dirfd, const char *name, int flags, mode_t mode);
 
 /*
- * Opens an absolute path to a directory for reading.  Symbolic links on the way are followed only if they belong to root
- * or to us: a link that somebody else put there would lead our writing to where he likes (VB_E_GUARD).
+ * Opens an absolute path to a directory for reading.  Symbolic links on the way are followed only if they belong to
+ * root or to us: a link that somebody else put there would lead our writing to where he likes (VB_E_GUARD).
  *
- * create: missing directories are made, parents with mode 0755, the last one with 0700; *made tells whether the last one
- * is new.  Without create a missing one is VB_E_NOT_FOUND, and *nearest (may be NULL) becomes a descriptor (O_PATH,
- * caller closes) of the nearest directory that exists.
+ * create: missing directories are made, parents with mode 0755, the last one with 0700; *made tells whether the
+ * last one is new.  Without create a missing one is VB_E_NOT_FOUND, and *nearest (may be NULL) becomes a descriptor
+ * (O_PATH, caller closes) of the nearest directory that exists.
  */
 int vb_safe_open_dir(const char *path, bool create, bool *made, int *nearest, struct vb_error *err);
 

@@ -2,8 +2,8 @@
 /*
  * providers/registry.h - the providers that are built in: data, no code of theirs runs by asking here.
  *
- * How to add one: a folder providers/NAME with NAME.c (one `const struct vb_provider vb_provider_NAME`) and the man page
- * vbackup-provider-NAME.8; a line in registry.c and in Makefile.inc; a line in tests/contract.
+ * How to add one: a folder providers/NAME with NAME.c (one `const struct vb_provider vb_provider_NAME`) and the man
+ * page vbackup-provider-NAME.8; a line in registry.c and in Makefile.inc; a line in tests/contract.
  */
 #ifndef VB_PROVIDERS_REGISTRY_H
 #define VB_PROVIDERS_REGISTRY_H

@@ -2,8 +2,8 @@
 /*
  * requester/data_end.c - how a data stream ends.
  *
- * The other side may keep its end open for long after the last message, so the end is not waited for; the last words are,
- * for a bounded time.
+ * The other side may keep its end open for long after the last message, so the end is not waited for; the last
+ * words are, for a bounded time.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * requester/data_end.h - how a data stream ends, for ingest and serve_restore alike: exactly one report to the owner, from
- * the loop, after what was still to be said has been sent.
+ * requester/data_end.h - how a data stream ends, for ingest and serve_restore alike: exactly one report to the
+ * owner, from the loop, after what was still to be said has been sent.
  */
 #ifndef VB_REQUESTER_DATA_END_H
 #define VB_REQUESTER_DATA_END_H

@@ -2,8 +2,8 @@
 /*
  * requester/ingest.h - the requester's end of a capture's data stream: says what is wanted, stores what comes.
  *
- * Event driven on the connection.  What an agent sends is foreign: every chunk is verified by vb_repo_put, chunks that were
- * not asked for are refused, and whatever breaks the conversation ends the stream with VB_E_PROTOCOL.
+ * Event driven on the connection.  What an agent sends is foreign: every chunk is verified by vb_repo_put, chunks
+ * that were not asked for are refused, and whatever breaks the conversation ends the stream with VB_E_PROTOCOL.
  *
  * Nothing is durable when the stream ends: vb_repo_commit passes the barrier.
  */

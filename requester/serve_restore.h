@@ -18,7 +18,8 @@ struct vb_serve_restore;
 struct vb_serve_restore_handler {
     void (*on_progress)(void *arg, uint64_t files, uint64_t bytes_done, uint64_t bytes_total); /* may be NULL */
     void (*on_warn)(void *arg, const char *path, const struct vb_error *what);                 /* may be NULL */
-    /* Once, never from inside _new: VB_OK after DATA_END, VB_E_CONNECTION_LOST when it broke off. May free the object. */
+    /* Once, never from inside _new: VB_OK after DATA_END, VB_E_CONNECTION_LOST when it broke off. May free the
+     * object. */
     void (*on_end)(void *arg, const struct vb_error *why);
 };
 

@@ -128,8 +128,8 @@ static void name_nested(const struct vb_provider_volume *vol, char *why, size_t 
         char *whole = vb_ps_printf("%s/%s", strcmp(vol->subvolume_root, "/") ? vol->subvolume_root : "", path);
         bool ours = !strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) || strstr(path, "/" VB_PLACE "/");
         if (!ours && touches(vol, whole) && n++ < MAX_NAMED_NESTED && used < size)
-            used += (size_t)snprintf(why + used, size - used, "%s'%s'", n == 1 ? "nested subvolumes are not part of it: " : ", ",
-                                     whole);
+            used += (size_t)snprintf(why + used, size - used, "%s'%s'",
+                                     n == 1 ? "nested subvolumes are not part of it: " : ", ", whole);
         free(whole);
         free(path);
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * providers/null/null.c - a provider for tests: makes nothing, keeps records, and fails, waits, hangs, dies or lies when told.
+ * providers/null/null.c - a provider for tests: makes nothing, keeps records, and fails, waits, hangs, dies or lies
+ * when told.
  *
- * Options: enable, fail, fail-code, delay, hang, crash, hold, atomic, group-atomic, per-tree, level, root, lie-count, bare.
- * vbackup-provider-null(8) says what they mean.
+ * Options: enable, fail, fail-code, delay, hang, crash, hold, atomic, group-atomic, per-tree, level, root,
+ * lie-count, bare. vbackup-provider-null(8) says what they mean.
  */
 #include "config.h"
 
@@ -191,7 +192,8 @@ static int null_path(void *ctx, const char *snapshot_id, const char *path, char 
     int rc = vb_ps_record_load(&n->s, snapshot_id, &r);
     vb_ps_record_clear(&r);
     if (rc <= 0)
-        return rc < 0 ? -1 : vb_ps_fail(&n->s, VB_E_OBJECT_NOT_FOUND, NULL, "there is no shadow copy '%s'", snapshot_id);
+        return rc < 0 ? -1
+                      : vb_ps_fail(&n->s, VB_E_OBJECT_NOT_FOUND, NULL, "there is no shadow copy '%s'", snapshot_id);
     *out = vb_ps_printf("%s%s", root ? root : "", path);
     return 0;
 }

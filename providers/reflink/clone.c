@@ -2,8 +2,8 @@
 /*
  * providers/reflink/clone.c - copying a tree by cloning its files.
  *
- * Contents are shared extents (FICLONE); directories, links and metadata are copied.  A file that vanishes between being
- * listed and being opened counts as removed before the instant; any other failure fails the whole set.
+ * Contents are shared extents (FICLONE); directories, links and metadata are copied.  A file that vanishes between
+ * being listed and being opened counts as removed before the instant; any other failure fails the whole set.
  */
 #include "config.h"
 
@@ -228,7 +228,8 @@ static int clone_dir(struct clone *c, int from_dir, int to_dir, const char *name
     return rc;
 }
 
-/* Makes the directories above `path` in the stage; *base is its last element. Returns the descriptor of the innermost. */
+/* Makes the directories above `path` in the stage; *base is its last element. Returns the descriptor of the
+ * innermost. */
 static int make_parents(struct clone *c, const char *path, const char **base)
 {
     int at = dup(c->stage);
@@ -303,8 +304,9 @@ static int remove_below(int fd)
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
             continue;
         if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
-            int sub = fchmodat(dirfd(d), e->d_name, 0700, 0) < 0 ? -1 : openat(dirfd(d), e->d_name,
-                                                                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            int sub = fchmodat(dirfd(d), e->d_name, 0700, 0) < 0
+                          ? -1
+                          : openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             rc = sub < 0 ? -1 : remove_below(sub);
             if (rc == 0)
                 rc = unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
@@ -341,7 +343,8 @@ const char *vb_reflink_try(int dir)
     else if (write(a, block, sizeof block) != (ssize_t)sizeof block)
         why = strerror(errno);
     else if (ioctl(b, FICLONE, a) < 0)
-        why = errno == EOPNOTSUPP || errno == EINVAL || errno == ENOTTY ? "the file system cannot clone files" : strerror(errno);
+        why = errno == EOPNOTSUPP || errno == EINVAL || errno == ENOTTY ? "the file system cannot clone files"
+                                                                        : strerror(errno);
     if (a >= 0)
         close(a);
     if (b >= 0)

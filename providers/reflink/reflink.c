@@ -2,8 +2,8 @@
 /*
  * providers/reflink/reflink.c - shadow copies of single trees, made of cloned files, where no volume snapshot exists.
  *
- * The files are cloned one after the other, so this is one instant only while the writers hold; without them it is no better
- * than reading live, and says so.
+ * The files are cloned one after the other, so this is one instant only while the writers hold; without them it is
+ * no better than reading live, and says so.
  */
 #include "config.h"
 
@@ -105,7 +105,8 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
             close(fd);
     }
     free(place);
-    snprintf(out->why, sizeof out->why, "%s", why ? why : "files are cloned one by one: one instant only while writers hold");
+    snprintf(out->why, sizeof out->why, "%s",
+             why ? why : "files are cloned one by one: one instant only while writers hold");
     if (why)
         return 0;
     out->supported = 1;

@@ -54,7 +54,8 @@ int vb_ps_query(const struct vb_ps *s,
                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
                           const char *path, int64_t created_sec), void *arg);
 
-/* Opens or makes the hidden directory in `dir` (0700, ours, marked). *path: its path, caller frees. -1 with a failure. */
+/* Opens or makes the hidden directory in `dir` (0700, ours, marked). *path: its path, caller frees. -1 with a
+ * failure. */
 int vb_ps_place_open(const struct vb_ps *s, const char *dir, char **path);
 /* Removes it if it is empty. */
 void vb_ps_place_leave(const char *dir_of_shadow_copy);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +339,9 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         close(worker[0]);
         close(data[0]);
+        if (l->as_nobody && (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+                             setresuid(65534, 65534, 65534) < 0))
+            _exit(2);
         int rc = capture ? vb_capture_serve(worker[1], data[1], &err) : vb_restore_serve(worker[1], data[1], &err);
         _exit(rc < 0 ? 1 : 0);
     }
@@ -372,6 +376,7 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
         waitpid(cut_pid, NULL, 0);
     l->cut_after = 0;
     l->meanwhile = NULL;
+    l->as_nobody = false;
 }
 
 /* ---- requests ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/agent/mover_lab.h - a place to capture and restore in: temporary directory, memory repository, and both ends of the
- * conversation; the capture or restore process is a fork of the test, the requester's end is the real ingest.
+ * tests/agent/mover_lab.h - a place to capture and restore in: temporary directory, memory repository, and both
+ * ends of the conversation; the capture or restore process is a fork of the test, the requester's end is the real
+ * ingest.
  */
 #ifndef VB_TESTS_AGENT_MOVER_LAB_H
 #define VB_TESTS_AGENT_MOVER_LAB_H
@@ -35,6 +36,7 @@ struct lab {
     /* knobs for the next run */
     uint64_t cut_after;    /* the data stream is cut after so many messages from the process; 0: never */
     void (*meanwhile)(struct lab *l, pid_t pid); /* called once the process was told what to do */
+    bool as_nobody;        /* the process gives up root first */
     struct lab_fake *fakes; /* restore: served before the repository is asked */
     size_t n_fakes, cap_fakes;
 };
@@ -61,7 +63,8 @@ void lab_noise(struct lab *l, const char *path, size_t n, uint64_t seed);
 char *lab_path(struct lab *l, const char *path); /* absolute; kept until lab_close */
 bool lab_exists(struct lab *l, const char *path);
 char *lab_read(struct lab *l, const char *path); /* whole file as text; caller frees; NULL if it is not there */
-/* Everything about a tree as text: kinds, modes, owners, times, targets, attributes, links, holes, hashes. Caller frees. */
+/* Everything about a tree as text: kinds, modes, owners, times, targets, attributes, links, holes, hashes.
+ * Caller frees. */
 char *lab_listing(struct lab *l, const char *path, bool times);
 
 /* ---- requests ---- */

@@ -71,7 +71,8 @@ static void add_content(struct listing *t, const char *path, const struct stat *
             at = hole;
         }
     unsigned flags = 0;
-    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_NODUMP_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NOATIME_FL)))
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 &&
+        (flags & (FS_NODUMP_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NOATIME_FL)))
         vb_buf_addf(&t->out, " flags=%x", flags & (FS_NODUMP_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NOATIME_FL));
     close(fd);
 }

@@ -383,8 +383,10 @@ static void devices_and_set_id_bits(void **state)
 {
     struct lab *l = *state;
     struct vb_ref a = { lab_fake(l, VB_CHUNK_DATA, "#!/bin/sh", 9, NULL), 9 };
-    struct vb_tree_entry e[2] = { { .name = "dev", .type = VB_TREE_CHAR, .mode = 0666, .rdev_major = 1, .rdev_minor = 3 },
-                                  file_entry("suid", &a) };
+    struct vb_tree_entry e[2] = {
+        { .name = "dev", .type = VB_TREE_CHAR, .mode = 0666, .rdev_major = 1, .rdev_minor = 3 },
+        file_entry("suid", &a)
+    };
     e[1].uid = geteuid() + 1;
     e[1].mode = 06755;
     struct vb_name root = fake_root(l, e, 2);
@@ -456,7 +458,8 @@ static void swap_directories(struct lab *l, pid_t pid VB_UNUSED)
         /* and files: a name that is being put into place becomes a link outside */
         snprintf(name, sizeof name, "race/d%u/f%u", i % 8, i % 50);
         unlinkat(l->fd, name, 0);
-        if (symlinkat("../../outside/target", l->fd, name) < 0 && errno != EEXIST && errno != ENOENT && errno != ENOTDIR)
+        if (symlinkat("../../outside/target", l->fd, name) < 0 && errno != EEXIST && errno != ENOENT &&
+            errno != ENOTDIR)
             _exit(1);
     }
 }
@@ -507,7 +510,8 @@ int main(void)
         LAB_TEST("a directory that is not empty is never replaced by a file", directory_is_never_replaced_by_a_file),
         LAB_TEST("a file in the way of a directory", file_in_the_way_of_a_directory),
         LAB_TEST("VSS-R-33 VSS-R-65 all or nothing per component", one_component_refused_the_other_done),
-        LAB_TEST("an existing empty directory becomes ours, another keeps its mode", existing_empty_directory_becomes_ours),
+        LAB_TEST("an existing empty directory becomes ours, another keeps its mode",
+                 existing_empty_directory_becomes_ours),
         LAB_TEST("a name, a directory, a file out of a backup", part_of_it),
         LAB_TEST("nothing restored is a failure", nothing_restored_is_a_failure),
         LAB_TEST("an interrupted restore goes on, by content only", goes_on_after_a_lost_stream),

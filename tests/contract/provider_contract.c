@@ -4,8 +4,8 @@
  *
  *     provider_contract NAME [--volume MOUNT --type FS --tree DIR] [-o KEY=VALUE]...
  *
- * Without a volume: a temporary directory of any file system.  The tree is filled, a set is made, the original is changed,
- * and what the shadow copy shows is compared with what was there before (for providers that make one).
+ * Without a volume: a temporary directory of any file system.  The tree is filled, a set is made, the original is
+ * changed, and what the shadow copy shows is compared with what was there before (for providers that make one).
  */
 #include "config.h"
 
