@@ -529,6 +529,8 @@ struct vb_ssh *vb_ssh_open(struct vb_loop *l, const struct vb_ssh_params *p, con
     s->timeout_ms = p->connect_timeout_ms ? p->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     s->keepalive_ms = p->keepalive_ms ? p->keepalive_ms : KEEPALIVE_MS;
     s->limit_ms = p->keepalive_limit_ms ? p->keepalive_limit_ms : KEEPALIVE_LIMIT_MS;
+    s->own_limit = p->memory_limit > 0;
+    s->memory_limit = s->own_limit ? p->memory_limit : VB_SSH_MEMORY;
     if (!vb_host_text_valid(s->address) || s->port > 65535) {
         vb_fail(&s->why, VB_E_CONFIG, "address '%s' port %u is not a host", s->address, (unsigned)s->port);
         vb_hint(&s->why,

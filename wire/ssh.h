@@ -32,6 +32,7 @@ struct vb_ssh_params {
     uint64_t connect_timeout_ms;     /* name, TCP, key exchange and login together; default 20 s */
     uint64_t keepalive_ms;           /* asks for a sign of life after this much silence; default 15 s */
     uint64_t keepalive_limit_ms;     /* gives the connection up after this much silence; default 60 s */
+    size_t memory_limit;             /* what the server may make libssh2 hold; default 16 MiB and 8 MiB a channel */
 };
 
 struct vb_ssh_handler {

@@ -287,7 +287,20 @@ static int start_step(struct ssh_chan *k, struct vb_error *err)
     return 0;
 }
 
-/* The last part of what the command complains about is kept; each line also goes to our log. */
+/* Whole lines go to our log as they come. */
+static void log_errors(struct ssh_chan *k)
+{
+    const char *text = vb_buf_str(&k->errors), *end;
+
+    while ((end = memchr(text + k->logged, '\n', k->errors.len - k->logged))) {
+        VB_AUTO_FREE char *shown = vb_escape_terminal(text + k->logged, (size_t)(end - text) - k->logged);
+
+        vb_log(VB_LOG_INFO, "host '%s': %s", k->ssh->name, shown);
+        k->logged = (size_t)(end - text) + 1;
+    }
+}
+
+/* The last part of what the command complains about is kept for the error that may follow. */
 static int read_errors(struct ssh_chan *k)
 {
     char b[1024];
@@ -295,8 +308,13 @@ static int read_errors(struct ssh_chan *k)
 
     while ((n = libssh2_channel_read_stderr(k->ch, b, sizeof b)) > 0) {
         vb_buf_add(&k->errors, b, (size_t)n);
-        if (k->errors.len > 2 * VB_SSH_STDERR_MAX)
-            vb_buf_consume(&k->errors, k->errors.len - VB_SSH_STDERR_MAX);
+        log_errors(k);
+        if (k->errors.len > 2 * VB_SSH_STDERR_MAX) {
+            size_t drop = k->errors.len - VB_SSH_STDERR_MAX;
+
+            vb_buf_consume(&k->errors, drop);
+            k->logged -= drop < k->logged ? drop : k->logged;
+        }
     }
     return (int)n;
 }

@@ -25,6 +25,7 @@
 #define VB_SSH_OUT_MAX (512u * 1024)  /* channels wait while more than this waits for the socket */
 #define VB_SSH_WINDOW (2u * 1024 * 1024)
 #define VB_SSH_PACKET 32768u
+#define VB_SSH_MEMORY (16u * 1024 * 1024) /* of libssh2, besides the windows of its channels */
 #define VB_SSH_STDERR_MAX 4096u
 
 enum vb_ssh_state { VB_SSH_DIALING, VB_SSH_HANDSHAKE, VB_SSH_LOGIN, VB_SSH_READY, VB_SSH_FAILED };
@@ -41,6 +42,7 @@ struct ssh_chan {
     char *command;
     bool eof_sent, write_broken;
     struct vb_buf errors;    /* the last of what the command wrote to stderr */
+    size_t logged;           /* of errors: whole lines that are in our log */
     struct vb_timer *end_timer;
 };
 
@@ -100,6 +102,8 @@ struct vb_ssh {
     uint64_t heard_ms;
 
     LIBSSH2_SESSION *session;
+    size_t memory, memory_limit; /* of libssh2 */
+    bool own_limit;              /* the limit is not the default */
     struct vb_known_hosts known;
     struct vb_kex_offer offer;
     char *host_keys;         /* that we asked for */

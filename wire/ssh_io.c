@@ -4,6 +4,7 @@
  */
 #include "config.h"
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,52 @@ static ssize_t take_bytes(libssh2_socket_t fd, const void *buffer, size_t length
     return (ssize_t)length;
 }
 
+/*
+ * libssh2 keeps whatever packets a server sends until somebody asks for them, without a limit.  So its memory is
+ * counted; the pump ends a session that has too much of it.  (It is not refused here: a failed allocation would be
+ * tried out in code that nobody ever tested.)  Sizes are asked for and not stored, so that memory which libssh2 passes
+ * between its own and the C library's functions does no harm.
+ */
+static void *counted_alloc(size_t n, void **abstract)
+{
+    struct vb_ssh *s = *abstract;
+    void *p = malloc(n); /* lint: allow malloc, libssh2 takes no memory as an error and frees it by itself */
+
+    s->memory += malloc_usable_size(p);
+    return p;
+}
+
+static void counted_free(void *p, void **abstract)
+{
+    struct vb_ssh *s = *abstract;
+    size_t n = malloc_usable_size(p);
+
+    s->memory -= n < s->memory ? n : s->memory;
+    free(p);
+}
+
+static void *counted_realloc(void *p, size_t n, void **abstract)
+{
+    struct vb_ssh *s = *abstract;
+    size_t before = malloc_usable_size(p);
+    void *q = realloc(p, n); /* lint: allow realloc, as above */
+
+    if (q) {
+        s->memory -= before < s->memory ? before : s->memory;
+        s->memory += malloc_usable_size(q);
+    }
+    return q;
+}
+
+static size_t memory_limit(const struct vb_ssh *s)
+{
+    size_t limit = s->memory_limit;
+
+    for (const struct ssh_chan *k = s->chans; k && !s->own_limit; k = k->next)
+        limit += 4u * VB_SSH_WINDOW;
+    return limit;
+}
+
 /* libssh2 takes its callbacks as void pointers. */
 static void set_callback(LIBSSH2_SESSION *session, int which, void (*fn)(void))
 {
@@ -57,7 +104,7 @@ static void set_callback(LIBSSH2_SESSION *session, int which, void (*fn)(void))
 int vb_ssh_io_start(struct vb_ssh *s, int fd, struct vb_error *err)
 {
     s->fd = fd;
-    s->session = libssh2_session_init_ex(NULL, NULL, NULL, s);
+    s->session = libssh2_session_init_ex(counted_alloc, counted_free, counted_realloc, s);
     if (!s->session)
         return vb_fail(err, VB_E_UNEXPECTED, "libssh2 cannot start a session");
     libssh2_session_set_blocking(s->session, 0);
@@ -137,6 +184,12 @@ static void pump(struct vb_ssh *s)
     bool full;
 
     vb_ssh_step(s);
+    if (s->memory > memory_limit(s) && s->state != VB_SSH_FAILED) {
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+
+        vb_fail(&err, VB_E_LIMIT, "connection ended: the server sent %zu bytes that nobody asked for", s->memory);
+        vb_ssh_fail(s, &err);
+    }
     full = vb_ssh_out_queued(s) >= VB_SSH_OUT_MAX;
     vb_ssh_flush(s);
     if (full && vb_ssh_out_queued(s) < VB_SSH_OUT_MAX)

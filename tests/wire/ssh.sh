@@ -139,6 +139,21 @@ like "... with the usual reason" "$out" '^hint: .*start-up files'
 like "junk after the greeting" "$(probe -- hold "$PROBE junk")" "closed PROTOCOL: host 'backend': "
 like "escape codes are shown escaped" "$(probe -- greet "printf '\\033[2J'; sleep 1")" '\\x1B\[2J'
 
+is "what the agent writes to stderr is logged" "$(VBACKUP_LOG=info probe -- greet "echo 'a warning' >&2; sleep 0.3; exec $SERVE" | grep -c "host 'backend': a warning")" 1
+
+# --- back-pressure ---
+probe -- stall "$PROBE source 256" > "$T/stall" &
+pid=$!
+for i in $(seq 100); do grep -q held "$T/stall" && break; sleep 0.05; done
+sleep 1
+child=$(cat /proc/$pid/task/$pid/children); child=$(cat "/proc/${child% }/task/${child% }/children") # through timeout
+rss=$(awk '/^VmRSS/ { print $2 }' "/proc/${child% }/status")
+ok "a reader that pauses does not take in the rest (RSS ${rss:-?} KiB)" test "${rss:-999999}" -lt 150000
+is "... and is still connected" "$(cat "$T/stall")" held
+kill "${child% }"; wait $pid 2> /dev/null
+like "a server that sends more than is asked for is cut off" "$(probe --memory 512K -- stall "$PROBE source 256")" \
+    '^failed LIMIT: .*the server sent .* bytes that nobody asked for'
+
 # --- cuts ---
 probe -- hold "$SERVE" > "$T/held" &
 pid=$!

@@ -7,6 +7,7 @@
  *     ssh_probe [options] ADDRESS echo N MIB COMMAND    N channels, MIB each there and back: "echoed N BYTES"
  *     ssh_probe [options] ADDRESS up|down MIB COMMAND   one way, for measuring: "moved BYTES in MS ms"
  *     ssh_probe [options] ADDRESS hold COMMAND          greets, prints "held", waits for the end
+ *     ssh_probe [options] ADDRESS stall COMMAND         the same, and reads nothing
  *     ssh_probe serve                                   far end: greets, then echoes every message
  *     ssh_probe sink | source MIB                       far ends of up and down
  *     ssh_probe junk                                    far end that greets and then breaks the format
@@ -227,7 +228,9 @@ static void on_greeted(void *arg, const struct vb_hello *peer, const struct vb_e
         return;
     }
     vb_conn_set_handler(l->conn, &h, l);
-    if (strcmp(p->mode, "hold") == 0) {
+    if (strcmp(p->mode, "stall") == 0)
+        vb_conn_pause(l->conn, true);
+    if (strcmp(p->mode, "hold") == 0 || strcmp(p->mode, "stall") == 0) {
         printf("held\n");
         fflush(stdout);
     } else if (strcmp(p->mode, "echo") == 0) {
@@ -277,13 +280,13 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "name", 1, NULL, 'n' }, { "port", 1, NULL, 'p' }, { "user", 1, NULL, 'u' }, { "identity", 1, NULL, 'i' },
         { "known-hosts", 1, NULL, 'k' }, { "no-agent", 0, NULL, 'A' }, { "timeout", 1, NULL, 't' },
-        { "keepalive", 1, NULL, 'a' }, { "limit", 1, NULL, 'l' }, { NULL, 0, NULL, 0 },
+        { "keepalive", 1, NULL, 'a' }, { "limit", 1, NULL, 'l' }, { "memory", 1, NULL, 'm' }, { NULL, 0, NULL, 0 },
     };
     static const struct vb_ssh_handler handler = { on_ready, on_fail };
     struct vb_ssh_params params = { 0 };
     struct vb_strv ids = { 0 }, known = { 0 };
     struct probe p = { 0 };
-    uint64_t port = 0;
+    uint64_t port = 0, memory = 0;
     int c, rc;
 
     vb_log_init("ssh_probe: ");
@@ -300,6 +303,7 @@ int main(int argc, char **argv)
         case 't': good = vb_parse_u64(optarg, &params.connect_timeout_ms); break;
         case 'a': good = vb_parse_u64(optarg, &params.keepalive_ms); break;
         case 'l': good = vb_parse_u64(optarg, &params.keepalive_limit_ms); break;
+        case 'm': good = vb_parse_size(optarg, &memory); break;
         default: good = false; break;
         }
         if (!good)
@@ -321,6 +325,7 @@ int main(int argc, char **argv)
     if (!params.name)
         params.name = "x";
     params.port = (uint32_t)port;
+    params.memory_limit = (size_t)memory;
     params.identities = (const char *const *)ids.v;
     params.n_identities = ids.n;
     params.known_hosts = (const char *const *)known.v;
@@ -341,7 +346,9 @@ int main(int argc, char **argv)
         if (!vb_parse_u64(argv[2], &p.mib))
             return 2;
         start_lanes(&p, argv[3]);
-    } else if ((strcmp(p.mode, "greet") == 0 || strcmp(p.mode, "hold") == 0) && argc == 3) {
+    } else if ((strcmp(p.mode, "greet") == 0 || strcmp(p.mode, "hold") == 0 ||
+                strcmp(p.mode, "stall") == 0) &&
+               argc == 3) {
         start_lanes(&p, argv[2]);
     } else if (strcmp(p.mode, "connect") != 0) {
         return 2;
