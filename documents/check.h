@@ -14,13 +14,13 @@
 int vb_check_guid(const char *what, const char *s, struct vb_error *err);
 /* Component name: not empty, no separator (C-3, K-13). */
 int vb_check_component_name(const char *name, struct vb_error *err);
-/* Own logical path to its stored form: NULL, "" and `\` are the root "" (C-1, K-4); one leading and one trailing separator
- * are dropped; empty elements and a host prefix are refused.  Caller frees; NULL on error. */
+/* Own logical path to its stored form: NULL, "" and `\` are the root "" (C-1, K-4); one leading and one trailing
+ * separator are dropped; empty elements and a host prefix are refused.  Caller frees; NULL on error. */
 char *vb_check_logical_path(const char *path, struct vb_error *err);
 /* File pattern without a directory part (C-33). */
 int vb_check_filespec(const char *spec, struct vb_error *err);
-/* Directory of a file set: absolute, without `..` elements (X-14).  foreign: a path of another system (`C:\x`, `%VAR%\x`)
- * is taken as it is. */
+/* Directory of a file set: absolute, without `..` elements (X-14).  foreign: a path of another system (`C:\x`,
+ * `%VAR%\x`) is taken as it is. */
 int vb_check_directory(const char *path, bool foreign, struct vb_error *err);
 /* Name of a service for the service manager. */
 int vb_check_service(const char *name, struct vb_error *err);

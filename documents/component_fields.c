@@ -73,7 +73,8 @@ const size_t vb_component_n_flags = VB_COUNT(vb_component_flags);
 #define DIFF(field) offsetof(struct vb_differenced_file, field)
 #define PLACED(field) offsetof(struct vb_placed, field)
 #define DIRECTED(field) offsetof(struct vb_directed_target, field)
-#define PLACED_COLUMNS {{"path", PLACED(path), false}, {"filespec", PLACED(filespec), false}, {"alternatePath", PLACED(where), false}}
+#define PLACED_COLUMNS                                                                                        \
+    {{"path", PLACED(path), false}, {"filespec", PLACED(filespec), false}, {"alternatePath", PLACED(where), false}}
 
 const struct vb_list_field vb_component_lists[] = {
     {"PARTIAL_FILE", LIST(partials),
@@ -117,7 +118,8 @@ void vb_field_set_text(void *record, size_t offset, char *owned)
 }
 
 /* All enumerations of the tables have the size of an int: checked where the tables are used first. */
-_Static_assert(sizeof(enum vb_code) == sizeof(int) && sizeof(enum vb_consistency) == sizeof(int), "enumerations are ints");
+_Static_assert(sizeof(enum vb_code) == sizeof(int) && sizeof(enum vb_consistency) == sizeof(int),
+               "enumerations are ints");
 
 int vb_field_int(const void *record, size_t offset)
 {

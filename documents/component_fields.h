@@ -3,8 +3,8 @@
  * documents/component_fields.h - the fields of a component record as tables: one row says the field's name in the
  * document, where it lies in struct vb_component, and in which events its writer may set it (rule book 1.5).
  *
- * Copying, freeing, writing, reading and merging all walk these tables, so that a new field is one new row (and its line
- * in schema/components.rng).
+ * Copying, freeing, writing, reading and merging all walk these tables, so that a new field is one new row (and its
+ * line in schema/components.rng).
  */
 #ifndef VB_DOCUMENTS_COMPONENT_FIELDS_H
 #define VB_DOCUMENTS_COMPONENT_FIELDS_H
@@ -73,6 +73,7 @@ void *vb_list_grow(struct vb_component *c, const struct vb_list_field *l); /* on
 bool vb_list_rows_equal(const struct vb_list_field *l, const void *a, const void *b);
 
 void vb_component_clear(struct vb_component *c);
-void vb_component_copy_into(struct vb_component *to, const struct vb_component *from); /* *to is overwritten, not freed */
+/* *to is overwritten, not freed. */
+void vb_component_copy_into(struct vb_component *to, const struct vb_component *from);
 
 #endif

@@ -107,8 +107,8 @@ struct vb_writer_components *vb_components_find_writer(const struct vb_component
     return NULL;
 }
 
-struct vb_writer_components *vb_components_writer(struct vb_components *c, const char *writer_id, const char *instance_id,
-                                                  const char *instance_name, const char *name)
+struct vb_writer_components *vb_components_writer(struct vb_components *c, const char *writer_id,
+                                                  const char *instance_id, const char *instance_name, const char *name)
 {
     struct vb_writer_components *w = vb_components_find_writer(c, writer_id, instance_name);
 
@@ -124,7 +124,8 @@ struct vb_writer_components *vb_components_writer(struct vb_components *c, const
     return w;
 }
 
-struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path, const char *name)
+struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path,
+                                        const char *name)
 {
     VB_AUTO_FREE char *path = vb_check_logical_path(logical_path, NULL);
 
@@ -144,7 +145,8 @@ struct vb_component *vb_components_add(struct vb_writer_components *w, enum vb_c
     if (vb_components_find(w, path, name)) {
         VB_AUTO_FREE char *full = vb_full_path(path, name);
         VB_AUTO_FREE char *shown = vb_escape_terminal(full, strlen(full));
-        vb_fail(err, VB_E_OBJECT_ALREADY_EXISTS, "component '%s' of writer '%s' is in the document already", shown, w->name);
+        vb_fail(err, VB_E_OBJECT_ALREADY_EXISTS, "component '%s' of writer '%s' is in the document already", shown,
+                w->name);
         return NULL;
     }
     VB_GROW(w->components, w->n_components, w->cap_components);

@@ -86,15 +86,16 @@ struct vb_components *vb_components_new(const char *host);
 void vb_components_free(struct vb_components *c);
 struct vb_components *vb_components_copy(const struct vb_components *c);
 /* Finds or adds the writer record. */
-struct vb_writer_components *vb_components_writer(struct vb_components *c, const char *writer_id, const char *instance_id,
-                                                  const char *instance_name, const char *name);
+struct vb_writer_components *vb_components_writer(struct vb_components *c, const char *writer_id,
+                                                  const char *instance_id, const char *instance_name, const char *name);
 struct vb_writer_components *vb_components_find_writer(const struct vb_components *c, const char *writer_id,
                                                        const char *instance_name);
 /* OBJECT_ALREADY_EXISTS for a second one; a separator in the name or an empty element in the path is refused (C-3).
  * Pointers into the arrays are good until the next one is added. */
-struct vb_component *vb_components_add(struct vb_writer_components *w, enum vb_component_type type, const char *logical_path,
-                                       const char *name, struct vb_error *err);
-struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path, const char *name);
+struct vb_component *vb_components_add(struct vb_writer_components *w, enum vb_component_type type,
+                                       const char *logical_path, const char *name, struct vb_error *err);
+struct vb_component *vb_components_find(const struct vb_writer_components *w, const char *logical_path,
+                                        const char *name);
 
 int vb_components_write(const struct vb_components *c, struct vb_buf *out, struct vb_error *err);
 struct vb_components *vb_components_read(const char *origin, const void *xml, size_t n, struct vb_error *err);
@@ -107,8 +108,9 @@ int vb_writer_components_write(const struct vb_components *c, const struct vb_wr
  * OBJECT_ALREADY_EXISTS, more than VB_MAX_PRIVATE_DATA bytes of metadata with LIMIT.  All or nothing: on error *into is
  * untouched.  event: enum vb_event (documents/events.h).
  *
- *   PrepareForBackup .. PostSnapshot   backup stamp; backup metadata (once); partial, differenced and private files (may
- *                                      be added, not taken back); failure code and text; consistency (may only sink)
+ *   PrepareForBackup .. PostSnapshot   backup stamp; backup metadata (once); partial, differenced and private files
+ *                                      (may be added, not taken back); failure code and text; consistency (may only
+ *                                      sink)
  *   PrepareForBackup                   prepare failure
  *   PostSnapshot                       post-snapshot failure
  *   PreRestore                         restore target; directed targets; restore metadata (once); pre-restore failure;
@@ -117,7 +119,8 @@ int vb_writer_components_write(const struct vb_components *c, const struct vb_wr
  *   any other event                    nothing (A-14)
  *
  * Session fields of the part and the writer's state and failure are the session's own: neither compared nor taken. */
-int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event, struct vb_error *err);
+int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event,
+                               struct vb_error *err);
 /* For the writer host: reads the part it was sent; the result has this one writer. */
 struct vb_components *vb_writer_components_read(const void *xml, size_t n, struct vb_error *err);
 

@@ -45,7 +45,8 @@ static int check_texts(const struct vb_component *old, const struct vb_component
         if (!b)
             return refuse(old, name, event, "take back", err);
         if (f->once && a)
-            return vb_fail(err, VB_E_OBJECT_ALREADY_EXISTS, "component '%s': '%s' can be set only once", old->name, name);
+            return vb_fail(err, VB_E_OBJECT_ALREADY_EXISTS, "component '%s': '%s' can be set only once", old->name,
+                           name);
         if (strlen(b) > VB_MAX_PRIVATE_DATA)
             return vb_fail(err, VB_E_LIMIT, "component '%s': '%s' has %zu bytes, the limit is %d", old->name, name,
                            strlen(b), VB_MAX_PRIVATE_DATA);
@@ -126,7 +127,8 @@ static int check_files(const struct vb_component *now, struct vb_error *err)
     for (size_t i = 0; rc == 0 && i < now->n_partials; i++) {
         VB_AUTO_FREE char *key = vb_printf("%s\n%s", now->partials[i].path, now->partials[i].filename);
         if (vb_table_find(&differenced, key) != VB_TABLE_NONE)
-            rc = vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "component '%s': a file is both partial and differenced", now->name);
+            rc = vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "component '%s': a file is both partial and differenced",
+                         now->name);
     }
     vb_table_clear(&differenced);
     return rc;
@@ -161,14 +163,15 @@ static int check_writer(const struct vb_writer_components *into, const struct vb
         const struct vb_component *a = &into->components[i], *b = &w->components[i];
         if (strcmp(a->logical_path, b->logical_path) != 0 || strcmp(a->name, b->name) != 0)
             return refuse(a, "componentName", event, "set", err);
-        if (check_texts(a, b, event, err) < 0 || check_words(a, b, event, err) < 0 || check_lists(a, b, event, err) < 0 ||
-            check_files(b, err) < 0)
+        if (check_texts(a, b, event, err) < 0 || check_words(a, b, event, err) < 0 ||
+            check_lists(a, b, event, err) < 0 || check_files(b, err) < 0)
             return -1;
     }
     return 0;
 }
 
-int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event, struct vb_error *err)
+int vb_writer_components_merge(struct vb_writer_components *into, const void *xml, size_t n, int event,
+                               struct vb_error *err)
 {
     struct vb_components *doc = vb_writer_components_read(xml, n, err);
     int rc = -1;

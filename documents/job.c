@@ -107,7 +107,8 @@ int vb_job_write(const struct vb_job *j, struct vb_buf *out, struct vb_error *er
     for (size_t i = 0; i < j->n_writers; i++) {
         e = vb_xml_add(root, "WRITER_POLICY");
         vb_xml_set(e, "writer", j->writers[i].writer);
-        vb_xml_set(e, "policy", policies[(unsigned)j->writers[i].policy < VB_COUNT(policies) ? j->writers[i].policy : 0]);
+        vb_xml_set(e, "policy",
+                   policies[(unsigned)j->writers[i].policy < VB_COUNT(policies) ? j->writers[i].policy : 0]);
     }
     for (size_t i = 0; i < j->paths.n; i++)
         vb_xml_set(vb_xml_add(root, "PATH"), "path", j->paths.v[i]);
@@ -153,9 +154,9 @@ static void get_list_item(struct vb_xml *x, struct vb_job *j, const xmlNode *e)
         vb_strv_take(&j->path_excludes, vb_xml_get_or(x, e, "filespec", ""));
     } else if (vb_xml_is(e, "VISITED")) {
         VB_GROW(j->visited, j->n_visited, j->cap_visited);
-        j->visited[j->n_visited++] = (struct vb_job_visited){
-            vb_xml_get_or(x, e, "host", ""), vb_xml_get_or(x, e, "writerId", ""), vb_xml_get_or(x, e, "logicalPath", ""),
-            vb_xml_get_or(x, e, "componentName", "")};
+        j->visited[j->n_visited++] =
+            (struct vb_job_visited){vb_xml_get_or(x, e, "host", ""), vb_xml_get_or(x, e, "writerId", ""),
+                                    vb_xml_get_or(x, e, "logicalPath", ""), vb_xml_get_or(x, e, "componentName", "")};
     }
 }
 

@@ -35,7 +35,7 @@ struct vb_job {
     char *requester;       /* "vbackup 0.1.0 on fe (pid 1234)" */
     uint64_t created_ms, lease_ms;
     enum vb_backup_type backup_type;
-    enum vb_consistency min_consistency; /* the provider must reach at least this; VB_CONSISTENCY_NONE allows live reading */
+    enum vb_consistency min_consistency; /* to be reached at least; VB_CONSISTENCY_NONE allows live reading */
     uint64_t freeze_limit_ms;            /* 0: writers' own windows only */
     struct vb_job_writer *writers; size_t n_writers, cap_writers;
     struct vb_strv paths;                /* ad-hoc paths */

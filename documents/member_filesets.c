@@ -24,8 +24,8 @@ static uint32_t needed_bit(enum vb_backup_type type)
     return VB_FSB_FULL_BACKUP;
 }
 
-struct vb_member_fileset *vb_member_filesets(const struct vb_writer_metadata *m, const char *logical_path, const char *name,
-                                             enum vb_backup_type type, size_t *n)
+struct vb_member_fileset *vb_member_filesets(const struct vb_writer_metadata *m, const char *logical_path,
+                                             const char *name, enum vb_backup_type type, size_t *n)
 {
     const struct vb_wm_component *head = vb_wm_find(m, logical_path, name);
     VB_AUTO_FREE char *full = head ? vb_full_path(head->logical_path, head->name) : NULL;

@@ -20,7 +20,8 @@ struct vb_target {
     bool both_prefixed; /* both fields carried the same host: worth a warning (D-28) */
 };
 void vb_target_clear(struct vb_target *t);
-/* -1 with VB_E_INVALID_XML_DOCUMENT-like text for malformed ones: `\\\`, empty host, two different hosts, unsafe host text. */
+/* -1 with VB_E_INVALID_XML_DOCUMENT-like text for malformed ones: `\\\`, empty host, two different hosts, unsafe host
+ * text. */
 int vb_target_parse(const struct vb_dependency *d, struct vb_target *t, struct vb_error *err);
 
 /* ---- the graph ---- */
@@ -74,8 +75,8 @@ struct vb_ask {            /* one thing the user named; NULL fields match all */
 };
 
 /* What becomes of a dependent whose target is absent, excluded or malformed (D-6, D-12, D-16, D-28, D-33).
- *   FAIL            the selection fails with DEPENDENCY_MISSING.  Targets on hosts whose metadata were not gathered yet do
- *                   not count: they are listed with host_not_gathered, and the caller gathers and selects again.
+ *   FAIL            the selection fails with DEPENDENCY_MISSING.  Targets on hosts whose metadata were not gathered yet
+ *                   do not count: they are listed with host_not_gathered, the caller gathers and selects again.
  *   DROP_DEPENDENT  it is left out, with all that only it brought and all that depends on it; a warning says so.
  *   CONTINUE        it stays and stands in `missing`: the backup is then marked incomplete. */
 enum vb_missing_policy { VB_MISSING_FAIL = 0, VB_MISSING_DROP_DEPENDENT = 1, VB_MISSING_CONTINUE = 2 };
@@ -88,18 +89,18 @@ struct vb_select_options {
     void *resolve_arg;
 };
 
-/* A user's exclusion takes out the component and all below it; a set head that would bring it can then not be taken, only
- * what stands on its own below that head (C-19, C-22); a writer whose compulsory component is excluded takes no part.
- * Excluded beats asked for, with a warning. */
+/* A user's exclusion takes out the component and all below it; a set head that would bring it can then not be taken,
+ * only what stands on its own below that head (C-19, C-22); a writer whose compulsory component is excluded takes no
+ * part. Excluded beats asked for, with a warning. */
 
-/* Backup: selectability of 4.2, then the closure of 5.1 over all hosts given. Asking for an unknown writer or component is
- * OBJECT_NOT_FOUND; for one that may not be explicit, an error that names its head (B-20). */
+/* Backup: selectability of 4.2, then the closure of 5.1 over all hosts given. Asking for an unknown writer or component
+ * is OBJECT_NOT_FOUND; for one that may not be explicit, an error that names its head (B-20). */
 int vb_select_backup(const struct vb_sel_host *hosts, size_t n_hosts, const struct vb_select_options *opt,
                      struct vb_selection *out, struct vb_error *err);
 
 /* Restore: over the STORED documents (R-2).  stored[i] is host i's BCD of the backup.  Rules 4.3, closure in both
- * directions (D-17, D-61).  n_asks 0: everything that is explicit in any of the documents.  A component implicit at backup that is asked for alone becomes a restore subcomponent of its
- * nearest explicit ancestor (R-5 to R-7). */
+ * directions (D-17, D-61).  n_asks 0: everything that is explicit in any of the documents.  A component implicit at
+ * backup that is asked for alone becomes a restore subcomponent of its nearest explicit ancestor (R-5 to R-7). */
 struct vb_restore_pick { size_t host, writer, component; /* explicit component, indices into stored BCDs */
                          struct vb_strv subcomponents; enum vb_why why; };
 struct vb_restore_selection {
@@ -112,11 +113,11 @@ void vb_restore_selection_clear(struct vb_restore_selection *s);
 int vb_select_restore(const struct vb_sel_host *hosts, size_t n_hosts, struct vb_components *const *stored,
                       const struct vb_select_options *opt, struct vb_restore_selection *out, struct vb_error *err);
 
-/* File sets of the explicit component and every implicit one below it (C-17; below a selectable one only, C-18), for this
- * backup type (I-8, I-11); VB_BACKUP_UNDEFINED: all of them, which is what a restore wants. Borrowed pointers into m;
- * caller frees the array. */
+/* File sets of the explicit component and every implicit one below it (C-17; below a selectable one only, C-18), for
+ * this backup type (I-8, I-11); VB_BACKUP_UNDEFINED: all of them, which is what a restore wants. Borrowed pointers into
+ * m; caller frees the array. */
 struct vb_member_fileset { const struct vb_wm_component *component; const struct vb_fileset *fileset; };
-struct vb_member_fileset *vb_member_filesets(const struct vb_writer_metadata *m, const char *logical_path, const char *name,
-                                             enum vb_backup_type type, size_t *n);
+struct vb_member_fileset *vb_member_filesets(const struct vb_writer_metadata *m, const char *logical_path,
+                                             const char *name, enum vb_backup_type type, size_t *n);
 
 #endif

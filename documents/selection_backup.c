@@ -2,10 +2,10 @@
 /*
  * documents/selection_backup.c - which components take part in a backup (rule book 4.2, 5.1 to 5.3).
  *
- * A pass marks what was asked for, then follows dependencies from a queue until nothing new comes.  Marks only grow inside
- * a pass, so circles end.  A marked component below a marked selectable one is implicit (C-16).  With the policy
- * DROP_DEPENDENT passes are repeated: each takes out the dependents that the one before could not satisfy, so that what only
- * they had brought does not stay.
+ * A pass marks what was asked for, then follows dependencies from a queue until nothing new comes.  Marks only grow
+ * inside a pass, so circles end.  A marked component below a marked selectable one is implicit (C-16).  With the policy
+ * DROP_DEPENDENT passes are repeated: each takes out the dependents that the one before could not satisfy, so that what
+ * only they had brought does not stay.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,9 @@ static void exclude(struct walk *w, size_t i)
     if (!needed)
         return;
     VB_AUTO_FREE char *what = vb_graph_describe(&w->g, i);
-    vb_strv_take(&w->out->warnings,
-                 vb_printf("%s is excluded, but its writer cannot be backed up without it: the writer is left out", what));
+    vb_strv_take(
+        &w->out->warnings,
+        vb_printf("%s is excluded, but its writer cannot be backed up without it: the writer is left out", what));
     exclude_writer(w, x->host, x->writer);
 }
 
@@ -160,8 +161,9 @@ static void mark_all(struct walk *w, size_t host, size_t writer, enum vb_why why
             continue;
         }
         VB_AUTO_FREE char *what = vb_graph_describe(&w->g, i);
-        vb_strv_take(&w->out->warnings, vb_printf("%s is left out: it comes only with '%s', which holds something excluded",
-                                                  what, node(w, node(w, i)->head)->full));
+        vb_strv_take(&w->out->warnings,
+                     vb_printf("%s is left out: it comes only with '%s', which holds something excluded", what,
+                               node(w, node(w, i)->head)->full));
         w->m[i].excluded = true; /* said once, over all passes */
     }
 }
@@ -270,8 +272,8 @@ static int fail_missing(struct walk *w, struct vb_error *err)
     return 0;
 }
 
-/* Takes out the dependents of what is missing (D-16); false if nothing was left to take out.  Their own dependents are the
- * next pass's: only then is it known which of them something else still wants. */
+/* Takes out the dependents of what is missing (D-16); false if nothing was left to take out.  Their own dependents are
+ * the next pass's: only then is it known which of them something else still wants. */
 static bool drop_dependents(struct walk *w)
 {
     bool any = false;

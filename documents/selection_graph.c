@@ -103,7 +103,8 @@ static void resolve_one(struct vb_graph *g, struct vb_dep *d, vb_resolve_host_fn
     }
     if (t.both_prefixed) {
         VB_AUTO_FREE char *who = vb_graph_describe(g, d->from);
-        vb_strv_take(g->warnings, vb_printf("%s: a dependency names host '%s' both in the path and in the name", who, t.host));
+        vb_strv_take(g->warnings,
+                     vb_printf("%s: a dependency names host '%s' both in the path and in the name", who, t.host));
     }
     const char *host = !t.host ? own : resolve ? resolve(arg, own, t.host) : t.host;
     d->host_text = VB_STEAL(t.host);
@@ -331,7 +332,8 @@ int vb_graph_each(const struct vb_graph *g, const struct vb_ask *ask, vb_ask_fn 
     if (!writer)
         vb_fail(err, VB_E_OBJECT_NOT_FOUND, "host '%s' has no writer '%s'", g->hosts[h].host, wname);
     else if (ask->writer)
-        vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' on host '%s' has no component '%s'", wname, g->hosts[h].host, cname);
+        vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' on host '%s' has no component '%s'", wname, g->hosts[h].host,
+                cname);
     else
         vb_fail(err, VB_E_OBJECT_NOT_FOUND, "no writer on host '%s' has a component '%s'", g->hosts[h].host, cname);
     vb_hint(err, "vbackup writers lists what there is");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * documents/selection_restore.c - which components are restored (rule book 3.2, 4.3, 5.5), over the stored documents only.
+ * documents/selection_restore.c - which components are restored (rule book 3.2, 4.3, 5.5), over the stored documents
+ * only.
  *
- * What was explicit at backup is picked whole or by some of its members; what was implicit only through its explicit head.
- * From everything that takes part dependencies are followed both ways: to the targets (D-17) and back to the dependents,
- * so that a front end learns that its back end came back (D-61).
+ * What was explicit at backup is picked whole or by some of its members; what was implicit only through its explicit
+ * head. From everything that takes part dependencies are followed both ways: to the targets (D-17) and back to the
+ * dependents, so that a front end learns that its back end came back (D-61).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -73,10 +74,12 @@ static void match_record(struct walk *w, size_t host, size_t rw, size_t writer)
         size_t i = writer == VB_NODE_NONE ? VB_NODE_NONE : vb_graph_find(&w->g, host, writer, full);
         if (i == VB_NODE_NONE) {
             VB_AUTO_FREE char *shown = vb_escape_terminal(full, strlen(full));
-            vb_strv_take(&w->out->warnings,
-                         vb_printf("component '%s' of writer '%s' on host '%s' cannot be restored: its writer's metadata are not "
-                                   "in the backup",
-                                   shown, r->name, w->g.hosts[host].host));
+            vb_strv_take(
+                &w->out->warnings,
+                vb_printf(
+                    "component '%s' of writer '%s' on host '%s' cannot be restored: its writer's metadata are not "
+                    "in the backup",
+                    shown, r->name, w->g.hosts[host].host));
             continue;
         }
         w->m[i].is_explicit = true;

@@ -34,7 +34,8 @@ static bool prefixed(const char *s)
 }
 
 /* Splits `\\host\rest` or `\\host`; rest is NULL for the latter. */
-static int split_host(const struct vb_dependency *d, const char *s, char **host, const char **rest, struct vb_error *err)
+static int split_host(const struct vb_dependency *d, const char *s, char **host, const char **rest,
+                      struct vb_error *err)
 {
     size_t n = strcspn(s + 2, "\\");
 

@@ -19,8 +19,8 @@
 
 enum vb_grammar { VB_GRAMMAR_WRITER_METADATA = 0, VB_GRAMMAR_COMPONENTS = 1, VB_GRAMMAR_JOB = 2, VB_GRAMMAR_COUNT };
 
-/* Loads the grammar if need be.  VB_E_PREREQUISITE with a hint if the file is missing or broken.  Call it at start where
- * a later read must not touch the file system. */
+/* Loads the grammar if need be.  VB_E_PREREQUISITE with a hint if the file is missing or broken.  Call it at start
+ * where a later read must not touch the file system. */
 int vb_grammar_load(enum vb_grammar g, struct vb_error *err);
 /* Validates a whole tree: -1 with the first complaint, "'origin' line 12: ...", VB_E_INVALID_XML_DOCUMENT. */
 int vb_grammar_validate(enum vb_grammar g, const char *origin, xmlDoc *doc, struct vb_error *err);

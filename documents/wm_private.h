@@ -7,8 +7,8 @@
 
 #include "documents/writer_metadata.h"
 
-/* Checks and appends a file set to component number `component`. A stored document is taken with overlapping sets, because
- * real ones have them; a writer that offers some is refused (check_overlap). */
+/* Checks and appends a file set to component number `component`. A stored document is taken with overlapping sets,
+ * because real ones have them; a writer that offers some is refused (check_overlap). */
 int vb_wm_put_fileset(struct vb_writer_metadata *m, size_t component, const struct vb_fileset *fs, bool check_overlap,
                       struct vb_error *err);
 

@@ -112,7 +112,8 @@ int vb_wm_write(const struct vb_writer_metadata *m, struct vb_buf *out, struct v
     if (m->n_components || m->n_excludes || m->n_snapshot_excludes) {
         xmlNode *e = vb_xml_add(root, "BACKUP_LOCATIONS");
         for (size_t i = 0; i < m->n_excludes; i++)
-            put_place(vb_xml_add(e, "EXCLUDE_FILES"), m->excludes[i].path, m->excludes[i].filespec, m->excludes[i].recursive);
+            put_place(vb_xml_add(e, "EXCLUDE_FILES"), m->excludes[i].path, m->excludes[i].filespec,
+                      m->excludes[i].recursive);
         for (size_t i = 0; i < m->n_snapshot_excludes; i++)
             put_place(vb_xml_add(e, "EXCLUDE_FILES_FROM_SNAPSHOT"), m->snapshot_excludes[i].path,
                       m->snapshot_excludes[i].filespec, m->snapshot_excludes[i].recursive);
@@ -254,7 +255,8 @@ struct vb_writer_metadata *vb_wm_read(const char *origin, const void *xml, size_
         goto out; /* nothing below makes sense without a name */
     if (vb_wm_set_schema(m, vb_xml_u32(&x, x.root, "backupSchema", 0), &why) < 0)
         vb_xml_reject_error(&x, x.root, &why);
-    /* the components before the restore method, whose alternate locations repeat their file sets; any order in the text */
+    /* the components before the restore method, whose alternate locations repeat their file sets; any order in
+     * the text */
     if ((e = vb_xml_single(&x, x.root, "BACKUP_LOCATIONS", false)))
         get_locations(&x, m, e);
     if ((e = vb_xml_single(&x, x.root, "RESTORE_METHOD", false)))

@@ -13,8 +13,8 @@
 /* The parser of dependency targets only reads. */
 #define VB_UNCONST(p) ((char *)(uintptr_t)(p))
 
-/* Keys: component identity -> component; "dir\nspec" and, for sets with wildcards or recursion, "dir" -> file set number
- * in `sets`. Components that callers put into the array by hand are picked up on the next look-up. */
+/* Keys: component identity -> component; "dir\nspec" and, for sets with wildcards or recursion, "dir" -> file set
+ * number in `sets`. Components that callers put into the array by hand are picked up on the next look-up. */
 struct set_ref { size_t component, fileset; };
 struct vb_wm_index {
     struct vb_table components; size_t n_seen;
@@ -277,7 +277,8 @@ static int check_kind(const struct vb_wm_component *c, const struct vb_fileset *
                        vb_component_type_word(c->type),
                        c->type == VB_COMPONENT_FILEGROUP ? "group files only" : "database and log files only");
     if (!group && f->recursive)
-        return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "database and log files of component '%s' cannot recurse", c->name);
+        return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "database and log files of component '%s' cannot recurse",
+                       c->name);
     if (!group && f->alternate_path)
         return vb_fail(err, VB_E_INVALID_XML_DOCUMENT,
                        "database and log files of component '%s' cannot have an alternate path", c->name);
@@ -292,8 +293,8 @@ static int fail_overlap(const struct vb_writer_metadata *m, const struct vb_wm_c
     VB_AUTO_FREE char *p = vb_escape_terminal(f->path, strlen(f->path));
     VB_AUTO_FREE char *s = vb_escape_terminal(f->filespec, strlen(f->filespec));
 
-    vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "file set '%s' in '%s' of component '%s' overlaps one of component '%s'", s, p, a,
-            b);
+    vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "file set '%s' in '%s' of component '%s' overlaps one of component '%s'", s,
+            p, a, b);
     vb_hint(err, "one file belongs to one file set of one component only");
     return -1;
 }
@@ -390,7 +391,8 @@ int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *fi
                   const char *alternate_path, struct vb_error *err)
 {
     if (!m->has_restore_method)
-        return vb_fail(err, VB_E_BAD_STATE, "alternate location of writer '%s' comes before its restore method", m->name);
+        return vb_fail(err, VB_E_BAD_STATE, "alternate location of writer '%s' comes before its restore method",
+                       m->name);
     if (vb_check_directory(path, m->foreign, err) < 0 || vb_check_filespec(filespec, err) < 0 ||
         vb_check_directory(alternate_path, m->foreign, err) < 0)
         return -1;
@@ -398,12 +400,12 @@ int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *fi
     if (!repeats_fileset(m, clean, filespec, recursive)) {
         VB_AUTO_FREE char *p = vb_escape_terminal(path, strlen(path));
         VB_AUTO_FREE char *s = vb_escape_terminal(filespec, strlen(filespec));
-        return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "alternate location for '%s' in '%s' repeats no file set of writer '%s'",
-                       s, p, m->name);
+        return vb_fail(err, VB_E_OBJECT_NOT_FOUND,
+                       "alternate location for '%s' in '%s' repeats no file set of writer '%s'", s, p, m->name);
     }
     VB_GROW(m->alms, m->n_alms, m->cap_alms);
-    m->alms[m->n_alms++] = (struct vb_alternate_location){VB_STEAL(clean), vb_strdup(filespec), vb_strdup(alternate_path),
-                                                          recursive};
+    m->alms[m->n_alms++] =
+        (struct vb_alternate_location){VB_STEAL(clean), vb_strdup(filespec), vb_strdup(alternate_path), recursive};
     return 0;
 }
 
@@ -431,7 +433,8 @@ int vb_wm_set_restore_method(struct vb_writer_metadata *m, enum vb_restore_metho
     if (method <= VB_RESTORE_UNDEFINED || method > VB_RESTORE_RESTORE_STOP_START)
         return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "writer '%s' leaves its restore method undefined", m->name);
     if (when <= VB_WRITER_RESTORE_UNDEFINED || when > VB_WRITER_RESTORE_ALWAYS)
-        return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "writer '%s' does not say when it takes part in a restore", m->name);
+        return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "writer '%s' does not say when it takes part in a restore",
+                       m->name);
     if (service && vb_check_service(service, err) < 0)
         return -1;
     m->has_restore_method = true;
@@ -502,7 +505,8 @@ int vb_wm_check_offer(const struct vb_writer_metadata *m, struct vb_error *err)
     if (f) {
         VB_AUTO_FREE char *p = vb_escape_terminal(f->path, strlen(f->path));
         return vb_fail(err, VB_E_WRITER_NON_RETRYABLE,
-                       "restore method of writer '%s' is an alternate location, but the file set in '%s' has none", m->name, p);
+                       "restore method of writer '%s' is an alternate location, but the file set in '%s' has none",
+                       m->name, p);
     }
     return 0;
 }

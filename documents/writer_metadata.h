@@ -3,9 +3,9 @@
  * documents/writer_metadata.h - the writer metadata document (WMD): what a writer offers and demands.
  *
  * Made by the writer inside Identify, read-only for everybody afterwards (A-1).  Vocabulary of section 1.9 where the
- * field has one: WRITER_METADATA, IDENTIFICATION, RESTORE_METHOD, BACKUP_LOCATIONS, FILE_GROUP, DATABASE, FILE_LIST, ...
- * Logical paths are stored with '\' between elements, "" for the root (K-4); host prefixes of dependencies are kept as
- * the writer wrote them (D-29).
+ * field has one: WRITER_METADATA, IDENTIFICATION, RESTORE_METHOD, BACKUP_LOCATIONS, FILE_GROUP, DATABASE, FILE_LIST,
+ * ... Logical paths are stored with '\' between elements, "" for the root (K-4); host prefixes of dependencies are kept
+ * as the writer wrote them (D-29).
  */
 #ifndef VB_DOCUMENTS_WRITER_METADATA_H
 #define VB_DOCUMENTS_WRITER_METADATA_H
@@ -72,23 +72,24 @@ struct vb_writer_metadata {
 struct vb_writer_metadata *vb_wm_new(const char *writer_id, const char *instance_id, const char *name);
 void vb_wm_free(struct vb_writer_metadata *m);
 
-/* Builders with the field's checks: OBJECT_ALREADY_EXISTS for a second identity (C-6), INVALID for a separator in a name
- * (C-3), wrong file kind for the component type (C-29), OBJECT_NOT_FOUND for an unknown component, same-writer
+/* Builders with the field's checks: OBJECT_ALREADY_EXISTS for a second identity (C-6), INVALID for a separator in a
+ * name (C-3), wrong file kind for the component type (C-29), OBJECT_NOT_FOUND for an unknown component, same-writer
  * dependency (D-7), ALM that repeats no file set (R-48) or comes before the restore method (R-49: BAD_STATE), filespec
  * with a directory part (C-33), relative or `..` path, recursion or alternate path outside a file group (C-28), a file
  * set that lies wholly inside another one for the same backup types (C-32; overlaps that depend on the files' names are
  * not decidable here and pass).  backup_type 0 of a file set means VB_FSB_DEFAULT.
  * Pointers into the arrays are good until the next call of a builder. */
-struct vb_wm_component *vb_wm_add_component(struct vb_writer_metadata *m, enum vb_component_type type, const char *logical_path,
-                                            const char *name, struct vb_error *err);
-int vb_wm_add_fileset(struct vb_writer_metadata *m, const char *logical_path, const char *name, const struct vb_fileset *fs,
-                      struct vb_error *err); /* fs is copied */
-int vb_wm_add_dependency(struct vb_writer_metadata *m, const char *logical_path, const char *name, const char *target_class_id,
-                         const char *target_logical_path, const char *target_name, struct vb_error *err);
+struct vb_wm_component *vb_wm_add_component(struct vb_writer_metadata *m, enum vb_component_type type,
+                                            const char *logical_path, const char *name, struct vb_error *err);
+int vb_wm_add_fileset(struct vb_writer_metadata *m, const char *logical_path, const char *name,
+                      const struct vb_fileset *fs, struct vb_error *err); /* fs is copied */
+int vb_wm_add_dependency(struct vb_writer_metadata *m, const char *logical_path, const char *name,
+                         const char *target_class_id, const char *target_logical_path, const char *target_name,
+                         struct vb_error *err);
 int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *filespec, bool recursive,
                   const char *alternate_path, struct vb_error *err);
-int vb_wm_add_exclude(struct vb_writer_metadata *m, bool from_snapshot, const char *path, const char *filespec, bool recursive,
-                      struct vb_error *err);
+int vb_wm_add_exclude(struct vb_writer_metadata *m, bool from_snapshot, const char *path, const char *filespec,
+                      bool recursive, struct vb_error *err);
 int vb_wm_set_restore_method(struct vb_writer_metadata *m, enum vb_restore_method method, const char *service,
                              enum vb_writer_restore when, bool reboot_required, struct vb_error *err);
 int vb_wm_set_schema(struct vb_writer_metadata *m, uint32_t schema, struct vb_error *err); /* I-2, I-3 */
@@ -98,8 +99,8 @@ int vb_wm_set_schema(struct vb_writer_metadata *m, uint32_t schema, struct vb_er
 int vb_wm_check_offer(const struct vb_writer_metadata *m, struct vb_error *err);
 struct vb_wm_component *vb_wm_find(const struct vb_writer_metadata *m, const char *logical_path, const char *name);
 
-/* To and from XML.  Reading validates against the grammar and the rules above (INVALID_XML_DOCUMENT with line and what is
- * wrong); writing is canonical: read(write(x)) equals x and write(read(write(x))) is byte-equal. */
+/* To and from XML.  Reading validates against the grammar and the rules above (INVALID_XML_DOCUMENT with line and what
+ * is wrong); writing is canonical: read(write(x)) equals x and write(read(write(x))) is byte-equal. */
 int vb_wm_write(const struct vb_writer_metadata *m, struct vb_buf *out, struct vb_error *err);
 struct vb_writer_metadata *vb_wm_read(const char *origin, const void *xml, size_t n, struct vb_error *err);
 

@@ -392,8 +392,8 @@ xmlNode *vb_xml_add(xmlNode *parent, const char *name)
     return must(xmlNewChild(parent, NULL, BAD_CAST name, NULL));
 }
 
-/* May these bytes stand as an XML attribute and come back the same?  Tab and line ends do: they are written as character
- * references.  Not so other control characters and the two non-characters of each plane that XML forbids. */
+/* May these bytes stand as an XML attribute and come back the same?  Tab and line ends do: they are written as
+ * character references.  Not so other control characters and the two non-characters of each plane that XML forbids. */
 static bool representable(const char *s)
 {
     size_t n = strlen(s);
@@ -477,7 +477,8 @@ int vb_xml_write(xmlDoc *doc, struct vb_buf *out, struct vb_error *err)
 
     xmlDocDumpFormatMemoryEnc(doc, &mem, &n, "UTF-8", 1);
     if (!mem || n < 0)
-        return vb_fail(err, VB_E_UNEXPECTED, "cannot write the %s document", (const char *)xmlDocGetRootElement(doc)->name);
+        return vb_fail(err, VB_E_UNEXPECTED, "cannot write the %s document",
+                       (const char *)xmlDocGetRootElement(doc)->name);
     if ((size_t)n > VB_XML_MAX_SIZE) {
         xmlFree(mem);
         return vb_fail(err, VB_E_LIMIT, "the document has %d bytes, the limit is %zu", n, VB_XML_MAX_SIZE);

@@ -2,9 +2,9 @@
 /*
  * documents/xml.h - the one place where documents meet libxml2.
  *
- * Reading: from memory, no network, no DOCTYPE (so no entities and no default attributes), at most VB_XML_MAX_SIZE bytes
- * and VB_XML_MAX_DEPTH levels, validated against the grammar, version checked.  Then the getters below.
- * Writing: a tree, attributes in the order they are set, those at their default left out, UTF-8, indented.
+ * Reading: from memory, no network, no DOCTYPE (so no entities and no default attributes), at most VB_XML_MAX_SIZE
+ * bytes and VB_XML_MAX_DEPTH levels, validated against the grammar, version checked.  Then the getters below. Writing:
+ * a tree, attributes in the order they are set, those at their default left out, UTF-8, indented.
  *
  * TEXT THAT XML CANNOT HOLD
  *   File names on Linux are bytes.  An attribute whose value is not valid UTF-8 or holds a control character stands as

@@ -2,8 +2,8 @@
 /*
  * tests/documents/test_closure.c - the selection against an oracle, over thousands of random topologies.
  *
- * The oracle knows the rules and nothing of the implementation: sets of components as flat arrays, every rule applied to
- * all of them again and again until nothing changes, names compared as text.
+ * The oracle knows the rules and nothing of the implementation: sets of components as flat arrays, every rule applied
+ * to all of them again and again until nothing changes, names compared as text.
  */
 #include "topology.h"
 #include "base/rng.h"
@@ -64,7 +64,9 @@ static void random_world(struct vb_rng *r, struct world *w, unsigned dependencie
                 split(full, &path, &own);
                 if (vb_wm_find(m, path, own))
                     continue;
-                put(m, full, vb_rng_chance(r, 600) ? (vb_rng_chance(r, 400) ? "Yr" : "Y") : (vb_rng_chance(r, 300) ? "Nr" : "N"));
+                put(m, full,
+                    vb_rng_chance(r, 600) ? (vb_rng_chance(r, 400) ? "Yr" : "Y")
+                                          : (vb_rng_chance(r, 300) ? "Nr" : "N"));
             }
         }
     }
@@ -319,7 +321,8 @@ static void compare(const struct oracle *o, const struct vb_selection *s, uint64
         const struct vb_sel_component *c = n < s->n ? &s->components[n] : NULL;
         bool here = c && c->host == o->it[i].host && c->writer == o->it[i].writer && c->component == o->it[i].component;
         if (here != o->part[i])
-            fail_msg("seed %d: h%zu %s: %s", (int)seed_no, o->it[i].host, o->it[i].full, here ? "should not take part" : "is not there");
+            fail_msg("seed %d: h%zu %s: %s", (int)seed_no, o->it[i].host, o->it[i].full,
+                     here ? "should not take part" : "is not there");
         if (here && c->is_explicit != o->top[i])
             fail_msg("seed %d: h%zu %s: explicit is %d", (int)seed_no, o->it[i].host, o->it[i].full, c->is_explicit);
         if (here && !c->is_explicit)
@@ -360,7 +363,8 @@ static void backup_against_oracle(void **state VB_UNUSED)
         random_world(&r, &w, (unsigned)vb_rng_below(&r, 700));
         current = &w;
         oracle_init(o, &w);
-        struct vb_select_options opt = {asks, 0, excludes, 0, (enum vb_missing_policy)vb_rng_below(&r, 3), resolve, NULL};
+        struct vb_select_options opt = {asks,    0,   excludes, 0, (enum vb_missing_policy)vb_rng_below(&r, 3),
+                                        resolve, NULL};
         if (o->n && vb_rng_chance(&r, 500)) {
             const struct item *x = &o->it[vb_rng_below(&r, o->n)];
             bool all = vb_rng_chance(&r, 300);
@@ -369,7 +373,8 @@ static void backup_against_oracle(void **state VB_UNUSED)
                 asks[opt.n_asks++] = (struct vb_ask){w.hosts[x->host].host, NULL, all ? NULL : x->full};
             /* the same path of other writers on that host must be fit to be asked for as well */
             for (size_t i = 0; opt.n_asks && asks[0].component && i < o->n; i++)
-                if (o->it[i].host == x->host && strcmp(o->it[i].full, x->full) == 0 && !o->it[i].c->selectable && has_head(o, i))
+                if (o->it[i].host == x->host && strcmp(o->it[i].full, x->full) == 0 && !o->it[i].c->selectable &&
+                    has_head(o, i))
                     opt.n_asks = 0;
         }
         for (uint64_t k = vb_rng_below(&r, 3); o->n && k > 0; k--) {
@@ -400,7 +405,8 @@ static void backup_against_oracle(void **state VB_UNUSED)
         free(o);
         world_clear(&w);
     }
-    print_message("# %zu parts, %zu explicit, %zu missing, %zu dropped, %zu failed\n", parts, explicit_ones, missing, dropped, failed);
+    print_message("# %zu parts, %zu explicit, %zu missing, %zu dropped, %zu failed\n", parts, explicit_ones, missing,
+                  dropped, failed);
     /* the generator must reach the interesting corners */
     assert_true(parts > 10000 && explicit_ones < parts && missing > 500 && dropped > 100 && failed > 100);
 }
@@ -441,7 +447,8 @@ static void restore_one(const struct oracle *o, struct restored *x, size_t i)
         x->whole[i] = e == i;
         return;
     }
-    for (size_t a = 0; a < o->n; a++) /* the nearest that may be restored alone, itself included, below the explicit one */
+    /* the nearest that may be restored alone, itself included, below the explicit one */
+    for (size_t a = 0; a < o->n; a++)
         if ((a == i || above(o, a, i)) && above(o, e, a) && o->it[a].c->selectable_for_restore &&
             (best == SIZE_MAX || above(o, best, a)))
             best = a;
@@ -525,7 +532,8 @@ static void restore_against_oracle(void **state VB_UNUSED)
                 continue;
             const struct vb_restore_pick *p = NULL;
             for (size_t k = 0; k < rs.n; k++) {
-                const struct vb_component *c = &w.stored[rs.picks[k].host]->writers[rs.picks[k].writer].components[rs.picks[k].component];
+                const struct vb_component *c =
+                    &w.stored[rs.picks[k].host]->writers[rs.picks[k].writer].components[rs.picks[k].component];
                 const char *id = w.stored[rs.picks[k].host]->writers[rs.picks[k].writer].writer_id;
                 VB_AUTO_FREE char *full = vb_full_path(c->logical_path, c->name);
                 if (rs.picks[k].host == o->it[i].host && strcmp(full, o->it[i].full) == 0 &&

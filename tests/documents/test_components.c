@@ -107,9 +107,11 @@ static char *some_text(struct vb_rng *r)
 
 static void random_component(struct vb_rng *r, struct vb_component *k)
 {
-    char **texts[] = {&k->backup_options, &k->previous_stamp, &k->backup_stamp, &k->backup_metadata, &k->prepare_failure,
-                      &k->post_snapshot_failure, &k->failure_text, &k->restore_options, &k->restore_metadata,
-                      &k->restore_name, &k->pre_restore_failure, &k->post_restore_failure, &k->ranges_file};
+    char **texts[] = {&k->backup_options,  &k->previous_stamp,      &k->backup_stamp,
+                      &k->backup_metadata, &k->prepare_failure,     &k->post_snapshot_failure,
+                      &k->failure_text,    &k->restore_options,     &k->restore_metadata,
+                      &k->restore_name,    &k->pre_restore_failure, &k->post_restore_failure,
+                      &k->ranges_file};
 
     for (size_t i = 0; i < VB_COUNT(texts); i++)
         *texts[i] = some_text(r);
@@ -127,8 +129,8 @@ static void random_component(struct vb_rng *r, struct vb_component *k)
     k->authoritative = vb_rng_chance(r, 500);
     for (uint64_t n = vb_rng_below(r, 3); n > 0; n--) {
         VB_GROW(k->partials, k->n_partials, k->cap_partials);
-        k->partials[k->n_partials++] = (struct vb_partial_file){vb_strdup("/d\xff"), vb_strdup("f"), vb_strdup("0:10,0x20:5"),
-                                                                some_text(r)};
+        k->partials[k->n_partials++] =
+            (struct vb_partial_file){vb_strdup("/d\xff"), vb_strdup("f"), vb_strdup("0:10,0x20:5"), some_text(r)};
         VB_GROW(k->differenced, k->n_differenced, k->cap_differenced);
         k->differenced[k->n_differenced++] = (struct vb_differenced_file){vb_strdup("/d"), vb_strdup("*"),
                                                                           vb_rng_chance(r, 500), -5};

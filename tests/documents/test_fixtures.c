@@ -16,7 +16,8 @@
 #include "documents/xml.h"
 
 /* Reads a document of the kind and writes it again. */
-static int pass_through(const char *kind, const char *origin, const void *p, size_t n, struct vb_buf *out, struct vb_error *err)
+static int pass_through(const char *kind, const char *origin, const void *p, size_t n, struct vb_buf *out,
+                        struct vb_error *err)
 {
     int rc = -1;
 
@@ -106,7 +107,10 @@ static void one_sample(const char *name, struct vb_buf *text)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_BUF out = VB_BUF_INIT;
     const char *s = vb_buf_str(text);
-    const char *kind = strstr(s, "<WRITER_METADATA") ? "wm" : strstr(s, "<BACKUP_COMPONENTS") ? "bc" : strstr(s, "<JOB") ? "job" : NULL;
+    const char *kind = strstr(s, "<WRITER_METADATA")     ? "wm"
+                       : strstr(s, "<BACKUP_COMPONENTS") ? "bc"
+                       : strstr(s, "<JOB")               ? "job"
+                                                         : NULL;
 
     if (kind && pass_through(kind, name, text->data, text->len, &out, &err) < 0)
         fail_msg("%s", vb_error_text(&err));
@@ -239,14 +243,21 @@ static void every_attribute(void **state VB_UNUSED)
     VB_AUTO_BUF b = VB_BUF_INIT;
     clock_t start = clock();
 
-    vb_buf_addf(&b, "<WRITER_METADATA version=\"1.3\" backupSchema=\"1\"><IDENTIFICATION encoded=\"friendlyName\" writerId=\"" ID(1)
-                "\" instanceId=\"" INSTANCE "\" friendlyName=\"AQ==\" instanceName=\"i\" writerVersion=\"1\" majorVersion=\"1\" "
-                "minorVersion=\"1\" usage=\"OTHER\" dataSource=\"OTHER\" level=\"auto\"/><BACKUP_LOCATIONS>");
+    vb_buf_addf(
+        &b,
+        "<WRITER_METADATA version=\"1.3\" backupSchema=\"1\"><IDENTIFICATION encoded=\"friendlyName\" writerId=\"" ID(
+            1) "\" instanceId=\"" INSTANCE
+               "\" friendlyName=\"AQ==\" instanceName=\"i\" writerVersion=\"1\" majorVersion=\"1\" "
+               "minorVersion=\"1\" usage=\"OTHER\" dataSource=\"OTHER\" level=\"auto\"/><BACKUP_LOCATIONS>");
     for (int i = 0; i < 1000; i++)
-        vb_buf_addf(&b, "<FILE_GROUP encoded=\"caption\" logicalPath=\"a\" componentName=\"c%d\" caption=\"AQ==\" restoreMetadata=\"no\" "
-                    "notifyOnBackupComplete=\"no\" selectable=\"no\" selectableForRestore=\"no\" componentFlags=\"0\">"
-                    "<FILE_LIST encoded=\"filespec\" path=\"/a\" filespec=\"/w==\" recursive=\"no\" alternatePath=\"/b\" "
-                    "filespecBackupType=\"1\"/></FILE_GROUP>", i);
+        vb_buf_addf(
+            &b,
+            "<FILE_GROUP encoded=\"caption\" logicalPath=\"a\" componentName=\"c%d\" caption=\"AQ==\" "
+            "restoreMetadata=\"no\" "
+            "notifyOnBackupComplete=\"no\" selectable=\"no\" selectableForRestore=\"no\" componentFlags=\"0\">"
+            "<FILE_LIST encoded=\"filespec\" path=\"/a\" filespec=\"/w==\" recursive=\"no\" alternatePath=\"/b\" "
+            "filespecBackupType=\"1\"/></FILE_GROUP>",
+            i);
     vb_buf_add_str(&b, "</BACKUP_LOCATIONS></WRITER_METADATA>");
     struct vb_writer_metadata *m = vb_wm_read("all", b.data, b.len, &err);
     if (!m)
@@ -254,16 +265,26 @@ static void every_attribute(void **state VB_UNUSED)
     assert_int_equal(m->n_components, 1000);
     vb_wm_free(m);
     vb_buf_reset(&b);
-    vb_buf_addf(&b, "<BACKUP_COMPONENTS version=\"1.3\" bootableSystemStateBackup=\"no\" selectComponents=\"yes\" partialFileSupport=\"no\" "
-                "backupType=\"full\" snapshotSetId=\"" INSTANCE "\"><SESSION encoded=\"host\" host=\"AQ==\" sessionId=\"s\" mode=\"backup\" "
-                "restoreType=\"other\" freezeTimeMs=\"1\" windowUs=\"1\"/><SNAPSHOT encoded=\"device\" snapshotId=\"s\" mountPoint=\"/\" "
-                "device=\"AQ==\" fileSystem=\"f\" provider=\"p\" snapshotPath=\"/s\" remark=\"r\" atomic=\"no\"/><WRITER_COMPONENTS "
-                "encoded=\"friendlyName\" writerId=\"" ID(1) "\" instanceId=\"" INSTANCE "\" instanceName=\"i\" friendlyName=\"AQ==\" "
-                "backupSchema=\"1\" state=\"stable\">");
+    vb_buf_addf(&b, "<BACKUP_COMPONENTS version=\"1.3\" bootableSystemStateBackup=\"no\" selectComponents=\"yes\" "
+                    "partialFileSupport=\"no\" "
+                    "backupType=\"full\" snapshotSetId=\"" INSTANCE
+                    "\"><SESSION encoded=\"host\" host=\"AQ==\" sessionId=\"s\" mode=\"backup\" "
+                    "restoreType=\"other\" freezeTimeMs=\"1\" windowUs=\"1\"/><SNAPSHOT encoded=\"device\" "
+                    "snapshotId=\"s\" mountPoint=\"/\" "
+                    "device=\"AQ==\" fileSystem=\"f\" provider=\"p\" snapshotPath=\"/s\" remark=\"r\" "
+                    "atomic=\"no\"/><WRITER_COMPONENTS "
+                    "encoded=\"friendlyName\" writerId=\"" ID(1) "\" instanceId=\"" INSTANCE
+                                                                 "\" instanceName=\"i\" friendlyName=\"AQ==\" "
+                                                                 "backupSchema=\"1\" state=\"stable\">");
     for (int i = 0; i < 1000; i++)
-        vb_buf_addf(&b, "<COMPONENT encoded=\"backupStamp\" logicalPath=\"a\" componentName=\"c%d\" componentType=\"database\" "
-                    "backupStamp=\"AQ==\"><RESTORE_SELECTION targetInstanceId=\"" INSTANCE "\" selected=\"yes\" additionalRestores=\"no\" "
-                    "authoritative=\"no\"/><RESULT consistency=\"none\" completeness=\"partial\" succeeded=\"no\"/></COMPONENT>", i);
+        vb_buf_addf(
+            &b,
+            "<COMPONENT encoded=\"backupStamp\" logicalPath=\"a\" componentName=\"c%d\" componentType=\"database\" "
+            "backupStamp=\"AQ==\"><RESTORE_SELECTION targetInstanceId=\"" INSTANCE
+            "\" selected=\"yes\" additionalRestores=\"no\" "
+            "authoritative=\"no\"/><RESULT consistency=\"none\" completeness=\"partial\" "
+            "succeeded=\"no\"/></COMPONENT>",
+            i);
     vb_buf_add_str(&b, "</WRITER_COMPONENTS></BACKUP_COMPONENTS>");
     struct vb_components *c = vb_components_read("all", b.data, b.len, &err);
     if (!c)

@@ -41,7 +41,8 @@ static void canonical(void **state VB_UNUSED)
     VB_GROW(j->writers, j->n_writers, j->cap_writers);
     j->writers[j->n_writers++] = (struct vb_job_writer){vb_strdup("postgresql writer"), VB_POLICY_REQUIRED};
     VB_GROW(j->visited, j->n_visited, j->cap_visited);
-    j->visited[j->n_visited++] = (struct vb_job_visited){vb_strdup("fe"), vb_strdup(ID(1)), vb_strdup(""), vb_strdup("app")};
+    j->visited[j->n_visited++] =
+        (struct vb_job_visited){vb_strdup("fe"), vb_strdup(ID(1)), vb_strdup(""), vb_strdup("app")};
     struct vb_job *r = round_trip(j, &b);
     assert_string_equal(vb_buf_str(&b),
                         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"

@@ -269,7 +269,8 @@ static void vss_c_44(void **state VB_UNUSED)
 
     k->backup_metadata = vb_strdup("first");
     k->restore_metadata = vb_strdup("first");
-    assert_fails(merge(c, set_backup_metadata, VB_EV_POST_SNAPSHOT, &err), err, VB_E_OBJECT_ALREADY_EXISTS, "only once");
+    assert_fails(merge(c, set_backup_metadata, VB_EV_POST_SNAPSHOT, &err), err, VB_E_OBJECT_ALREADY_EXISTS,
+                 "only once");
     assert_fails(merge(c, set_restore_metadata, VB_EV_PRE_RESTORE, &err), err, VB_E_OBJECT_ALREADY_EXISTS, "only once");
     k->backup_stamp = vb_strdup("first");
     assert_ok(merge(c, set_backup_stamp, VB_EV_POST_SNAPSHOT, &err), err); /* I-14: the stamp may be set again */
@@ -342,11 +343,14 @@ static void strangers(void **state VB_UNUSED)
 
     vb_components_writer(other, ID(2), INSTANCE, NULL, "other");
     assert_ok(vb_writer_components_write(other, &other->writers[0], &b, &err), err);
-    assert_fails(vb_writer_components_merge(&c->writers[0], b.data, b.len, VB_EV_THAW, &err), err, VB_E_BAD_STATE, "another writer");
-    assert_fails(vb_writer_components_merge(&c->writers[0], "<x/>", 4, VB_EV_THAW, &err), err, VB_E_INVALID_XML_DOCUMENT, "root");
+    assert_fails(vb_writer_components_merge(&c->writers[0], b.data, b.len, VB_EV_THAW, &err), err, VB_E_BAD_STATE,
+                 "another writer");
+    assert_fails(vb_writer_components_merge(&c->writers[0], "<x/>", 4, VB_EV_THAW, &err), err,
+                 VB_E_INVALID_XML_DOCUMENT, "root");
     vb_components_add(&longer->writers[0], VB_COMPONENT_DATABASE, "", "third", &err);
     assert_ok(vb_writer_components_write(longer, &longer->writers[0], &more, &err), err);
-    assert_fails(vb_writer_components_merge(&c->writers[0], more.data, more.len, VB_EV_THAW, &err), err, VB_E_BAD_STATE, "add or remove");
+    assert_fails(vb_writer_components_merge(&c->writers[0], more.data, more.len, VB_EV_THAW, &err), err, VB_E_BAD_STATE,
+                 "add or remove");
     assert_fails(merge(c, NULL, 99, &err), err, VB_E_BAD_STATE, "99");
     /* the session's own fields are not the writer's answer */
     c->writers[0].state = VB_WS_WAITING_FOR_THAW;

@@ -114,7 +114,8 @@ static void vss_r_4(void **state VB_UNUSED)
     struct query left = ASK(NULL, NULL, "left"), nix = ASK(NULL, NULL, "nix"), other = ASK(NULL, "w9", NULL);
 
     expect(&w, &all, "fe/must fe/data");
-    expect(&w, &must, "fe/must"); /* C-25: explicit ones singly, whatever selR says; no compulsory ones at restore (K-23) */
+    /* C-25: explicit ones singly, whatever selR says; no compulsory ones at restore (K-23) */
+    expect(&w, &must, "fe/must");
     expect(&w, &data, "fe/data");
     expect_error(&w, &left, VB_E_OBJECT_NOT_FOUND, "not in this backup"); /* */
     expect_error(&w, &nix, VB_E_OBJECT_NOT_FOUND, "'nix'");
@@ -223,7 +224,8 @@ static void policies(void **state VB_UNUSED)
     struct vb_ask asked[] = {{"fe", NULL, NULL}, {"be", NULL, NULL}};
     back_up(&w, asked, 2);
     struct query q = {.asks = {{NULL, "w1", NULL}}, .n_asks = 1, .excludes = {{"be", NULL, "db\\Y"}}, .n_excludes = 1};
-    struct query back = {.asks = {{"be", NULL, "db\\X"}}, .n_asks = 1, .excludes = {{"fe", NULL, NULL}}, .n_excludes = 1};
+    struct query back = {
+        .asks = {{"be", NULL, "db\\X"}}, .n_asks = 1, .excludes = {{"fe", NULL, NULL}}, .n_excludes = 1};
 
     q.missing = VB_MISSING_FAIL;
     expect_error(&w, &q, VB_E_DEPENDENCY_MISSING, "db\\Y");

@@ -7,7 +7,7 @@
 #include "topology.h"
 #include "documents/validate.h"
 
-/* "be.example" and "be" are one host, "alias-of-fe", "localhost" and "127.0.0.1" the asking one; "nowhere" is unknown. */
+/* "be.example" and "be" are one host, "localhost" and "127.0.0.1" the asking one; "nowhere" is unknown. */
 static const char *resolve(void *arg, const char *from, const char *text)
 {
     struct world *w = arg;
@@ -32,7 +32,8 @@ static char *show(const struct world *w, const struct vb_selection *s)
     for (size_t i = 0; i < s->n; i++) {
         const struct vb_sel_component *c = &s->components[i];
         const struct vb_writer_metadata *m = w->hosts[c->host].writers[c->writer];
-        VB_AUTO_FREE char *full = vb_full_path(m->components[c->component].logical_path, m->components[c->component].name);
+        VB_AUTO_FREE char *full =
+            vb_full_path(m->components[c->component].logical_path, m->components[c->component].name);
         vb_buf_addf(&b, "%c%s/%s/%s ", c->is_explicit ? '+' : '-', w->hosts[c->host].host, m->name, full);
     }
     for (size_t i = 0; i < s->n_edges; i++)
@@ -128,10 +129,11 @@ static void pages_case(void **state VB_UNUSED)
     pages_writer(&w);
     struct query data = ASK(NULL, "w1", "writerData"), usage = ASK(NULL, "w1", "writerData\\Usage");
     struct query both = {.asks = {{NULL, "w1", "writerData\\Usage"}, {NULL, "w1", "writerData"}}, .n_asks = 2};
-    const char *whole = "+" FE("Executables") "+" FE("Executables\\ConfigFiles") "+" FE("writerData") "-" FE("writerData\\Set1")
-        "-" FE("writerData\\Set1\\Jan") "-" FE("writerData\\Set1\\Dec") "-" FE("writerData\\Set2")
-        "-" FE("writerData\\Set2\\Jan") "-" FE("writerData\\Set2\\Dec") "-" FE("writerData\\QueryLogs\\Query")
-        "-" FE("writerData\\Usage") "-" FE("writerData\\Usage\\Jan") "-fe/w1/writerData\\Usage\\Dec";
+    const char *whole = "+" FE("Executables") "+" FE("Executables\\ConfigFiles") "+" FE("writerData")
+        "-" FE("writerData\\Set1") "-" FE("writerData\\Set1\\Jan") "-" FE("writerData\\Set1\\Dec")
+        "-" FE("writerData\\Set2") "-" FE("writerData\\Set2\\Jan") "-" FE("writerData\\Set2\\Dec")
+        "-" FE("writerData\\QueryLogs\\Query") "-" FE("writerData\\Usage") "-" FE("writerData\\Usage\\Jan")
+        "-fe/w1/writerData\\Usage\\Dec";
 
     expect(&w, &data, whole);
     expect(&w, &both, whole); /* Usage may not be explicit beside its head */
@@ -248,7 +250,8 @@ static void vss_c_22(void **state VB_UNUSED)
     pages_writer(&w);
     struct query q = {.excludes = {{NULL, "w1", "Executables\\ConfigFiles"}}, .n_excludes = 1};
     struct query whole = {.excludes = {{"fe", "00000001-AAAA-4bbb-8ccc-dddddddddddd", NULL}}, .n_excludes = 1};
-    struct query asked = {.asks = {{NULL, "w1", "Security"}}, .n_asks = 1, .excludes = {{NULL, "w1", "Security"}}, .n_excludes = 1};
+    struct query asked = {
+        .asks = {{NULL, "w1", "Security"}}, .n_asks = 1, .excludes = {{NULL, "w1", "Security"}}, .n_excludes = 1};
     struct query none = {.excludes = {{NULL, "w9", NULL}}, .n_excludes = 1};
 
     expect(&w, &q, ""); /* its required component is excluded: the writer takes no part */
@@ -492,105 +495,6 @@ static void vss_d_28(void **state VB_UNUSED)
     world_clear(&w);
 }
 
-/* ---- D-24 to D-33: the text of a target ---- */
-
-static void vss_d_24_33(void **state VB_UNUSED)
-{
-    static const struct row { const char *path, *name, *host, *want_path, *want_name; bool both; } rows[] = {
-        {"a\\b", "X", NULL, "a\\b", "X", false},
-        {"", "X", NULL, "", "X", false},
-        {"\\", "X", NULL, "", "X", false}, /* D-30 */
-        {"\\a", "X", NULL, "a", "X", false},
-        {"\\\\be\\a\\b", "X", "be", "a\\b", "X", false}, /* D-21 */
-        {"\\\\be\\", "X", "be", "", "X", false},
-        {"\\\\be", "X", "be", "", "X", false},
-        {"\\\\be\\\\", "X", "be", "", "X", false}, /* the root of the target written as a separator */
-        {"a\\b", "\\\\be\\X", "be", "a\\b", "X", false}, /* D-24 */
-        {"", "\\\\be\\X", "be", "", "X", false},
-        {"\\", "\\\\be\\X", "be", "", "X", false},
-        {"", "\\\\be\\a\\X", "be", "a", "X", false},
-        {"\\\\10.0.0.7\\db", "X", "10.0.0.7", "db", "X", false}, /* D-22 */
-        {"\\\\fe80::1\\db", "X", "fe80::1", "db", "X", false},
-        {"\\", "be\\X", "be", "", "X", false}, /* D-26: only the joined path shows it */
-        {"", "\\be\\X", "be", "", "X", false},
-        {"\\\\be\\a", "\\\\be\\X", "be", "a", "X", true}, /* D-28 */
-        {"\\\\be\\a", "\\\\BE\\X", "be", "a", "X", true},
-    };
-    static const struct bad { const char *path, *name, *part; } bad[] = {
-        {"\\\\\\a", "X", "empty"},
-        {"\\\\", "X", "empty"},
-        {"a", "\\\\\\X", "empty"},
-        {"\\\\be\\a", "\\\\fe\\X", "different hosts"},
-        {"\\\\-oProxyCommand=x\\a", "X", "host"},
-        {"\\\\a b\\a", "X", "host"},
-        {"\\\\be$(x)\\a", "X", "host"},
-        {"\\\\be\\a\\\\b", "X", "empty element"},
-        {"\\\\be\\a", "", "no name"},
-        {"", "\\\\be", "no name"},
-        {"a", "x\\y", "separator"},
-    };
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-
-    for (size_t i = 0; i < VB_COUNT(rows); i++) {
-        VB_AUTO_FREE char *p = vb_strdup(rows[i].path), *n = vb_strdup(rows[i].name), *c = class_id(2);
-        struct vb_dependency d = {c, p, n};
-        struct vb_target t;
-        if (vb_target_parse(&d, &t, &err) < 0)
-            fail_msg("row %zu: %s", i, vb_error_text(&err));
-        if (rows[i].host)
-            assert_string_equal(t.host, rows[i].host);
-        else
-            assert_null(t.host);
-        assert_string_equal(t.logical_path, rows[i].want_path);
-        assert_string_equal(t.name, rows[i].want_name);
-        assert_int_equal(t.both_prefixed, rows[i].both);
-        vb_target_clear(&t);
-    }
-    for (size_t i = 0; i < VB_COUNT(bad); i++) {
-        VB_AUTO_FREE char *p = vb_strdup(bad[i].path), *n = vb_strdup(bad[i].name), *c = class_id(2);
-        struct vb_dependency d = {c, p, n};
-        struct vb_target t;
-        assert_fails(vb_target_parse(&d, &t, &err), err, VB_E_INVALID_XML_DOCUMENT, bad[i].part);
-    }
-}
-
-/* ---- file sets of a component and its members ---- */
-
-static void members(void **state VB_UNUSED)
-{
-    static const struct { const char *full, *flags, *dir; uint32_t type; } sets[] = {
-        {"a", "Y", "/a", 0}, {"a\\n", "N", "/n", 0}, {"a\\x\\log", "N", "/log", VB_FSB_LOG_BACKUP},
-        {"n", "N", "/nn", 0}, {"n\\m", "N", "/nm", 0}, {"b", "Y", "/b", 0},
-    };
-    struct world w = {0};
-    struct vb_writer_metadata *m = world_writer(&w, world_host(&w, "fe"), 1);
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    size_t n = 0;
-
-    for (size_t i = 0; i < VB_COUNT(sets); i++) {
-        VB_AUTO_FREE char *path = NULL;
-        const char *name = NULL;
-        put(m, sets[i].full, sets[i].flags);
-        split(sets[i].full, &path, &name);
-        struct vb_fileset f = {0, (char *)(uintptr_t)sets[i].dir, (char *)(uintptr_t)"*", true, NULL, sets[i].type};
-        assert_ok(vb_wm_add_fileset(m, path, name, &f, &err), err);
-    }
-    struct vb_member_fileset *v = vb_member_filesets(m, "", "a", VB_BACKUP_FULL, &n);
-    assert_int_equal(n, 2);
-    assert_string_equal(v[1].fileset->path, "/n");
-    assert_string_equal(v[1].component->name, "n");
-    free(v);
-    free(vb_member_filesets(m, "", "a", VB_BACKUP_LOG, &n));
-    assert_int_equal(n, 3);
-    free(vb_member_filesets(m, "", "a", VB_BACKUP_UNDEFINED, &n));
-    assert_int_equal(n, 3);
-    free(vb_member_filesets(m, "", "n", VB_BACKUP_FULL, &n)); /* C-18 */
-    assert_int_equal(n, 1);
-    free(vb_member_filesets(m, "", "nix", VB_BACKUP_FULL, &n));
-    assert_int_equal(n, 0);
-    world_clear(&w);
-}
-
 static void large(void **state VB_UNUSED)
 {
     struct world w = {0};
@@ -659,8 +563,6 @@ int main(void)
         TEST("VSS-D-28 both fields carry a host", vss_d_28),
         TEST("VSS-D-31 a host that is this one is local", vss_d_31),
         TEST("VSS-D-34 VSS-D-35 VSS-D-36 both shapes", vss_d_34_35),
-        TEST("VSS-D-24 to VSS-D-33 the text of a target", vss_d_24_33),
-        TEST("VSS-C-17 VSS-I-8 VSS-I-11 file sets of members", members),
         TEST("a thousand hosts, a chain of thousands", large),
     };
 

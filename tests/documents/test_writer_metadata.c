@@ -150,7 +150,8 @@ static void vss_c_28_29(void **state VB_UNUSED)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
 
     assert_non_null(vb_wm_add_component(m, VB_COMPONENT_DATABASE, NULL, "db", &err));
-    assert_fails(add_set(m, "db", 0, "/d", "*", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, "database and log files only");
+    assert_fails(add_set(m, "db", 0, "/d", "*", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT,
+                 "database and log files only");
     assert_fails(add_set(m, "www", 1, "/d", "*", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, "group files only");
     assert_fails(add_set(m, "db", 1, "/d", "*", true, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, "recurse");
     assert_fails(add_set(m, "nix", 1, "/d", "*", true, 0, &err), err, VB_E_OBJECT_NOT_FOUND, "'nix'");
@@ -194,7 +195,8 @@ static void vss_c_33(void **state VB_UNUSED)
     assert_fails(add_set(m, "www", 0, "d", "*", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, "not absolute");
     assert_fails(add_set(m, "www", 0, "/d/../etc", "*", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, "'..'");
     assert_ok(add_set(m, "www", 0, "/d/..x", "*", false, 0, &err), err);
-    assert_fails(vb_wm_add_exclude(m, true, "/d", "x/y", false, &err), err, VB_E_INVALID_XML_DOCUMENT, "directory part");
+    assert_fails(vb_wm_add_exclude(m, true, "/d", "x/y", false, &err), err, VB_E_INVALID_XML_DOCUMENT,
+                 "directory part");
     vb_wm_free(m);
 }
 
@@ -203,10 +205,12 @@ static void vss_d_7_9(void **state VB_UNUSED)
     struct vb_writer_metadata *m = sample();
     VB_AUTO_ERROR err = VB_ERROR_INIT;
 
-    assert_fails(vb_wm_add_dependency(m, NULL, "www", ID(1), "", "other", &err), err, VB_E_INVALID_XML_DOCUMENT, "own writer");
+    assert_fails(vb_wm_add_dependency(m, NULL, "www", ID(1), "", "other", &err), err, VB_E_INVALID_XML_DOCUMENT,
+                 "own writer");
     assert_fails(vb_wm_add_dependency(m, NULL, "nix", ID(2), "", "x", &err), err, VB_E_OBJECT_NOT_FOUND, "'nix'");
     assert_fails(vb_wm_add_dependency(m, NULL, "www", "zz", "", "x", &err), err, VB_E_INVALID_XML_DOCUMENT, "GUID");
-    assert_fails(vb_wm_add_dependency(m, NULL, "www", ID(2), "\\\\-oProxy\\", "x", &err), err, VB_E_INVALID_XML_DOCUMENT, "host");
+    assert_fails(vb_wm_add_dependency(m, NULL, "www", ID(2), "\\\\-oProxy\\", "x", &err), err,
+                 VB_E_INVALID_XML_DOCUMENT, "host");
     assert_ok(vb_wm_add_dependency(m, NULL, "www", ID(1), "\\\\be\\", "other", &err), err); /* another host's writer */
     assert_ok(vb_wm_add_dependency(m, NULL, "www", ID(2), "\\", "x", &err), err);
     vb_wm_free(m);
@@ -217,8 +221,10 @@ static void vss_r_48_49(void **state VB_UNUSED)
     struct vb_writer_metadata *m = sample();
     VB_AUTO_ERROR err = VB_ERROR_INIT;
 
-    assert_fails(vb_wm_add_alm(m, "/srv/www", "*", false, "/alt", &err), err, VB_E_OBJECT_NOT_FOUND, "repeats no file set");
-    assert_fails(vb_wm_add_alm(m, "/srv/www", "*.x", true, "/alt", &err), err, VB_E_OBJECT_NOT_FOUND, "repeats no file set");
+    assert_fails(vb_wm_add_alm(m, "/srv/www", "*", false, "/alt", &err), err, VB_E_OBJECT_NOT_FOUND,
+                 "repeats no file set");
+    assert_fails(vb_wm_add_alm(m, "/srv/www", "*.x", true, "/alt", &err), err, VB_E_OBJECT_NOT_FOUND,
+                 "repeats no file set");
     assert_fails(vb_wm_add_alm(m, "/srv/www", "*", true, "../alt", &err), err, VB_E_INVALID_XML_DOCUMENT, "'..'");
     assert_ok(vb_wm_add_alm(m, "/srv/www/", "*", true, "/alt", &err), err);
     m->has_restore_method = false;
@@ -244,7 +250,8 @@ static void offer(void **state VB_UNUSED)
     assert_fails(vb_wm_check_offer(m, &err), err, VB_E_WRITER_NON_RETRYABLE, "alternate location");
     assert_ok(vb_wm_add_alm(m, "/srv/www", "*", true, "/alt", &err), err);
     assert_ok(vb_wm_check_offer(m, &err), err);
-    assert_ok(vb_wm_set_restore_method(m, VB_RESTORE_STOP_RESTORE_START, NULL, VB_WRITER_RESTORE_ALWAYS, false, &err), err);
+    assert_ok(vb_wm_set_restore_method(m, VB_RESTORE_STOP_RESTORE_START, NULL, VB_WRITER_RESTORE_ALWAYS, false, &err),
+              err);
     assert_fails(vb_wm_check_offer(m, &err), err, VB_E_WRITER_NON_RETRYABLE, "service");
     m->has_restore_method = false;
     assert_fails(vb_wm_check_offer(m, &err), err, VB_E_WRITER_NON_RETRYABLE, "restore method");
@@ -310,8 +317,9 @@ static void random_documents(void **state VB_UNUSED)
         m->version = vb_rng_chance(&r, 300) ? vb_strdup("15.4") : NULL;
         if (vb_rng_chance(&r, 800))
             assert_ok(vb_wm_set_restore_method(m, (enum vb_restore_method)(1 + vb_rng_below(&r, 8)), NULL,
-                                               (enum vb_writer_restore)(1 + vb_rng_below(&r, 3)), vb_rng_chance(&r, 300),
-                                               &err), err);
+                                               (enum vb_writer_restore)(1 + vb_rng_below(&r, 3)),
+                                               vb_rng_chance(&r, 300), &err),
+                      err);
         for (uint64_t i = vb_rng_below(&r, 8); i > 0; i--) {
             VB_AUTO_FREE char *path = vb_rng_chance(&r, 500) ? random_text(&r, true) : NULL;
             VB_AUTO_FREE char *name = random_text(&r, true);
@@ -329,15 +337,17 @@ static void random_documents(void **state VB_UNUSED)
                 VB_AUTO_FREE char *t = random_text(&r, false);
                 VB_AUTO_FREE char *dir = vb_printf("/%s", t);
                 VB_AUTO_FREE char *spec = random_text(&r, true);
-                struct vb_fileset f = {db ? 1 + (int)vb_rng_below(&r, 2) : 0, dir, spec, !db && vb_rng_chance(&r, 500), NULL,
-                                       vb_rng_chance(&r, 200) ? VB_FSB_ALL_BACKUP : 0};
+                struct vb_fileset f = {
+                    db ? 1 + (int)vb_rng_below(&r, 2) : 0, dir,  spec,
+                    !db && vb_rng_chance(&r, 500),         NULL, vb_rng_chance(&r, 200) ? VB_FSB_ALL_BACKUP : 0};
                 if (vb_wm_add_fileset(m, path, name, &f, &err) < 0)
                     vb_error_clear(&err);
                 else if (m->has_restore_method && vb_rng_chance(&r, 300))
                     assert_ok(vb_wm_add_alm(m, dir, spec, f.recursive, "/alt", &err), err);
             }
             if (vb_rng_chance(&r, 400))
-                assert_ok(vb_wm_add_dependency(m, path, name, ID(2), vb_rng_chance(&r, 500) ? "\\\\h1\\a\\b" : "a", "t", &err),
+                assert_ok(vb_wm_add_dependency(m, path, name, ID(2), vb_rng_chance(&r, 500) ? "\\\\h1\\a\\b" : "a", "t",
+                                               &err),
                           err);
         }
         vb_wm_free(round_trip(m, &b));

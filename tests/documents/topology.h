@@ -65,7 +65,8 @@ static inline void put(struct vb_writer_metadata *m, const char *full, const cha
 }
 
 /* Dependency as declared: on_path may carry a host. */
-static inline void need(struct vb_writer_metadata *m, const char *full, unsigned target, const char *on_path, const char *name)
+static inline void need(struct vb_writer_metadata *m, const char *full, unsigned target, const char *on_path,
+                        const char *name)
 {
     VB_AUTO_FREE char *path = NULL;
     const char *own = NULL;
@@ -75,7 +76,8 @@ static inline void need(struct vb_writer_metadata *m, const char *full, unsigned
     assert_non_null(c);
     /* past the checks of the builder, so that malformed ones get in, too */
     VB_GROW(c->dependencies, c->n_dependencies, c->cap_dependencies);
-    c->dependencies[c->n_dependencies++] = (struct vb_dependency){class_id(target), vb_strdup(on_path), vb_strdup(name)};
+    c->dependencies[c->n_dependencies++] =
+        (struct vb_dependency){class_id(target), vb_strdup(on_path), vb_strdup(name)};
 }
 
 static inline void world_clear(struct world *w)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* tests/fuzz/fuzz_writer_metadata.c - what is read can be written, and comes back the same; refusals name the document. */
+/* tests/fuzz/fuzz_writer_metadata.c - what is read can be written, and comes back the same; refusals name the document.
+ */
 #include "fuzz_document.h"
 #include "documents/writer_metadata.h"
 

@@ -101,7 +101,8 @@ static size_t place(struct vb_rng *r, size_t n)
 
 static void mutate_once(struct vb_rng *r, struct vb_buf *b)
 {
-    static const char *const words[] = { "\0", "\xff\xff\xff\xff", "\x7f", "%", "[", "]", "=", "\n", "..", "/", "-1", "&" };
+    static const char *const words[] = {"\0", "\xff\xff\xff\xff", "\x7f", "%", "[", "]", "=", "\n", "..", "/", "-1",
+                                        "&"};
     const struct vb_buf *other = &inputs[place(r, n_inputs)];
     size_t at = place(r, b->len), n;
     switch (vb_rng_below(r, 7)) {
