@@ -89,6 +89,17 @@ static void thaw(struct recovery *r)
 
 /* ---- the dead worker's children ---- */
 
+/* A zombie holds nothing any more; it is only waiting for somebody to ask for its status. */
+static bool is_zombie(int proc, uint32_t pid)
+{
+    VB_AUTO_FREE char *name = vb_printf("%u/stat", pid);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    if (vb_read_file_at(proc, name, 4096, &b, NULL) < 0)
+        return true; /* gone meanwhile */
+    const char *p = strrchr(vb_buf_str(&b), ')');
+    return p && (!strncmp(p, ") Z", 3) || !strncmp(p, ") X", 3));
+}
+
 /* Processes of the worker's group that are this very program; the number of a group may have been used again since. */
 static size_t group_members(pid_t group, bool kill_them)
 {
@@ -99,7 +110,7 @@ static size_t group_members(pid_t group, bool kill_them)
         return 0;
     for (struct dirent *e; (e = readdir(d));) {
         uint32_t pid;
-        if (!vb_parse_u32(e->d_name, &pid) || pid < 2 || pid > INT32_MAX || getpgid((pid_t)pid) != group)
+        if (!vb_parse_u32(e->d_name, &pid) || pid < 2 || pid > INT32_MAX || getpgid((pid_t)pid) != group || is_zombie(dirfd(d), pid))
             continue;
         VB_AUTO_FREE char *exe = vb_printf("%u/exe", pid);
         if (fstatat(dirfd(d), exe, &st, 0) == 0 && (st.st_dev != self.st_dev || st.st_ino != self.st_ino))

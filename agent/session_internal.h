@@ -42,6 +42,7 @@ typedef void vb_step(struct vb_session *s);
 struct vb_sw {
     struct vb_session *s;
     struct vb_child_ref ref;
+    char *word;                     /* its name as a word of the journal */
     enum vb_writer_policy policy;
     struct vb_child child;
     bool ready;                     /* W_READY came */

@@ -24,6 +24,7 @@ struct vb_sw *vb_sw_add(struct vb_session *s, const struct vb_child_ref *ref)
     w->s = s;
     vb_child_ref_copy(&w->ref, ref);
     w->state = VB_WS_STABLE;
+    w->word = vb_journal_escape(ref->name);
     w->policy = ref->required ? VB_POLICY_REQUIRED : VB_POLICY_OPTIONAL;
     VB_GROW(s->writers, s->n_writers, s->cap_writers);
     s->writers[s->n_writers++] = w;
@@ -39,6 +40,7 @@ void vb_sw_free(struct vb_sw *w)
     if (w->child.conn)
         w->s->env->stop(w->s->env->arg, &w->child, false);
     vb_child_ref_clear(&w->ref);
+    free(w->word);
     free(w->class_id);
     free(w->name);
     free(w->instance_id);
@@ -368,7 +370,7 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     case VB_EV_POST_RESTORE: w->post_restore = true; break;
     default: break;
     }
-    vb_s_journal(s, ev != VB_EV_IDENTIFY, "event name=%s writer=%s", vb_event_word(ev), w->ref.name);
+    vb_s_journal(s, ev != VB_EV_IDENTIFY, "event name=%s writer=%s", vb_event_word(ev), w->word);
     vb_s_event(s, "event", vb_event_word(ev), "begin", w, NULL, 0);
     if (ev == VB_EV_FREEZE)
         w->window = vb_loop_after(s->env->loop, w->freeze_ms, on_window, w);
@@ -387,7 +389,7 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     VB_AUTO_FREE char *name = vb_printf("writer '%s'", w->ref.name);
     vb_conn_set_name(w->child.conn, name);
     vb_conn_set_handler(w->child.conn, &HANDLER, w);
-    vb_s_journal(s, false, "host writer=%s pid=%d", w->ref.name, w->child.pid);
+    vb_s_journal(s, false, "host writer=%s pid=%d", w->word, w->child.pid);
 }
 
 static void round_over(struct vb_session *s)
@@ -461,7 +463,7 @@ static void finished(struct vb_sw *w, struct vb_error *err)
             w->past_post = true;
         if (ev == VB_EV_PREPARE_BACKUP || ev == VB_EV_PREPARE_SNAPSHOT)
             w->dropped = true;
-        vb_s_journal(s, false, "failed name=%s writer=%s code=%d", vb_event_word(ev), w->ref.name, (int)err->code);
+        vb_s_journal(s, false, "failed name=%s writer=%s code=%d", vb_event_word(ev), w->word, (int)err->code);
         vb_sw_fail(w, ev, err);
         if (ev == VB_EV_FREEZE || ev == VB_EV_THAW) { /* B-67: a failed Freeze or Thaw produces Abort, at once */
             w->froze = w->froze && ev == VB_EV_THAW;

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,11 +80,10 @@ static size_t entries(const char *path)
 bool alab_spool_empty(struct alab *l, uint64_t ms)
 {
     VB_AUTO_FREE char *path = vb_path_join(l->dir, "state/agent/jobs");
-    for (uint64_t waited = 0; waited <= ms; waited += 20) {
+    for (uint64_t waited = 0; waited <= ms; waited += 10) {
         if (entries(path) == 0)
             return true;
-        struct timespec t = { 0, 20000000 };
-        nanosleep(&t, NULL);
+        alab_run(l, 10); /* a requester that reads, so that the worker's last words do not wait for us */
     }
     return false;
 }
@@ -108,6 +109,7 @@ struct alab *alab_new(const char *config)
     setenv("VBACKUP_CONFIG", conf, 1);
     setenv("VBACKUP_STATE_DIR", state, 1);
     l->loop = vb_loop_new();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     return l;
 }
 
@@ -131,18 +133,26 @@ void alab_reset(struct alab *l)
     unlink(path);
 }
 
+/* The supervisor stands alone and becomes our child when it does: its end can be waited for. */
+void alab_stop(int pid)
+{
+    if (pid > 1)
+        kill(pid, SIGTERM);
+    for (int i = 0; pid > 1 && i < 2000; i++) {
+        if (waitpid(pid, NULL, WNOHANG) != 0)
+            break;
+        struct timespec t = { 0, 5000000 };
+        nanosleep(&t, NULL);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+}
+
 void alab_free(struct alab *l)
 {
     int pid = alab_pid(l, "start");
     forget(l);
-    if (pid > 1)
-        kill(pid, SIGTERM);
-    for (int i = 0; pid > 1 && i < 250 && kill(pid, 0) == 0; i++) {
-        struct timespec t = { 0, 20000000 };
-        nanosleep(&t, NULL);
-    }
-    if (pid > 1)
-        kill(pid, SIGKILL);
+    alab_stop(pid);
     for (size_t i = 0; i < l->n_chunks; i++) {
         free(l->chunks[i].name);
         vb_buf_clear(&l->chunks[i].body);

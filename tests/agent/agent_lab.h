@@ -42,6 +42,9 @@ void alab_free(struct alab *l); /* stops the supervisor, removes the directory *
 /* A new configuration and a new event log, the old requester's state forgotten. */
 void alab_reset(struct alab *l);
 
+/* Ends a supervisor and waits for it. */
+void alab_stop(int pid);
+
 /* Streams; false: refused or lost (l->lost says why). */
 bool alab_open(struct alab *l, enum vb_job_kind kind, uint64_t lease_ms, bool overwrite);
 bool alab_attach(struct alab *l);
