@@ -90,6 +90,7 @@ static int copy(struct way *in, struct way *out)
         }
         if (out->from_over && out->at == out->len && !out->closed) {
             out->closed = true;
+            shutdown(out->to, SHUT_WR); /* standard input may be the same socket, and keep it open */
             close(out->to);
         }
         if ((in->closed || in->to_broken) && (out->closed || out->to_broken))

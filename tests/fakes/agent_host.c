@@ -438,6 +438,7 @@ static int env_start(void *arg, enum vb_child_kind kind, const struct vb_child_r
         }
     } else {
         note(h, "mover %s", kind == VB_CHILD_CAPTURE ? "capture" : "restore");
+        vb_conn_free(h->mover);
         vb_conn_pair(h->loop, NULL, NULL, &out->conn, &h->mover);
         vb_conn_set_handler(h->mover, &MOVER, h);
         return 0;
