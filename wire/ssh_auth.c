@@ -11,6 +11,17 @@
 #include "base/text.h"
 #include "wire/ssh_internal.h"
 
+#define AGENT_WAIT_MS 2000u /* for its list of keys; a key that waits for a person's consent may take longer */
+
+static void note(struct vb_buf *b, const char *what, const char *why)
+{
+    if (b->len)
+        vb_buf_add_str(b, ", ");
+    vb_buf_add_str(b, what);
+    if (why)
+        vb_buf_addf(b, " %s", why);
+}
+
 static void on_agent_keys(void *arg, const struct vb_ssh_agent_key *keys, size_t n, const struct vb_error *err)
 {
     struct vb_ssh *s = arg;
@@ -20,7 +31,21 @@ static void on_agent_keys(void *arg, const struct vb_ssh_agent_key *keys, size_t
     g->agent_keys = keys;
     g->n_agent_keys = n;
     if (err)
-        vb_buf_addf(&g->skipped, "%s%s", g->skipped.len ? ", " : "", vb_error_text(err));
+        note(&g->skipped, vb_error_text(err), NULL);
+    vb_ssh_wake(s);
+}
+
+/* The login goes on without it. */
+static void agent_late(void *arg)
+{
+    struct vb_ssh *s = arg;
+    struct vb_ssh_login *g = &s->login;
+
+    g->agent_timer = NULL;
+    vb_ssh_agent_close(g->agent);
+    g->agent = NULL;
+    g->agent_answered = true;
+    note(&g->skipped, "ssh-agent: does not answer", NULL);
     vb_ssh_wake(s);
 }
 
@@ -39,6 +64,7 @@ void vb_ssh_login_clear(struct vb_ssh *s)
     struct vb_ssh_login *g = &s->login;
 
     vb_ssh_agent_close(g->agent);
+    vb_timer_cancel(g->agent_timer);
     for (size_t i = 0; i < g->n_files; i++)
         vb_ssh_key_clear(&g->files[i]);
     for (size_t i = 0; i < g->n_tries; i++)
@@ -50,15 +76,6 @@ void vb_ssh_login_clear(struct vb_ssh *s)
     vb_buf_clear(&g->offered);
     vb_buf_clear(&g->skipped);
     *g = (struct vb_ssh_login){ .agent_answered = true };
-}
-
-static void note(struct vb_buf *b, const char *what, const char *why)
-{
-    if (b->len)
-        vb_buf_add_str(b, ", ");
-    vb_buf_add_str(b, what);
-    if (why)
-        vb_buf_addf(b, " %s", why);
 }
 
 static void add_file(struct vb_ssh_login *g, struct vb_ssh_key *k)
@@ -250,8 +267,13 @@ int vb_ssh_login_step(struct vb_ssh *s, struct vb_error *err)
             return rc;
     }
     if (g->step == LOGIN_AGENT) {
-        if (!g->agent_answered)
+        if (!g->agent_answered) {
+            if (!g->agent_timer)
+                g->agent_timer = vb_loop_after(s->loop, AGENT_WAIT_MS, agent_late, s);
             return 0;
+        }
+        vb_timer_cancel(g->agent_timer);
+        g->agent_timer = NULL;
         if (!vb_kex_common("publickey", g->methods))
             return refused(s, err);
         gather(s);

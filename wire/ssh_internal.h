@@ -62,6 +62,7 @@ struct vb_ssh_candidate {
 struct vb_ssh_login {
     enum { LOGIN_LIST, LOGIN_AGENT, LOGIN_TRY } step;
     struct vb_ssh_agent *agent;
+    struct vb_timer *agent_timer;
     bool agent_answered;
     const struct vb_ssh_agent_key *agent_keys;
     size_t n_agent_keys;
