@@ -32,6 +32,7 @@ char *vb_ps_strdup(const char *s)
     return memcpy(vb_ps_alloc(n), s, n);
 }
 
+static char *format(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 static char *format(const char *fmt, va_list ap)
 {
     va_list again;

@@ -95,6 +95,7 @@ enum { LAB_OVERWRITE = 1, LAB_KEEP_OWNER = 2, LAB_RESUME = 4, LAB_NO_KEY = 8 };
 void lab_restore(struct lab *l, struct vb_msg *comps, size_t n, unsigned flags);
 /* Serves these bytes as a chunk; its name is right unless `as` is given. */
 struct vb_name lab_fake(struct lab *l, enum vb_chunk_type type, const void *p, size_t n, const struct vb_name *as);
+void lab_fakes_clear(struct lab *l);
 /* A vb_emit_fn with arg = the lab: chunks become fakes. */
 int lab_fake_emit(void *lab, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
                   struct vb_error *err);

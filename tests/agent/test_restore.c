@@ -296,7 +296,7 @@ static void evil_names(void **state)
     static const char *const pairs[][2] = { { "ab", ".." }, { "ab_cd", "../cd" }, { "_tmp_evil", "/tmp/evil" },
                                             { "a_b", "a/b" } };
     for (size_t i = 0; i < VB_COUNT(pairs); i++) {
-        l->n_fakes = 0;
+        lab_fakes_clear(l);
         struct vb_name root = evil_name(l, pairs[i][0], pairs[i][1]);
         lab_restore_tree(l, &root, "dst", 0);
         assert_outcome(l, VB_E_CORRUPT, VB_FILE_RESTORE_NONE);
@@ -309,7 +309,7 @@ static void chunk_that_is_not_its_name(void **state)
 {
     struct lab *l = *state;
     struct vb_name right = lab_fake(l, VB_CHUNK_DATA, "what was backed up", 18, NULL);
-    l->n_fakes = 0;
+    lab_fakes_clear(l);
     lab_fake(l, VB_CHUNK_DATA, "what they gave you", 18, &right);
     struct vb_ref ref = { right, 18 };
     struct vb_tree_entry e = file_entry("f", &ref);

@@ -384,7 +384,6 @@ static void nothing_is_left(void **state)
 
 int main(int argc, char **argv)
 {
-    VB_AUTO_FREE char *tree = NULL;
     signal(SIGPIPE, SIG_IGN);
     given.p = argc > 1 ? vb_provider_find(argv[1]) : NULL;
     if (!given.p)
