@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include "agent/writer_host.h"
 #include "agent/writer_internal.h"
 #include "base/log.h"
@@ -19,7 +18,7 @@
 static void clear_set(struct vb_host *h)
 {
     vb_strv_clear(&h->volumes);
-    vb_free_ptr(&h->volume_dev);
+    vb_free_ptr(&h->volume_mount);
     for (size_t i = 0; i < h->n_maps; i++) {
         free(h->maps[i].path);
         free(h->maps[i].snapshot_path);
@@ -86,7 +85,6 @@ static int take_fields(struct vb_host *h, const struct vb_msg *m, struct vb_erro
     uint16_t tag;
     const unsigned char *p;
     size_t n;
-    struct stat st;
 
     replace(&h->session_id, vb_msg_str(m, VB_F_SESSION));
     replace(&h->set_id, vb_msg_str(m, VB_F_SET));
@@ -120,10 +118,10 @@ static int take_fields(struct vb_host *h, const struct vb_msg *m, struct vb_erro
         }
     }
     if (vb_msg_has(m, VB_F_VOLUME)) {
-        free(h->volume_dev);
-        h->volume_dev = vb_alloc_n(h->volumes.n, sizeof *h->volume_dev);
+        free(h->volume_mount);
+        h->volume_mount = vb_alloc_n(h->volumes.n, sizeof *h->volume_mount);
         for (size_t i = 0; i < h->volumes.n; i++)
-            h->volume_dev[i] = stat(h->volumes.v[i], &st) == 0 ? st.st_dev : (dev_t)-1;
+            h->volume_mount[i] = vb_writer_mount_of(h->volumes.v[i]);
     }
     return 0;
 }

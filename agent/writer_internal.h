@@ -64,7 +64,7 @@ struct vb_host {
     enum vb_restore_type restore_type;
     bool atomic;
     struct vb_strv volumes;
-    dev_t *volume_dev;
+    uint64_t *volume_mount;
     struct vb_wh_map *maps;
     size_t n_maps, cap_maps;
     struct vb_components *doc;
@@ -121,6 +121,8 @@ void vb_writer_fill_record_services(struct vb_writer_services *s);
 /* Non-zero after EOF or SIGTERM. */
 bool vb_writer_is_ending(void);
 uint64_t vb_writer_now_us(void);
+/* A number that names the mount a path lies on; 0 if the path is not there. */
+uint64_t vb_writer_mount_of(const char *path);
 /* Records a service's failure for a callback that returns -1 without saying why; returns -1. */
 int vb_writer_trouble(struct vb_host *h, struct vb_error *from);
 int vb_writer_bad_state(struct vb_host *h, const char *service, const char *when);

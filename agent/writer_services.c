@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include "agent/writer_internal.h"
@@ -304,31 +305,37 @@ static const char *svc_volume(struct vb_host *h, unsigned i)
     return in_set(h) && i < h->volumes.n ? h->volumes.v[i] : NULL;
 }
 
-/* The file system that holds a path decides, not its name: a directory below a volume may be a mount point or a
- * subvolume that the set does not reach.  A path that does not exist counts by its nearest existing parent. */
+uint64_t vb_writer_mount_of(const char *path)
+{
+    struct statx x;
+
+    if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &x) != 0)
+        return 0;
+    if ((x.stx_mask & STATX_MNT_ID) != 0)
+        return x.stx_mnt_id;
+    return UINT64_C(1) << 63 | (uint64_t)x.stx_dev_major << 32 | x.stx_dev_minor; /* a kernel before 5.8 */
+}
+
+/* The mount that holds a path decides, not its name: a directory below a volume may be a mount point itself.  (Not the
+ * device number: every btrfs subvolume of one mount has its own.)  A path that does not exist counts by its nearest
+ * existing parent. */
 static int svc_path_affected(struct vb_host *h, const char *path)
 {
-    struct stat st;
+    uint64_t mount;
 
     if (!in_set(h)) {
         vb_writer_bad_state(h, "path_affected", "PrepareForSnapshot to PostSnapshot");
         return 0;
     }
     VB_AUTO_FREE char *p = vb_path_clean(path);
-    while (stat(p, &st) != 0) {
+    while ((mount = vb_writer_mount_of(p)) == 0) {
         char *slash = strrchr(p, '/');
-        if (slash == NULL)
+        if (slash == NULL || (slash == p && p[1] == '\0'))
             return 0;
-        if (slash == p) {
-            if (p[1] == '\0')
-                return 0;
-            p[1] = '\0';
-        } else {
-            *slash = '\0';
-        }
+        slash[slash == p ? 1 : 0] = '\0';
     }
     for (size_t i = 0; i < h->volumes.n; i++)
-        if (h->volume_dev[i] == st.st_dev)
+        if (h->volume_mount[i] == mount)
             return 1;
     return 0;
 }

@@ -64,6 +64,8 @@ int vb_writer_make_state_dir(struct vb_host *h, const char *dir, const char *use
     /* 0711: another user's writer must reach its own directory, and see no other one */
     if (vb_mkdirs_at(AT_FDCWD, writers, 0711, err) != 0)
         return -1;
+    if (geteuid() == 0 && chmod(writers, 0711) != 0) /* whatever the umask made of it */
+        return vb_fail_errno(err, errno, "cannot let writers pass '%s'", writers);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return vb_fail_errno(err, errno, "cannot create the writer's state directory '%s'", path);
     VB_AUTO_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -248,8 +248,10 @@ static int run(void)
     long long until = seconds > 0 ? now_us() + seconds * 1000000LL : -1;
     pid_t pids[MAX_CLIENTS];
 
-    signal(SIGTERM, on_signal);
-    signal(SIGINT, on_signal);
+    const struct sigaction sa = { .sa_handler = on_signal }; /* not restarting: waitpid below is to notice */
+
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGINT, &sa, NULL);
     for (long i = 0; i < clients; i++) {
         pids[i] = fork();
         if (pids[i] == 0)
