@@ -150,7 +150,7 @@ struct vb_session {
     bool snapshot_ok;
     uint64_t window_us;             /* monotonic begin */
     struct vb_error trouble;        /* why the running command fails */
-    int level;                      /* of the running freeze or thaw round */
+    int level;                      /* of the running freeze, thaw or PostRestore round */
     struct vb_timer *limit;         /* of the whole window, or of waiting for data */
     vb_step *after_watchdog;
     enum vb_watchdog_call watchdog_asked;
@@ -170,7 +170,7 @@ struct vb_session {
     struct vb_strv stopped;         /* services we stopped and owe a start */
     struct vb_strv queue;           /* services of the running list */
     bool queue_start;               /* start or stop them */
-    vb_step *after_service, *after_cleanup;
+    vb_step *after_service, *after_cleanup, *after_post_restore;
     struct vb_error service_error;
     bool files_begun;               /* RESTORE_FILES was sent once: what has no status is bad, not untouched */
 

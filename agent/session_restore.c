@@ -269,6 +269,19 @@ static int take_stored(struct vb_session *s, struct vb_error *err)
     return 0;
 }
 
+/* Writers learn of the user's consent by the word "overwrite" in the restore options of their records (writer.h): they
+ * may then stop a server, or move data aside. */
+static void pass_consent(struct vb_session *s)
+{
+    for (size_t i = 0; s->job->overwrite && i < s->bcd->n_writers; i++)
+        for (size_t k = 0; k < s->bcd->writers[i].n_components; k++) {
+            struct vb_component *c = &s->bcd->writers[i].components[k];
+            char *options = c->restore_options ? vb_printf("%s overwrite", c->restore_options) : vb_strdup("overwrite");
+            free(c->restore_options);
+            c->restore_options = options;
+        }
+}
+
 void vb_s_pre_restore(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -276,6 +289,7 @@ void vb_s_pre_restore(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
+    pass_consent(s);
     VB_AUTO_BUF xml = VB_BUF_INIT;
     if (vb_components_write(s->bcd, &xml, &err) < 0) {
         vb_s_fail(s, &err);
@@ -348,9 +362,47 @@ static void after_events(struct vb_session *s) /* R-39: stopped and started only
     vb_strv_clear(&names);
 }
 
+/* Who is used comes up before who uses it: a front end that looks at its back end in PostRestore finds it running. */
+static const enum vb_level UPWARDS[] = { VB_LEVEL_SYSTEM_RM, VB_LEVEL_SYSTEM, VB_LEVEL_BACK_END, VB_LEVEL_FRONT_END };
+
+static int rank(enum vb_level level)
+{
+    int i = 0;
+    while (i + 1 < (int)VB_COUNT(UPWARDS) && UPWARDS[i] != level)
+        i++;
+    return i;
+}
+
+static bool in_post_restore_level(const struct vb_sw *w)
+{
+    return rank(w->level) == w->s->level && gets_post_restore(w);
+}
+
+static void post_restore_level(struct vb_session *s);
+
+static void post_restore_next(struct vb_session *s)
+{
+    if (++s->level < (int)VB_COUNT(UPWARDS))
+        post_restore_level(s);
+    else
+        s->after_post_restore(s);
+}
+
+static void post_restore_level(struct vb_session *s)
+{
+    vb_round(s, VB_EV_POST_RESTORE, in_post_restore_level, post_restore_next);
+}
+
+static void post_restore_all(struct vb_session *s, vb_step *next)
+{
+    s->after_post_restore = next;
+    s->level = 0;
+    post_restore_level(s);
+}
+
 static void send_post_restore(struct vb_session *s)
 {
-    vb_round(s, VB_EV_POST_RESTORE, gets_post_restore, after_events);
+    post_restore_all(s, after_events);
 }
 
 static int take_statuses(struct vb_session *s, struct vb_error *err)
@@ -402,7 +454,7 @@ static void cleanup_done(struct vb_session *s)
 static void cleanup_events(struct vb_session *s)
 {
     mark_the_rest(s);
-    vb_round(s, VB_EV_POST_RESTORE, gets_post_restore, cleanup_done);
+    post_restore_all(s, cleanup_done);
 }
 
 void vb_s_restore_cleanup(struct vb_session *s, vb_step *next)

@@ -165,6 +165,7 @@ struct vb_writer_services {
     const char *(*record_logical_path)(struct vb_record *r); /* "" for the root */
     const char *(*record_name)(struct vb_record *r);
     const char *(*record_backup_options)(struct vb_record *r);
+    /* Words between blanks; "overwrite" is the user's consent to replace existing data and to stop what runs on them. */
     const char *(*record_restore_options)(struct vb_record *r);
     const char *(*record_previous_stamp)(struct vb_record *r);
     const char *(*record_backup_stamp)(struct vb_record *r);

@@ -292,6 +292,15 @@ static int shop_pre_restore(void *ctx, struct vb_host *h)
     return 0;
 }
 
+/* libpq's messages have several lines; a reason is one. */
+static int fail_connect(const struct shop *s, struct vb_host *h, const char *why)
+{
+    char text[256];
+
+    snprintf(text, sizeof text, "cannot ask the back end: %.*s", (int)strcspn(why, "\n"), why);
+    return s->svc->fail(h, VB_E_CONNECT, text, "is the back end running, and backend-conninfo right?");
+}
+
 static int exec(sqlite3 *db, const char *sql)
 {
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
@@ -306,7 +315,7 @@ static int fetch_orders(const struct shop *s, struct vb_host *h, sqlite3 *db, co
     int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : -1;
 
     if (rc != 0)
-        s->svc->fail(h, VB_E_CONNECT, PQerrorMessage(c), "is the back end running, and backend-conninfo right?");
+        fail_connect(s, h, PQerrorMessage(c));
     else if (exec(db, "CREATE TEMP TABLE theirs(client INTEGER, n INTEGER, PRIMARY KEY(client, n))") != SQLITE_OK ||
              sqlite3_prepare_v2(db, "INSERT INTO theirs VALUES(?, ?)", -1, &st, NULL) != SQLITE_OK)
         rc = s->svc->fail(h, VB_E_WRITER_NON_RETRYABLE, sqlite3_errmsg(db), NULL);
