@@ -207,7 +207,7 @@ host_enter() { # NAME USER CMD...
         setpriv --reuid="$user" --regid="$(host_gid "$name" "$user")" --init-groups \
         env -C "$home" -u XDG_RUNTIME_DIR -u SSH_AUTH_SOCK HOME="$home" USER="$user" LOGNAME="$user" "$@"
 }
-host_passwd() { awk -F: -v u="$2" '$1 == u' "/proc/${HOSTS_PID[$1]}/root/etc/passwd"; }
+host_passwd() { awk -F: -v u="$2" '$1 == u { print; exit }' "/proc/${HOSTS_PID[$1]}/root/etc/passwd"; }
 host_home() { local l; l=$(host_passwd "$1" "$2"); [ -n "$l" ] || { echo "host $1 has no user $2" >&2; return 1; }; cut -d: -f6 <<< "$l"; }
 host_gid() { host_passwd "$1" "$2" | cut -d: -f4; }
 host_exec() { (host_enter "$@"); }
