@@ -110,7 +110,7 @@ void vb_cli_json(json_t *object)
 
 int vb_cli_fail(const struct vb_cli *cli, const struct vb_error *err)
 {
-    int status = vb_code_exit(err->code);
+    int status = (int)vb_code_exit(err->code);
     if (cli->json) {
         json_t *o = vb_cli_message("error");
         json_object_set_new(o, "code", json_string(vb_code_name(err->code)));

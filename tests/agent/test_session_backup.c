@@ -284,7 +284,6 @@ static void vss_s_27_two_providers_share_the_window(void **state)
     assert_int_equal(c->n_snapshots, 2);
     vb_components_free(c);
     assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_CAPTURE, NULL)), VB_OK);
-    VB_AUTO_FREE char *spec = vb_strndup((const char *)h->mover_spec.body.data, h->mover_spec.body.len);
     assert_non_null(memmem(h->mover_spec.body.data, h->mover_spec.body.len, "/snap/other/two", 15));
     assert_non_null(memmem(h->mover_spec.body.data, h->mover_spec.body.len, "/snap/data/front", 16));
     vb_fake_host_free(h);

@@ -174,7 +174,6 @@ static void add_dependency(const struct topo *t, struct vb_writer_metadata *m, s
     const char *path = tc ? tc->path : "", *name = tc ? tc->name : "nothing";
     VB_AUTO_FREE char *prefix = d->host == h ? vb_strdup("")
                                              : vb_printf("\\\\%s%s\\", th ? th->name : "nowhere", d->alias ? DOMAIN : "");
-    VB_AUTO_FREE char *full = vb_full_path(path, name);
     VB_AUTO_FREE char *on_path = d->prefix_in_name && prefix[0] ? vb_strdup(path) : vb_printf("%s%s", prefix, path);
     VB_AUTO_FREE char *on_name = d->prefix_in_name && prefix[0] ? vb_printf("%s%s", prefix, name) : vb_strdup(name);
     must(vb_wm_add_dependency(m, c->path, c->name, class_id, on_path, on_name, &e), &e);
