@@ -2,7 +2,8 @@
 /*
  * requester/exec_internal.h - what the parts of the executor share.
  *
- *   executor.c       the walk, journal, failures, cancel, the end
+ *   executor.c       the walk, journal, log, begin and end
+ *   exec_fail.c      failures of components, steps, hosts and the run; cancel
  *   exec_job.c       OPEN and IDENTIFY, ABORT and RELEASE: every job's beginning and end
  *   exec_backup.c    PREPARE, SNAPSHOT, BARRIER, COMPLETE
  *   exec_restore.c   PRE_RESTORE, POST_RESTORE
@@ -25,6 +26,7 @@ enum vb_step_state { VB_STEP_WAITING = 0, VB_STEP_RUNNING, VB_STEP_DONE, VB_STEP
 struct vb_xc {
     bool failed;                  /* error says why */
     struct vb_error error;        /* also a blemish of one that did not fail */
+    struct vb_error doom;         /* takes part, but will not have succeeded: a dependency cannot be met (D-48) */
     bool durable;                 /* backup: its data have passed the barrier */
     bool succeeded;               /* told SetBackupSucceeded */
     bool confirmed;               /* BackupComplete or PostRestore of its host was answered */
@@ -84,6 +86,8 @@ struct vb_exec {
 
 /* ---- executor.c ---- */
 void vb_x_kick(struct vb_exec *x);                       /* begins what may begin; ends the run when nothing is left */
+void vb_x_hold_journal(struct vb_exec *x);               /* while a snapshot of this machine runs */
+/* ---- exec_fail.c ---- */
 void vb_x_step_done(struct vb_xh *h);                    /* of the host's running step */
 void vb_x_step_failed(struct vb_xh *h, const struct vb_error *why); /* then the plan's on_failure */
 /* The host's part is over: its components that were not told success fail, its job is aborted and released. */

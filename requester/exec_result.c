@@ -31,12 +31,12 @@ static void fill_component(const struct vb_exec *x, size_t c, struct vb_run_comp
 static void judge(const struct vb_exec *x, struct vb_run_result *r)
 {
     size_t usable = 0, complete = 0;
-    enum vb_exit worst = VB_EXIT_DONE;
+    enum vb_exit worst = VB_EXIT_DONE; /* of causes: what failed only because something else did says nothing */
     for (size_t i = 0; i < r->n_components; i++) {
         const struct vb_run_component *c = &r->components[i];
         usable += c->completeness != VB_FAILED;
         complete += c->completeness == VB_COMPLETE;
-        if (c->completeness == VB_FAILED)
+        if (c->completeness == VB_FAILED && c->code != VB_E_REMOTE_FAILED)
             worst = vb_exit_worse(worst, vb_code_exit(c->code));
         if (c->completeness != VB_FAILED && (r->consistency == VB_CONSISTENCY_UNKNOWN || c->consistency < r->consistency))
             r->consistency = c->consistency;

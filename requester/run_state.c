@@ -296,6 +296,8 @@ int vb_run_unfinished(struct vb_run_state *s, struct vb_strv *ids, struct vb_err
         s->journal_close(s->ctx, j);
         if (r == 0 && !finished)
             vb_strv_add(ids, all.v[i]);
+        else if (r == 0) /* it died between its last record and the tidying up */
+            r = vb_run_forget(s, all.v[i], err);
     }
     vb_strv_clear(&all);
     return r;

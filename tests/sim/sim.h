@@ -38,6 +38,19 @@ struct sim_faults {
 struct sim;
 struct sim_job;
 
+/* Directed faults, for tests of single rules. */
+enum sim_mishap { SIM_FINE = 0, SIM_VETO, SIM_HANG, SIM_CRASH };
+struct sim_script {
+    void *arg;
+    enum sim_mishap (*writer)(void *arg, size_t host, size_t writer, enum vb_event ev); /* any may be NULL */
+    bool (*provider_fails)(void *arg, size_t host, const char *call);
+    bool (*mover_fails)(void *arg, size_t host, const char *component);                 /* capture or restore */
+    void (*event)(void *arg, size_t host, size_t writer, enum vb_event ev);             /* a writer got it */
+    unsigned cut_in;          /* cut the stream at the n-th message from now on; 0: never */
+    bool barrier_fails, commit_fails, chunks_fail;
+};
+enum sim_manner { SIM_ORDERLY = 0, SIM_MUTE, SIM_GARBAGE }; /* how an agent answers OPEN */
+
 /* What a simulated application lived through; the truth that logs and catalogs are held against. */
 enum sim_what { SIM_EVENT_BEGIN, SIM_EVENT_OK, SIM_EVENT_FAILED, SIM_GONE };
 struct sim_trace {
@@ -60,6 +73,7 @@ struct sim_host {
     size_t index;
     struct sim_job **jobs; size_t n_jobs, cap_jobs;
     struct sim_job *slot;     /* creates a set now */
+    enum sim_manner manner;
     bool crashed;             /* its workers died: what the cleaning up does keeps nobody's order */
     struct sim_app *apps;     /* per writer */
     uint64_t counter;         /* version of all data here; grows with every event */
@@ -93,6 +107,7 @@ struct sim {
     uint64_t seed;
     struct topo topo;
     struct sim_faults f;
+    struct sim_script script;
     struct sim_host *hosts;
     struct vb_links links;
     struct sim_trace *trace; size_t n_trace, cap_trace;

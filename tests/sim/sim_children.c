@@ -185,21 +185,25 @@ static void writer_event(struct sim_child *c, const struct vb_msg *m)
     c->event = ev;
     sim_note(s, c->j, c->writer, ev, SIM_EVENT_BEGIN, yes, no);
     check_event(c, ev);
+    if (s->script.event)
+        s->script.event(s->script.arg, c->j->host->index, c->writer, ev);
+    enum sim_mishap mishap = s->script.writer && c->j->kind != VB_JOB_IDENTIFY
+                                 ? s->script.writer(s->script.arg, c->j->host->index, c->writer, ev) : SIM_FINE;
     bool faulty = ev != VB_EV_ABORT && ev != VB_EV_BACKUP_SHUTDOWN && c->j->kind != VB_JOB_IDENTIFY;
-    if (faulty && vb_rng_chance(&s->rng, s->f.writer_crash)) {
+    if (mishap == SIM_CRASH || (faulty && vb_rng_chance(&s->rng, s->f.writer_crash))) {
         if (spoils_backup(ev))
             c->j->writer_failed[c->writer] = true;
         gone(c);
         return;
     }
-    if (faulty && vb_rng_chance(&s->rng, s->f.writer_hang)) {
+    if (mishap == SIM_HANG || (faulty && vb_rng_chance(&s->rng, s->f.writer_hang))) {
         if (spoils_backup(ev))
             c->j->writer_failed[c->writer] = true;
         if (ev == VB_EV_FREEZE) /* it may well hold already */
             live_event(c, ev);
         return;
     }
-    bool veto = faulty && vb_rng_chance(&s->rng, s->f.writer_veto);
+    bool veto = mishap == SIM_VETO || (faulty && vb_rng_chance(&s->rng, s->f.writer_veto));
     vb_msg_clear(&c->answer);
     c->answer = (struct vb_msg)VB_MSG_INIT(VB_M_W_DONE);
     c->answer.id = m->id;
@@ -308,7 +312,8 @@ static void provider_msg(void *arg, struct vb_msg *m)
     }
     VB_AUTO_MSG out = VB_MSG_INIT(VB_M_P_DONE);
     out.id = m->id;
-    if (!harmless && vb_rng_chance(&s->rng, s->f.provider_veto)) {
+    bool told = call && s->script.provider_fails && s->script.provider_fails(s->script.arg, c->j->host->index, call);
+    if (told || (!harmless && vb_rng_chance(&s->rng, s->f.provider_veto))) {
         vb_msg_add_u64(&out, VB_F_CODE, VB_E_PROVIDER_VETO);
         vb_msg_add_str(&out, VB_F_TEXT, "the provider refuses");
     } else if (call) {
@@ -415,6 +420,8 @@ static void mover_work(struct sim_child *c)
         const unsigned char *q;
         size_t len;
         bool failed = vb_rng_chance(&s->rng, capture ? s->f.capture_failed : s->f.restore_failed);
+        VB_AUTO_FREE char *name = vb_msg_str(&comp, VB_F_NAME);
+        failed = failed || (s->script.mover_fails && s->script.mover_fails(s->script.arg, c->j->host->index, name ? name : ""));
         vb_field_iter_init(&in, &comp);
         while (vb_field_next(&in, &t, &q, &len)) {
             struct vb_msg g = vb_msg_view(q, len);

@@ -44,7 +44,7 @@ static void take(struct sim *s, const struct vb_name *name, const char *content,
 
 static int full(struct sim *s, struct vb_error *err)
 {
-    if (!vb_rng_chance(&s->rng, s->f.store_full))
+    if (!s->script.chunks_fail && !vb_rng_chance(&s->rng, s->f.store_full))
         return 0;
     return vb_fail(err, VB_E_NO_SPACE, "no space left on the repository");
 }
@@ -156,6 +156,8 @@ static void announce(void *ctx, struct vb_msg *m)
 static int barrier(void *ctx, struct vb_error *err)
 {
     struct sim *s = ctx;
+    if (s->script.barrier_fails)
+        return vb_fail(err, VB_E_NO_SPACE, "no space left on the repository");
     if (full(s, err) < 0)
         return -1;
     for (size_t i = 0; i < s->n_blobs; i++)
@@ -194,6 +196,8 @@ static void check_entry(struct sim *s, const struct vb_catalog_entry *e)
 static int commit(void *ctx, struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct sim *s = ctx;
+    if (s->script.commit_fails)
+        return vb_fail(err, VB_E_NO_SPACE, "no space left on the repository");
     if (full(s, err) < 0)
         return -1;
     check_entry(s, e);

@@ -46,6 +46,8 @@ static vb_pair_action network_hook(void *arg, int from, const struct vb_msg *m, 
     (void)from;
     (void)m;
     *delay_ms = sim_delay(s, 20);
+    if (s->script.cut_in > 0 && --s->script.cut_in == 0)
+        return VB_PAIR_CUT;
     return vb_rng_chance(&s->rng, s->f.cut) ? VB_PAIR_CUT : VB_PAIR_PASS;
 }
 
@@ -327,7 +329,24 @@ static void data_early(void *arg, struct vb_msg *m)
 }
 
 static const struct vb_conn_handler idle_data = { data_early, data_over, NULL };
-static const struct vb_conn_handler *deaf(void);
+
+static void deaf_msg(void *arg, struct vb_msg *m)
+{
+    (void)arg;
+    (void)m;
+}
+
+static void deaf_close(void *arg, const struct vb_error *why)
+{
+    (void)why;
+    vb_conn_free(arg);
+}
+
+static const struct vb_conn_handler *deaf(void)
+{
+    static const struct vb_conn_handler h = { deaf_msg, deaf_close, NULL };
+    return &h;
+}
 
 static void visitor_msg(void *arg, struct vb_msg *m)
 {
@@ -338,7 +357,12 @@ static void visitor_msg(void *arg, struct vb_msg *m)
     struct sim_job *j = find_job(h, id);
     uint64_t seq = vb_msg_u64(m, VB_F_SEQ, 0);
     uint16_t type = m->type;
-    if (type == VB_M_OPEN) {
+    if (type == VB_M_OPEN && h->manner != SIM_ORDERLY) {
+        VB_AUTO_MSG odd = VB_MSG_INIT(VB_M_WANT);
+        if (h->manner == SIM_GARBAGE)
+            vb_conn_send(c, &odd);
+        vb_conn_set_handler(c, deaf(), c);
+    } else if (type == VB_M_OPEN) {
         const unsigned char *xml = NULL;
         size_t n = 0;
         VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -369,24 +393,6 @@ static void visitor_msg(void *arg, struct vb_msg *m)
         vb_conn_send(c, &ok);
     }
     free(v);
-}
-
-static void deaf_msg(void *arg, struct vb_msg *m)
-{
-    (void)arg;
-    (void)m;
-}
-
-static void deaf_close(void *arg, const struct vb_error *why)
-{
-    (void)why;
-    vb_conn_free(arg);
-}
-
-static const struct vb_conn_handler *deaf(void)
-{
-    static const struct vb_conn_handler h = { deaf_msg, deaf_close, NULL };
-    return &h;
 }
 
 static void visitor_close(void *arg, const struct vb_error *why)
