@@ -461,6 +461,8 @@ static void finished(struct vb_sw *w, struct vb_error *err)
     } else {
         if (ev == VB_EV_POST_SNAPSHOT)
             w->past_post = true;
+        if (ev == VB_EV_ABORT && !w->child.conn && !w->fresh)
+            w->aborted = false; /* it died with the Abort unread: a fresh host gets it */
         if (ev == VB_EV_PREPARE_BACKUP || ev == VB_EV_PREPARE_SNAPSHOT)
             w->dropped = true;
         vb_s_journal(s, false, "failed name=%s writer=%s code=%d", vb_event_word(ev), w->word, (int)err->code);

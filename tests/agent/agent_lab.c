@@ -322,7 +322,7 @@ static void on_data_close(void *arg, const struct vb_error *why)
 
 static const struct vb_conn_handler DATA = { on_data, on_data_close, NULL };
 
-struct first { struct vb_msg m; bool done; };
+struct first { struct vb_conn *c; struct vb_msg m; bool done; };
 
 static void on_first(void *arg, struct vb_msg *m)
 {
@@ -330,6 +330,7 @@ static void on_first(void *arg, struct vb_msg *m)
     f->m.type = m->type;
     vb_buf_add(&f->m.body, m->body.data, m->body.len);
     f->done = true;
+    vb_conn_set_handler(f->c, NULL, NULL); /* what follows is for the next one */
 }
 
 static void on_first_close(void *arg, const struct vb_error *why)
@@ -345,7 +346,7 @@ static void on_first_close(void *arg, const struct vb_error *why)
 static bool first(struct alab *l, struct vb_conn *c, struct vb_msg *m, uint16_t expect, struct vb_msg *answer)
 {
     static const struct vb_conn_handler FIRST = { on_first, on_first_close, NULL };
-    struct first f = { VB_MSG_INIT(0), false };
+    struct first f = { c, VB_MSG_INIT(0), false };
     m->id = 1;
     vb_conn_set_handler(c, &FIRST, &f);
     vb_conn_send(c, m);
