@@ -20,4 +20,39 @@ for type in ext4 xfs btrfs; do
     ok "$type: restore in hostile places, as root" env TMPDIR="$LOOPFS/tmp" "$res"
     loopfs_remove "$LOOPFS"
 done
+
+# the whole way, with the real program
+export VBACKUP_STATE_DIR=$T/state VBACKUP_RUNTIME_DIR=$T/run VBACKUP_REPOSITORY=$T/repo
+vb() { "$abs_top_builddir/run" vbackup "$@"; }
+ok "a repository" vb init
+src=$T/src
+mkdir -p "$src/plain"
+echo plain > "$src/plain/f"
+if loopfs_make ext4 64M "$src/mounted"; then
+    echo mounted > "$src/mounted/g"
+    ok "a file system mounted below is part of it" vb backup -q "$src"
+    ok "and comes back" vb restore -q latest --target "$T/out"
+    is "from both" "$(cat "$T/out$src/plain/f" "$T/out$src/mounted/g" 2>&1)" "plain
+mounted"
+fi
+
+if loopfs_make ext4 16M "$T/small"; then
+    head -c 30M /dev/urandom > "$src/plain/big"
+    ok "more than fits, backed up" vb backup -q "$src/plain"
+    got=$(vb restore latest --target "$T/small/out" 2>&1)
+    like "more than fits is refused" "$got" "are needed, .* are free"
+    is "and nothing was written" "$(find "$T/small" -mindepth 1 ! -name lost+found | wc -l)" 0
+fi
+
+if loopfs_make btrfs 512M "$T/b"; then
+    btrfs -q subvolume create "$T/b/data"
+    mkdir "$T/b/data/x"
+    echo old > "$T/b/data/x/f"
+    btrfs -q subvolume create "$T/b/data/x/nested"
+    echo inner > "$T/b/data/x/nested/g"
+    got=$(vb backup "$T/b/data/x" 2>&1)
+    is "a backup without a nested subvolume is partial" $? 3
+    like "which is named" "$got" "x/nested': nested subvolume is not part of the shadow copy"
+    is "no shadow copy is left" "$(btrfs subvolume list "$T/b" | wc -l) $(ls -A "$T/b/data")" "2 x"
+fi
 done_testing
