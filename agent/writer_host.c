@@ -332,6 +332,13 @@ static int dump(const char *module)
     return fflush(stdout) == 0 ? VB_EXIT_DONE : VB_EXIT_FAILED;
 }
 
+/* At once: no unloading, and no second walk over memory that the writer may have damaged. */
+__attribute__((noreturn)) static void leave(int status)
+{
+    fflush(NULL);
+    _exit(status);
+}
+
 int vb_writer_host_main(int argc, char **argv)
 {
     struct arguments a;
@@ -354,13 +361,12 @@ int vb_writer_host_main(int argc, char **argv)
     if (start(h, &a, &err) != 0) {
         vb_msg_add_error(&ready, &err);
         vb_msg_send_fd(h->fd, &ready, NULL);
-        return (int)vb_code_exit(err.code);
+        leave((int)vb_code_exit(err.code));
     }
     fill_ready(h, &ready);
     if (vb_msg_send_fd(h->fd, &ready, &err) == 0)
         serve(h);
     if (h->w.close != NULL)
         h->w.close(h->ctx);
-    /* the process ends here: no unloading, and no second walk over memory that the writer may have damaged */
-    return VB_EXIT_DONE;
+    leave(VB_EXIT_DONE);
 }

@@ -402,10 +402,49 @@ static void vss_r_57_private_restore_needs_targets(void **state)
     vb_fake_host_free(h);
 }
 
+/* Who is used comes up before who uses it. */
+static void post_restore_goes_upwards(void **state)
+{
+    (void)state;
+    struct vb_fake_writer *w;
+    struct vb_fake_host *h = host(&w);
+    vb_fake_add_writer(h, "back", VB_LEVEL_BACK_END, "/data/back");
+    vb_fake_add_writer(h, "sys", VB_LEVEL_SYSTEM, "/data/sys");
+    open_restore(h, false);
+    assert_int_equal(vb_fake_code(pre(h)), VB_OK);
+    assert_int_equal(vb_fake_code(files(h)), VB_OK);
+    assert_int_equal(vb_fake_code(post(h)), VB_OK);
+    assert_true(vb_fake_at(h, "sys PostRestore") < vb_fake_at(h, "back PostRestore"));
+    assert_true(vb_fake_at(h, "back PostRestore") < vb_fake_at(h, "front PostRestore"));
+    assert_int_equal(both(h, "front PostRestore"), 1);
+    release(h);
+    vb_fake_host_free(h);
+}
+
+static void consent_reaches_the_writers(void **state)
+{
+    (void)state;
+    for (int consent = 0; consent < 2; consent++) {
+        struct vb_fake_writer *w;
+        struct vb_fake_host *h = host(&w);
+        open_restore(h, consent);
+        const struct vb_msg *r = pre(h);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        const char *options = c->writers[0].components[0].restore_options;
+        assert_int_equal(options && strstr(options, "overwrite") ? 1 : 0, consent);
+        vb_components_free(c);
+        release(h);
+        vb_fake_host_free(h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
         CM_TEST("VSS-3.1 order of a restore (R-24)", vss_3_1_order),
+        CM_TEST("PostRestore: system, back end, front end", post_restore_goes_upwards),
+        CM_TEST("consent to overwrite reaches the writers", consent_reaches_the_writers),
         CM_TEST("existing data: refused before any event, unless consented", guard_refuses_before_any_event),
         CM_TEST("VSS-R-26 writer-restore never: no events, plain files", vss_r_26_never_gets_no_events),
         CM_TEST("VSS-R-27 PostRestore only if replacing failed", vss_r_27_post_restore_only_if_replacing_failed),
