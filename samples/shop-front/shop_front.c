@@ -159,10 +159,14 @@ static int shop_prepare_backup(void *ctx, struct vb_host *h)
 {
     struct shop *s = ctx;
     char *path = path_of(s, "run/topology.lock");
+    int tries = 20, rc = -1;
 
     s->topology = path != NULL ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : -1;
     free(path);
-    if (s->topology < 0 || flock(s->topology, LOCK_EX | LOCK_NB) != 0)
+    /* somebody may just be looking at it (shop-admin status): that is over in no time */
+    while (s->topology >= 0 && (rc = flock(s->topology, LOCK_EX | LOCK_NB)) != 0 && --tries > 0)
+        nanosleep(&(struct timespec){ 0, 50 * 1000 * 1000 }, NULL);
+    if (rc != 0)
         return s->svc->fail(h, VB_E_WRITER_RETRYABLE,
                             "the topology of the shop is being changed, or another backup runs",
                             "try again when it is done");

@@ -8,7 +8,8 @@
 #
 #   story_available              else HOSTS_WHY / LOOPFS_WHY is in STORY_WHY
 #   story_hosts 2|3              makes the hosts, file systems, applications
-#   story_configure SHAPE        configuration of all agents and of the requester (shape of rules D-34, D-35)
+#   story_configure SHAPE        configuration of all agents and of the requester (shape of rules D-34, D-35); with STORY_SABOTAGE
+#                                a writer takes part that destroys originals between the thaw and the copy
 #   story_vb ARGUMENT...         vbackup on front, as its user
 #   story_customers_start, story_customers_stop
 #   story_destroy                both applications are gone: files removed, database directory gone, server stopped
@@ -87,7 +88,7 @@ END
 story_configure() {
     local null_id
     null_id=$(vbackup-agent writer-host --dump null | sed -n 's/^class_id=//p')
-    story_saboteur
+    [ -z "${STORY_SABOTAGE:-}" ] || story_saboteur
     front sh -c 'cat > vbackup.conf; chmod 600 vbackup.conf' <<END
 [requester]
 name = front
@@ -102,8 +103,11 @@ backend-path = main
 backend-components = cluster config
 backend-conninfo = $STORY_CONN
 shape = $1
+$([ -z "${STORY_SABOTAGE:-}" ] || cat <<ENDS
 [writer script saboteur]
 program = /home/vbt-front/bin/saboteur
+ENDS
+)
 $([ -z "$STORY_THIRD" ] || cat <<END3
 [writer null portal]
 component = portal

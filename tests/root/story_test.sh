@@ -3,6 +3,7 @@
 # tests/root/story_test.sh - the story, told once per shape; sourced by test_story.sh and test_story_three.sh.
 . "${abs_top_srcdir:?}/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/story.sh"
+STORY_SABOTAGE=1
 
 # The merged event log as lines "N HOST KIND EVENT PHASE WRITER".
 events_take() { # BACKUP
