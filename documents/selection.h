@@ -52,9 +52,11 @@ struct vb_sel_component {
     enum vb_why why;
     size_t because;                 /* index of the selected component that brought it, or SIZE_MAX */
 };
-struct vb_sel_edge { size_t from, to; bool remote; };          /* indices of selected components: dependent -> target */
+/* Dependent -> target, indices of explicit components: what a member declares or is needed for holds for its head, as
+ * success and failure do (C-47).  Each pair once, sorted. */
+struct vb_sel_edge { size_t from, to; bool remote; };
 struct vb_sel_missing {                                        /* a dependency that cannot be met (yet) */
-    size_t from;                    /* SIZE_MAX: the dependent was left out for it */
+    size_t from;                    /* explicit component; SIZE_MAX: the dependent was left out for it */
     char *host_text, *host;         /* as written; resolved name or NULL */
     char *target_class_id, *logical_path, *name;
     bool host_not_gathered;         /* gather metadata there and select again */

@@ -294,22 +294,51 @@ static bool drop_dependents(struct walk *w)
 
 /* ---- result ---- */
 
-/* Nearest marked head above, or none: then a component that takes part is explicit itself. */
+/* The explicit component that stands for one that takes part: the topmost marked head above, or itself. */
 static size_t carrier(const struct walk *w, size_t i)
 {
-    size_t top = VB_NODE_NONE;
+    size_t top = i;
 
     for (size_t h = node(w, i)->head; h != VB_NODE_NONE; h = node(w, h)->head)
         if (w->m[h].marked)
             top = h;
-    return top; /* the topmost one is the explicit one */
+    return top;
+}
+
+static int by_edge(const void *pa, const void *pb)
+{
+    const struct vb_sel_edge *a = pa, *b = pb;
+
+    if (a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    return (a->to > b->to) - (a->to < b->to);
+}
+
+static void put_edges(struct walk *w, const size_t *index)
+{
+    struct vb_selection *o = w->out;
+    size_t n = 0;
+
+    for (size_t k = 0; k < w->g.n_deps; k++) {
+        const struct vb_dep *d = &w->g.deps[k];
+        if (d->state != VB_DEP_MET || !w->m[d->from].in || !w->m[d->to].in)
+            continue;
+        VB_GROW(o->edges, o->n_edges, o->cap_edges);
+        o->edges[o->n_edges++] = (struct vb_sel_edge){index[carrier(w, d->from)], index[carrier(w, d->to)],
+                                                      node(w, d->from)->host != node(w, d->to)->host};
+    }
+    if (o->n_edges)
+        qsort(o->edges, o->n_edges, sizeof *o->edges, by_edge);
+    for (size_t k = 0; k < o->n_edges; k++) /* several members may need the same component, or one says it twice */
+        if (o->edges[k].from != o->edges[k].to && (!n || by_edge(&o->edges[k], &o->edges[n - 1]) != 0))
+            o->edges[n++] = o->edges[k];
+    o->n_edges = n;
 }
 
 static void finish(struct walk *w)
 {
     struct vb_selection *o = w->out;
     VB_AUTO_FREE size_t *index = vb_alloc_n(w->g.n + 1, sizeof *index);
-    VB_AUTO_FREE size_t *seen = vb_alloc_n(w->g.n + 1, sizeof *seen);
 
     for (size_t i = 0; i < w->g.n; i++) {
         index[i] = SIZE_MAX;
@@ -323,22 +352,16 @@ static void finish(struct walk *w)
             continue;
         const struct vb_node *x = node(w, i);
         size_t head = carrier(w, i);
-        size_t because = head != VB_NODE_NONE ? head : w->m[i].because;
+        size_t because = head != i ? head : w->m[i].because;
         o->components[index[i]] =
-            (struct vb_sel_component){x->host, x->writer, x->component, head == VB_NODE_NONE,
-                                      head != VB_NODE_NONE ? w->m[head].why : w->m[i].why,
+            (struct vb_sel_component){x->host, x->writer, x->component, head == i, w->m[head].why,
                                       because == SIZE_MAX ? SIZE_MAX : index[because]};
-        for (size_t d = x->first_dep; d < x->first_dep + x->n_deps; d++) {
-            const struct vb_dep *e = &w->g.deps[d];
-            if (e->state != VB_DEP_MET || index[e->to] == SIZE_MAX || seen[e->to] == i + 1)
-                continue; /* not met, or declared twice */
-            seen[e->to] = i + 1;
-            VB_GROW(o->edges, o->n_edges, o->cap_edges);
-            o->edges[o->n_edges++] = (struct vb_sel_edge){index[i], index[e->to], x->host != node(w, e->to)->host};
-        }
     }
-    for (size_t k = 0; k < o->n_missing; k++)
-        o->missing[k].from = o->missing[k].from == SIZE_MAX ? SIZE_MAX : index[o->missing[k].from];
+    put_edges(w, index);
+    for (size_t k = 0; k < o->n_missing; k++) {
+        size_t from = o->missing[k].from;
+        o->missing[k].from = w->m[from].in ? index[carrier(w, from)] : SIZE_MAX;
+    }
 }
 
 static int run(struct walk *w, struct vb_error *err)

@@ -278,9 +278,7 @@ static void follow(struct walk *w, size_t i)
         w->unmet[w->n_unmet++] = (struct unmet){d, e->state == VB_DEP_MET && w->m[e->to].carrier != VB_NODE_NONE};
     }
     for (size_t k = x->first_rdep; k < x->first_rdep + x->n_rdeps; k++) {
-        size_t dependent = w->g.deps[w->g.rdeps[k]].from;
-        if (w->m[dependent].carrier != VB_NODE_NONE)
-            pick_needed(w, dependent, VB_WHY_DEPENDENT);
+        pick_needed(w, w->g.deps[w->g.rdeps[k]].from, VB_WHY_DEPENDENT); /* if it is in the backup */
     }
 }
 
@@ -415,19 +413,17 @@ static void finish(struct walk *w)
         const struct vb_dep *d = &w->g.deps[k];
         if (d->state != VB_DEP_MET || !w->m[d->from].in)
             continue;
-        size_t from = index[w->m[d->from].carrier];
-        if (!w->m[d->to].in) {
+        if (!w->m[d->to].in)
             continue;
-        }
         VB_GROW(o->edges, o->n_edges, o->cap_edges);
-        o->edges[o->n_edges++] = (struct vb_sel_edge){from, index[w->m[d->to].carrier],
+        o->edges[o->n_edges++] = (struct vb_sel_edge){index[w->m[d->from].carrier], index[w->m[d->to].carrier],
                                                       node(w, d->from)->host != node(w, d->to)->host};
     }
     if (o->n_edges)
         qsort(o->edges, o->n_edges, sizeof *o->edges, by_edge);
     size_t n = 0;
     for (size_t k = 0; k < o->n_edges; k++) /* several members may need the same component */
-        if (!n || by_edge(&o->edges[k], &o->edges[n - 1]) != 0)
+        if (o->edges[k].from != o->edges[k].to && (!n || by_edge(&o->edges[k], &o->edges[n - 1]) != 0))
             o->edges[n++] = o->edges[k];
     o->n_edges = n;
     for (size_t k = 0; k < w->g.n_deps; k++) {

@@ -179,6 +179,8 @@ static void vss_c_32(void **state VB_UNUSED)
     assert_ok(add_set(m, "b", 0, "/d", "a*", false, 0, &err), err);
     assert_ok(add_set(m, "b", 0, "/d", "*b", false, 0, &err), err); /* depends on the names: not decidable */
     assert_fails(add_set(m, "b", 0, "/d", "axe", false, 0, &err), err, VB_E_INVALID_XML_DOCUMENT, o);
+    assert_ok(add_set(m, "b", 0, "/flat", "*", false, 0, &err), err);
+    assert_ok(add_set(m, "b", 0, "/flat", "*.c", true, 0, &err), err); /* only some of its files */
     assert_ok(add_set(m, "b", 0, "/log", "*", true, VB_FSB_FULL_BACKUP, &err), err);
     assert_ok(add_set(m, "b", 0, "/log", "*", true, VB_FSB_LOG_BACKUP, &err), err); /* no backup takes both */
     vb_wm_free(m);

@@ -232,8 +232,16 @@ static size_t part_of(const struct vb_plan *p, const struct topo *t, size_t h, s
     return found;
 }
 
+/* C-47: what holds for a member holds for the explicit component that brings it. */
+static size_t carrier(const struct vb_plan *p, size_t c)
+{
+    return p->components[c].is_explicit ? c : p->components[c].because;
+}
+
 static bool has_edge(const struct vb_plan *p, size_t from, size_t to)
 {
+    if (from == to) /* a head that needs itself over another name of its host */
+        return true;
     for (size_t i = 0; i < p->n_edges; i++)
         if (p->edges[i].from == from && p->edges[i].to == to)
             return true;
@@ -243,6 +251,7 @@ static bool has_edge(const struct vb_plan *p, size_t from, size_t to)
 static void check_dep(struct check *k, const struct topo *t, size_t from, const struct topo_dep *d)
 {
     const struct vb_plan *p = k->p;
+    from = carrier(p, from);
     bool can = d->host != SIZE_MAX && d->component != SIZE_MAX && !t->hosts[d->host].unreachable;
     size_t to = can ? part_of(p, t, d->host, d->writer, d->component) : VB_NO_INDEX;
     if (to == VB_NO_INDEX) {
@@ -253,6 +262,7 @@ static void check_dep(struct check *k, const struct topo *t, size_t from, const 
               p->components[from].name, p->hosts[p->components[from].host].name);
         return;
     }
+    to = carrier(p, to);
     if (!has_edge(p, from, to))
         fault(k, "D-14", "the dependency of '%s' on '%s' is not in the plan", p->components[from].name, p->components[to].name);
 }
