@@ -81,7 +81,7 @@ host_pid() { echo "${HOSTS_PID[$1]}"; }
 host_init_main() {
     local store=$1 name=$2 d
     exec {HOSTS_LOCK}>&- 2> /dev/null
-    mount --make-rprivate / && mount -t proc proc /proc || return 1
+    mount -t proc proc /proc || return 1
     hostname "$name"
     mount -t tmpfs -o mode=700 vbt-store "$store" || return 1
     for d in $HOSTS_PRIVATE; do
@@ -93,6 +93,7 @@ host_init_main() {
     mount -t tmpfs -o mode=755 vbt-run /run && mkdir -p /run/sshd /run/lock && chmod 1777 /run/lock || return 1
     mount -t tmpfs -o mode=1777 vbt-shm /dev/shm || return 1
     mkdir -p "$store/fs"
+    echo "$store" > /run/vbt-host # host_enter looks for it
     ip link set lo up
     touch "$store.ready"
     trap : CHLD TERM INT HUP
@@ -195,17 +196,19 @@ host_add() {
     hosts_wait 10 host_answers "$name" || { echo "# sshd of $name does not answer"; sed 's/^/# /' "$store.log"; return 1; }
 }
 
+# -r matters: in a chroot, a mount namespace that is entered without it shows the machine's own files.  Since commands
+# run there as root, whether it is the right place is looked at each time.
 host_enter() { # NAME USER CMD...
-    local name=$1 user=$2 home; shift 2
+    local name=$1 user=$2 home as=(); shift 2
+    local check='[ "$(cat /run/vbt-host)" = "$0" ] || { echo "hosts: not on the host" >&2; exit 99; }; exec "$@"'
     exec {HOSTS_LOCK}>&-
-    if [ "$user" = root ]; then home=/root; else home=$(host_home "$name" "$user") || return 1; fi
-    if [ "$user" = root ]; then
-        exec nsenter -t "${HOSTS_PID[$name]}" -m -p -n -u -i -- \
-            env -C "$home" -u XDG_RUNTIME_DIR -u SSH_AUTH_SOCK HOME="$home" USER=root LOGNAME=root "$@"
+    home=/root
+    if [ "$user" != root ]; then
+        home=$(host_home "$name" "$user") || return 1
+        as=(setpriv --reuid="$user" --regid="$(host_gid "$name" "$user")" --init-groups)
     fi
-    exec nsenter -t "${HOSTS_PID[$name]}" -m -p -n -u -i -- \
-        setpriv --reuid="$user" --regid="$(host_gid "$name" "$user")" --init-groups \
-        env -C "$home" -u XDG_RUNTIME_DIR -u SSH_AUTH_SOCK HOME="$home" USER="$user" LOGNAME="$user" "$@"
+    exec nsenter -t "${HOSTS_PID[$name]:?no host $name}" -m -p -n -u -i -r -- sh -c "$check" "$HOSTS_DIR/$name" \
+        "${as[@]}" env -C "$home" -u XDG_RUNTIME_DIR -u SSH_AUTH_SOCK HOME="$home" USER="$user" LOGNAME="$user" "$@"
 }
 host_passwd() { awk -F: -v u="$2" '$1 == u { print; exit }' "/proc/${HOSTS_PID[$1]}/root/etc/passwd"; }
 host_home() { local l; l=$(host_passwd "$1" "$2"); [ -n "$l" ] || { echo "host $1 has no user $2" >&2; return 1; }; cut -d: -f6 <<< "$l"; }

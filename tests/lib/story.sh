@@ -146,7 +146,7 @@ story_customers_start() {
 }
 story_customers_stop() {
     host_exec_root front pkill -TERM -x shop-workload
-    hosts_wait 10 sh -c "! nsenter -t $(host_pid front) -m -p pgrep -x shop-workload > /dev/null"
+    hosts_wait 10 sh -c "! nsenter -t $(host_pid front) -m -p -r pgrep -x shop-workload > /dev/null"
     return 0
 }
 

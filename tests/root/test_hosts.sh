@@ -79,6 +79,19 @@ not_ok "no interface is left" ip link show "vbt$net"
 not_ok "no mount is left" grep -q "$HOSTS_DIR" /proc/mounts
 not_ok "no loop device is left" sh -c "losetup -l -n -O BACK-FILE | grep -q '$HOSTS_DIR'"
 
+# In a chroot (a bare machine for tests is one) the hosts' files must not become those of the machine around it.
+cat > "$T/jailed.sh" << 'END'
+T=$1/j; mkdir -p "$T"; . "$abs_top_srcdir/tests/lib/hosts.sh"
+hosts_init && host_add jailed && host_exec_root jailed touch /etc/vbt-leak /srv/vbt-leak &&
+    host_exec jailed vbt-jailed test -e /etc/vbt-leak && echo inside
+hosts_cleanup
+END
+mkdir -p "$T/jail"
+is "works in a chroot" "$(unshare -m sh -c 'mount --rbind / "$1/jail" && exec chroot "$1/jail" bash "$1/jailed.sh" "$1"' sh "$T" 2>&1 |
+    tail -1)" inside
+not_ok "... and nothing leaks out of it" test -e /etc/vbt-leak -o -e /srv/vbt-leak -o -e "$T/jail/etc"
+rm -f /etc/vbt-leak /srv/vbt-leak
+
 # A test that is killed takes its hosts with it, and the next one cleans its network.
 cat > "$T/killed.sh" << END
 T=$T/k; mkdir -p \$T; . '$abs_top_srcdir/tests/lib/hosts.sh'; hosts_init && host_add doomed
