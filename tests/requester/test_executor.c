@@ -251,11 +251,26 @@ static void mishap(struct stage *t, size_t host, size_t writer, enum vb_event ev
 
 /* ---- backup ---- */
 
+/* RECORD_AGENT=DIR: what the agents sent, for the corpus of fuzz_agent_replies. */
+static void write_record(const char *name, const struct vb_buf *b)
+{
+    const char *dir = getenv("RECORD_AGENT");
+    VB_AUTO_FREE char *path = dir ? vb_path_join(dir, name) : NULL;
+    FILE *f = path ? fopen(path, "w") : NULL;
+    if (f) {
+        fwrite(b->data, 1, b->len, f);
+        fclose(f);
+    }
+}
+
 static void everything_goes_well(void **state)
 {
     struct stage *t = set_up(false);
+    VB_AUTO_BUF record = VB_BUF_INIT;
     (void)state;
+    t->s.script.record = &record;
     backup(t);
+    write_record("two-hosts", &record);
     assert_int_equal(t->exit, VB_EXIT_DONE);
     is(t, "content", VB_COMPLETE, VB_OK);
     is(t, "ledger", VB_COMPLETE, VB_OK);
@@ -380,11 +395,15 @@ static void vss_d_33_back_end_cannot_be_reached(void **state)
     (void)state;
     for (int manner = 0; manner < 3; manner++) { /* refused, mute, garbage */
         struct stage *t = set_up(false);
+        VB_AUTO_BUF record = VB_BUF_INIT;
+        t->s.script.record = &record;
         if (manner == 0)
             t->s.topo.hosts[BACKEND].unreachable = true;
         else
             t->s.hosts[BACKEND].manner = manner == 1 ? SIM_MUTE : SIM_GARBAGE;
         backup(t);
+        if (manner == 0)
+            write_record("one-host", &record);
         assert_int_equal(t->exit, VB_EXIT_PARTIAL);
         is(t, "content", VB_FAILED, manner == 0 ? VB_E_CONNECT : manner == 1 ? VB_E_TIMEOUT : VB_E_PROTOCOL);
         is(t, "notes", VB_COMPLETE, VB_OK);

@@ -48,6 +48,7 @@ struct sim_script {
     void (*event)(void *arg, size_t host, size_t writer, enum vb_event ev);             /* a writer got it */
     unsigned cut_in;          /* cut the stream at the n-th message from now on; 0: never */
     bool barrier_fails, commit_fails, chunks_fail;
+    struct vb_buf *record;    /* not NULL: gets the frames that agents send (corpus of the fuzz target) */
 };
 enum sim_manner { SIM_ORDERLY = 0, SIM_MUTE, SIM_GARBAGE }; /* how an agent answers OPEN */
 

@@ -43,9 +43,9 @@ void sim_note(struct sim *s, const struct sim_job *j, size_t writer, enum vb_eve
 static vb_pair_action network_hook(void *arg, int from, const struct vb_msg *m, uint64_t *delay_ms)
 {
     struct sim *s = arg;
-    (void)from;
-    (void)m;
     *delay_ms = sim_delay(s, 20);
+    if (s->script.record && from == 1)
+        (void)vb_msg_encode(m, s->script.record, NULL);
     if (s->script.cut_in > 0 && --s->script.cut_in == 0)
         return VB_PAIR_CUT;
     return vb_rng_chance(&s->rng, s->f.cut) ? VB_PAIR_CUT : VB_PAIR_PASS;
