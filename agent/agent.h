@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/agent.h - the doors of the program vbackup-agent: one function per subcommand, and what all of them are given.
+ * agent/agent.h - the doors of the program vbackup-agent: one function per subcommand, and what all are given.
  *
  * Every child that the agent starts is the same program with another first word, so that one file is installed, named
  * and trusted.  The conventions of the children:
  *
- *   vbackup-agent writer-host [--config-fd N] SECTION MODULE   see agent/writer_host.h; socket on descriptor 3
- *   vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...   see agent/provider_host.h; socket on descriptor 3
- *   vbackup-agent capture, vbackup-agent restore    socket on descriptor 3, the data stream on descriptor 4
- *   vbackup-agent watchdog                          socket (SOCK_SEQPACKET, watchdog.h) on descriptor 3
- *   vbackup-agent worker JOB                        socket to the supervisor (control.h) on descriptor 3
- *   vbackup-agent recover JOB                       cleans up after a worker that died
+ *   writer-host [...] SECTION [MODULE] [KEY=VALUE...]   socket on descriptor 3; agent/writer_host.h
+ *   provider-host NAME --state-dir DIR [-o KEY=VALUE]...   the same; agent/provider_host.h
+ *   capture, restore   socket on descriptor 3, data stream on descriptor 4; agent/capture.h, agent/restore.h
+ *   watchdog           socket (SOCK_SEQPACKET) on descriptor 3; agent/watchdog.h
+ *   worker JOB         socket to the supervisor on descriptor 3; agent/control.h
+ *   recover JOB        cleans up after a worker that died
  *
  * A main function returns the exit status of the process.
  */
@@ -33,6 +33,6 @@ int vb_relay_main(struct vb_agent *a, int argc, char **argv);
 int vb_watchdog_main(struct vb_agent *a, int argc, char **argv);
 int vb_status_main(struct vb_agent *a, int argc, char **argv);
 
-/* The other doors are in supervisor.h, worker.h and recover.h; the children's in agent/writer_host.h, provider_host.h, capture.h and restore.h. */
+/* The other doors are in supervisor.h, worker.h and recover.h, and those of the children in their own headers. */
 
 #endif

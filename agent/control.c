@@ -52,7 +52,9 @@ int vb_control_recv(int fd, struct vb_msg *m, int fds[2], size_t *n_fds, struct 
     union { struct cmsghdr h; char space[CMSG_SPACE(2 * sizeof(int))]; } ctl;
     vb_buf_reserve(&b, VB_CONTROL_MAX);
     struct iovec iov = { b.data, VB_CONTROL_MAX };
-    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.space, .msg_controllen = sizeof ctl.space };
+    struct msghdr h = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.space, .msg_controllen = sizeof ctl.space
+    };
     ssize_t n;
     *n_fds = 0;
     do

@@ -24,8 +24,8 @@ struct vb_dialog *vb_dialog_new(struct vb_loop *l, const char *job, const char *
                                 const struct vb_dialog_handler *h, void *arg);
 void vb_dialog_free(struct vb_dialog *d); /* NULL ok */
 
-/* Takes the connection; an earlier one is dropped.  type VB_M_OPENED or VB_M_ATTACHED and id: how it is answered; then all
- * events after seq are sent. */
+/* Takes the connection; an earlier one is dropped.  type VB_M_OPENED or VB_M_ATTACHED and id: how it is answered;
+ * then all events after seq are sent. */
 void vb_dialog_attach(struct vb_dialog *d, struct vb_conn *c, uint16_t type, uint64_t id, uint64_t seq);
 bool vb_dialog_attached(const struct vb_dialog *d);
 

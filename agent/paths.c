@@ -67,9 +67,11 @@ static int open_private(const char *path, mode_t mode, struct vb_error *err)
     if (fstat(fd, &st) < 0)
         return vb_fail_errno(err, errno, "directory '%s' cannot be examined", path);
     if (st.st_uid != geteuid()) {
-        vb_fail(err, VB_E_ACCESS_DENIED, "directory '%s' belongs to user %ju, not to us (%ju)", path, (uintmax_t)st.st_uid,
-                (uintmax_t)geteuid());
-        vb_hint(err, "give it back with chown, or set VBACKUP_STATE_DIR and VBACKUP_RUNTIME_DIR to directories of your own");
+        vb_fail(err, VB_E_ACCESS_DENIED, "directory '%s' belongs to user %ju, not to us (%ju)", path,
+                (uintmax_t)st.st_uid, (uintmax_t)geteuid());
+        vb_hint(
+            err,
+            "give it back with chown, or set VBACKUP_STATE_DIR and VBACKUP_RUNTIME_DIR to directories of your own");
         return -1;
     }
     if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)

@@ -2,12 +2,14 @@
 /*
  * agent/paths.h - where the agent keeps its state and its socket, and the care taken with both.
  *
- *   state    VBACKUP_STATE_DIR, else /var/lib/vbackup for root, else $XDG_STATE_HOME/vbackup, else ~/.local/state/vbackup
+ *   state    VBACKUP_STATE_DIR, else /var/lib/vbackup for root, else $XDG_STATE_HOME/vbackup,
+ *            else ~/.local/state/vbackup
  *   runtime  VBACKUP_RUNTIME_DIR, else /run/vbackup for root, else $XDG_RUNTIME_DIR/vbackup, else <state>/run
  *
  * Both belong to the caller and nobody else can write or list them, or they are refused: whoever can write there can
- * make us run things.  The runtime directory is 0700; the state directory is 0711, so that a writer that runs as another
- * user reaches its own directory below it, and nothing else: every file and every other directory there is closed.
+ * make us run things.  The runtime directory is 0700; the state directory is 0711, so that a writer that runs as
+ * another user reaches its own directory below it, and nothing else: every file and every other directory there is
+ * closed.
  */
 #ifndef VB_AGENT_PATHS_H
 #define VB_AGENT_PATHS_H

@@ -26,7 +26,8 @@
 #include "wire/protocol.h"
 
 #define LOCK_WAIT_MS 60000   /* for a worker that is still ending by itself */
-#define CHILD_WAIT_MS 35000  /* for its children: VB_WRITER_LOST_MS and VB_WRITER_CLEANUP_MS of the writer host */
+#define WRITER_WAIT_MS 35000 /* for its writers: VB_WRITER_LOST_MS and VB_WRITER_CLEANUP_MS of the writer host */
+#define OTHER_WAIT_MS 2000   /* for its other children: they hold nothing that is not deleted afterwards */
 #define PAUSE_MS 20
 #define KEPT_MAX (16u * 1024 * 1024)
 
@@ -100,8 +101,21 @@ static bool is_zombie(int proc, uint32_t pid)
     return p && (!strncmp(p, ") Z", 3) || !strncmp(p, ") X", 3));
 }
 
+static bool is_writer_host(int proc, uint32_t pid)
+{
+    VB_AUTO_FREE char *name = vb_printf("%u/cmdline", pid);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    if (vb_read_file_at(proc, name, 65536, &b, NULL) < 0)
+        return false;
+    const char *first = vb_buf_str(&b);
+    size_t n = strlen(first) + 1;
+    return n < b.len && !strcmp(first + n, "writer-host");
+}
+
+enum whom { NOBODY, OTHERS, ALL };
+
 /* Processes of the worker's group that are this very program; the number of a group may have been used again since. */
-static size_t group_members(pid_t group, bool kill_them)
+static size_t group_members(pid_t group, enum whom to_kill)
 {
     struct stat self, st;
     size_t n = 0;
@@ -110,13 +124,14 @@ static size_t group_members(pid_t group, bool kill_them)
         return 0;
     for (struct dirent *e; (e = readdir(d));) {
         uint32_t pid;
-        if (!vb_parse_u32(e->d_name, &pid) || pid < 2 || pid > INT32_MAX || getpgid((pid_t)pid) != group || is_zombie(dirfd(d), pid))
+        if (!vb_parse_u32(e->d_name, &pid) || pid < 2 || pid > INT32_MAX || getpgid((pid_t)pid) != group ||
+            is_zombie(dirfd(d), pid))
             continue;
         VB_AUTO_FREE char *exe = vb_printf("%u/exe", pid);
         if (fstatat(dirfd(d), exe, &st, 0) == 0 && (st.st_dev != self.st_dev || st.st_ino != self.st_ino))
             continue;
         n++; /* also one whose program we may not look at: it runs as another user, as writers do */
-        if (kill_them)
+        if (to_kill == ALL || (to_kill == OTHERS && !is_writer_host(dirfd(d), pid)))
             kill((pid_t)pid, SIGKILL);
     }
     return n;
@@ -126,10 +141,11 @@ static void wait_for_children(const struct recovery *r)
 {
     if (r->worker_pid <= 1 || r->worker_pid == getpgrp())
         return;
-    for (long waited = 0; group_members(r->worker_pid, false) > 0; waited += PAUSE_MS) {
-        if (waited >= CHILD_WAIT_MS) {
-            vb_log(VB_LOG_WARNING, "processes of the dead worker do not end; they are killed");
-            group_members(r->worker_pid, true);
+    for (long waited = 0; group_members(r->worker_pid, waited < OTHER_WAIT_MS ? NOBODY : OTHERS) > 0;
+         waited += PAUSE_MS) {
+        if (waited >= WRITER_WAIT_MS) {
+            vb_log(VB_LOG_WARNING, "writers of the dead worker do not end; they are killed");
+            group_members(r->worker_pid, ALL);
             pause_ms(200);
             return;
         }
@@ -152,7 +168,8 @@ static void no_reply(void *arg, const struct vb_msg *m)
 static void on_event(void *arg, struct vb_msg *m)
 {
     (void)arg;
-    VB_AUTO_FREE char *kind = vb_msg_str(m, VB_F_KIND), *ev = vb_msg_str(m, VB_F_EVENT), *w = vb_msg_str(m, VB_F_WRITER);
+    VB_AUTO_FREE char *kind = vb_msg_str(m, VB_F_KIND), *ev = vb_msg_str(m, VB_F_EVENT),
+                      *w = vb_msg_str(m, VB_F_WRITER);
     VB_AUTO_FREE char *text = vb_msg_str(m, VB_F_TEXT);
     vb_log(VB_LOG_INFO, "recover: %s %s %s %s", kind ? kind : "", ev ? ev : "", w ? w : "", text ? text : "");
 }

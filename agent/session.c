@@ -28,8 +28,8 @@ void vb_child_refs_clear(struct vb_child_refs *c)
 
 void vb_child_ref_copy(struct vb_child_ref *to, const struct vb_child_ref *from)
 {
-    *to = (struct vb_child_ref){ vb_strdup(from->name), vb_strdup(from->module), vb_strdup(from->instance), from->required,
-                                 from->adhoc };
+    *to = (struct vb_child_ref){ vb_strdup(from->name), vb_strdup(from->module), vb_strdup(from->instance),
+                                 from->required, from->adhoc };
 }
 
 struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_job *job)
@@ -254,8 +254,9 @@ static const struct rule RULES[] = {
     { VB_M_RELEASE, "Release", ~0u, 0, vb_s_release },
 };
 
-static const char *const PHASES[] = { "new",       "identified",   "prepared", "snapshot taken",   "captured", "completed",
-                                      "pre-restored", "restored", "post-restored", "aborted", "released" };
+static const char *const PHASES[] = { "new",           "identified", "prepared",     "snapshot taken",
+                                      "captured",      "completed",  "pre-restored", "restored",
+                                      "post-restored", "aborted",    "released" };
 
 const char *vb_session_state_word(const struct vb_session *s)
 {
@@ -267,7 +268,8 @@ bool vb_session_in_window(const struct vb_session *s)
     return s->window_open;
 }
 
-static void refuse(struct vb_session *s, const struct vb_msg *m, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void refuse(struct vb_session *s, const struct vb_msg *m, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void refuse(struct vb_session *s, const struct vb_msg *m, const char *fmt, ...)
 {
     VB_AUTO_MSG r = VB_MSG_INIT(VB_M_REPLY);

@@ -117,9 +117,10 @@ struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_jo
 /* Drops children without ceremony; orderly ends go through vb_session_end. NULL ok. */
 void vb_session_free(struct vb_session *s);
 
-/* After the death of a worker: a session filled from what its journal says, to be ended at once (vb_session_end).  That
- * starts services, sends PostRestore, Abort and BackupShutdown through fresh hosts, and deletes the shadow copies.
- * bcd: what was kept under VB_KEPT_BCD, or NULL.  The journal is env->journal, read from its beginning. Takes the job. */
+/* After the death of a worker: a session filled from what its journal says, to be ended at once (vb_session_end).
+ * That starts services, sends PostRestore, Abort and BackupShutdown through fresh hosts, and deletes the shadow
+ * copies. bcd: what was kept under VB_KEPT_BCD, or NULL.  The journal is env->journal, read from its beginning. Takes
+ * the job. */
 struct vb_session *vb_session_recover(const struct vb_session_env *env, struct vb_job *job, const struct vb_buf *bcd,
                                       struct vb_error *err);
 #define VB_KEPT_BCD "bcd.xml"

@@ -90,7 +90,8 @@ static bool unusable(const struct vb_sw *w, const struct vb_component *c, struct
     return true;
 }
 
-static struct vb_component *find_named(struct vb_session *s, const struct vb_msg *g, struct vb_sw **w, struct vb_error *err)
+static struct vb_component *find_named(struct vb_session *s, const struct vb_msg *g, struct vb_sw **w,
+                                       struct vb_error *err)
 {
     VB_AUTO_FREE char *class_id = vb_msg_str(g, VB_F_CLASS), *inst = vb_msg_str(g, VB_F_INSTANCE_NAME);
     VB_AUTO_FREE char *lp = vb_msg_str(g, VB_F_LOGICAL_PATH), *name = vb_msg_str(g, VB_F_NAME);

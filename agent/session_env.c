@@ -410,10 +410,27 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
     if (gethostname(e->host, sizeof e->host - 1) < 0)
         e->host[0] = '\0';
     e->t = (struct vb_session_env){
-        .arg = e, .loop = l, .journal = j, .host = e->host, .writers = env_writers, .providers = env_providers,
-        .mounts = env_mounts, .subvolume = vb_subvolume_root, .exists = env_exists, .replaceable = env_replaceable, .start = env_start, .stop = env_stop,
-        .data_ready = env_data_ready, .watchdog = env_watchdog, .window = env_window, .slot = env_slot,
-        .service = env_service, .reply = env_reply, .event = env_event, .keep = env_keep, .ended = env_ended,
+        .arg = e,
+        .loop = l,
+        .journal = j,
+        .host = e->host,
+        .writers = env_writers,
+        .providers = env_providers,
+        .mounts = env_mounts,
+        .subvolume = vb_subvolume_root,
+        .exists = env_exists,
+        .replaceable = env_replaceable,
+        .start = env_start,
+        .stop = env_stop,
+        .data_ready = env_data_ready,
+        .watchdog = env_watchdog,
+        .window = env_window,
+        .slot = env_slot,
+        .service = env_service,
+        .reply = env_reply,
+        .event = env_event,
+        .keep = env_keep,
+        .ended = env_ended,
     };
     if (vb_limits_read(&e->t.limits, a->config, err) < 0) {
         free(e);

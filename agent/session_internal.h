@@ -186,7 +186,8 @@ struct vb_session {
 
 /* ---- session.c ---- */
 void vb_s_reply(struct vb_session *s, struct vb_msg *m);            /* answers the running command; m is cleared */
-void vb_s_fail(struct vb_session *s, struct vb_error *err);         /* the same with CODE, TEXT, HINT and STATUS; err cleared */
+void vb_s_fail(struct vb_session *s,
+               struct vb_error *err); /* the same with CODE, TEXT, HINT and STATUS; err cleared */
 void vb_s_add_status(struct vb_session *s, struct vb_msg *m);
 int vb_s_add_bcd(struct vb_session *s, struct vb_msg *m, struct vb_error *err);
 /* EVENT to the requester. name, phase, writer, err may be NULL. */
@@ -257,8 +258,8 @@ bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
 void vb_s_leave_window(struct vb_session *s);
 
 /* ---- session_mover.c ---- */
-/* Starts the process with mover_spec on the data stream at hand; its REPLY is in mover_reply, a failure (also: there is no
- * stream, VB_E_CONNECTION_LOST) in trouble; then next. */
+/* Starts the process with mover_spec on the data stream at hand; its REPLY is in mover_reply, a failure (also: there
+ * is no stream, VB_E_CONNECTION_LOST) in trouble; then next. */
 void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *next);
 void vb_mover_stop(struct vb_session *s);
 

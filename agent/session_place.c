@@ -2,8 +2,9 @@
 /*
  * agent/session_place.c - RESTORE_FILES: where every file goes (sections 3.4, 3.5), and the copying.
  *
- * Order of precedence: new target (R-56), restore target set by the writer (R-30), restore method.  Whether files can be
- * replaced is looked at after PreRestore (R-36), for the whole component: all of them, or all to the alternate location.
+ * Order of precedence: new target (R-56), restore target set by the writer (R-30), restore method.  Whether files can
+ * be replaced is looked at after PreRestore (R-36), for the whole component: all of them, or all to the alternate
+ * location.
  */
 #include "config.h"
 
@@ -16,8 +17,8 @@
 /* ---- placing ---- */
 
 /* Target of one root, or NULL with the reason. */
-static char *place(struct vb_session *s, const struct vb_writer_metadata *m, struct vb_component *c, const struct vb_msg *root,
-                   bool to_alternate, struct vb_error *err)
+static char *place(struct vb_session *s, const struct vb_writer_metadata *m, struct vb_component *c,
+                   const struct vb_msg *root, bool to_alternate, struct vb_error *err)
 {
     VB_AUTO_FREE char *path = vb_msg_str(root, VB_F_PATH), *spec = vb_msg_str(root, VB_F_FILESPEC);
     VB_AUTO_FREE char *given = vb_msg_str(root, VB_F_TARGET);
@@ -32,7 +33,8 @@ static char *place(struct vb_session *s, const struct vb_writer_metadata *m, str
     if (to)
         return to;
     if (c->target == VB_TARGET_DIRECTED) {
-        vb_fail(err, VB_E_NOT_SUPPORTED, "component '%s' has directed targets, which this version cannot place", c->name);
+        vb_fail(err, VB_E_NOT_SUPPORTED, "component '%s' has directed targets, which this version cannot place",
+                c->name);
         return NULL;
     }
     if (!to_alternate)
@@ -51,8 +53,8 @@ static char *place(struct vb_session *s, const struct vb_writer_metadata *m, str
 }
 
 /* if-not-there: 0 nothing there, 1 something is, -1 error. */
-static int anything_there(struct vb_session *s, const struct vb_writer_metadata *m, const struct vb_msg *comp, bool alternate,
-                          struct vb_error *err)
+static int anything_there(struct vb_session *s, const struct vb_writer_metadata *m, const struct vb_msg *comp,
+                          bool alternate, struct vb_error *err)
 {
     struct vb_field_iter it;
     uint16_t tag;
@@ -96,7 +98,8 @@ static bool can_replace(struct vb_session *s, const struct vb_msg *comp)
 
 static void copy_identity(struct vb_msg *to, const struct vb_msg *from)
 {
-    static const uint16_t TAGS[] = { VB_F_CLASS, VB_F_INSTANCE, VB_F_INSTANCE_NAME, VB_F_WRITER, VB_F_LOGICAL_PATH, VB_F_NAME };
+    static const uint16_t TAGS[] = { VB_F_CLASS,  VB_F_INSTANCE,     VB_F_INSTANCE_NAME,
+                                     VB_F_WRITER, VB_F_LOGICAL_PATH, VB_F_NAME };
     const unsigned char *p;
     size_t n;
     for (size_t i = 0; i < VB_COUNT(TAGS); i++)
@@ -104,8 +107,8 @@ static void copy_identity(struct vb_msg *to, const struct vb_msg *from)
             vb_msg_add(to, TAGS[i], p, n);
 }
 
-static void answer_locally(struct vb_session *s, const struct vb_msg *comp, struct vb_component *c, const struct vb_error *err,
-                           enum vb_file_restore_status status)
+static void answer_locally(struct vb_session *s, const struct vb_msg *comp, struct vb_component *c,
+                           const struct vb_error *err, enum vb_file_restore_status status)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     copy_identity(&g, comp);
@@ -118,8 +121,8 @@ static void answer_locally(struct vb_session *s, const struct vb_msg *comp, stru
     vb_msg_add_group(&s->mover_local, VB_F_COMPONENT, &g);
 }
 
-static int add_to_spec(struct vb_session *s, const struct vb_writer_metadata *m, struct vb_component *c, const struct vb_msg *comp,
-                       bool to_alternate, struct vb_error *err)
+static int add_to_spec(struct vb_session *s, const struct vb_writer_metadata *m, struct vb_component *c,
+                       const struct vb_msg *comp, bool to_alternate, struct vb_error *err)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     struct vb_field_iter it;
@@ -165,11 +168,13 @@ static void add_component(struct vb_session *s, const struct vb_msg *comp)
     const struct vb_sw *w = c ? vb_sw_find(s, r->writer_id, r->instance_name) : NULL;
     if (!c || !m || !c->selected_for_restore) {
         VB_AUTO_FREE char *name = vb_msg_str(comp, VB_F_NAME);
-        vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "component '%s' was not selected before PreRestore", name ? name : "?"); /* */
+        vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "component '%s' was not selected before PreRestore",
+                name ? name : "?"); /* */
         answer_locally(s, comp, c, &err, VB_FILE_RESTORE_NONE);
         return;
     }
-    if (w && w->pre_restore && w->failure.code != VB_OK) { /* the writer did not make room: nothing may be touched */
+    if (w && w->pre_restore &&
+        w->failure.code != VB_OK) { /* the writer did not make room: nothing may be touched */
         vb_error_copy(&err, &w->failure);
         answer_locally(s, comp, c, &err, VB_FILE_RESTORE_NONE);
         return;
@@ -189,7 +194,8 @@ static void add_component(struct vb_session *s, const struct vb_msg *comp)
             alternate = true;
             there = anything_there(s, m, comp, true, &err);
             if (there > 0) {
-                vb_fail(&err, VB_E_EXISTS, "component '%s' is restored only if none of its files exists, and some do", c->name);
+                vb_fail(&err, VB_E_EXISTS, "component '%s' is restored only if none of its files exists, and some do",
+                        c->name);
                 vb_hint(&err, "move the existing files away and restore again");
             }
         }
@@ -198,8 +204,8 @@ static void add_component(struct vb_session *s, const struct vb_msg *comp)
             return;
         }
     }
-    if (!alternate && vb_r_method(m) == VB_RESTORE_IF_CAN_REPLACE && m->n_alms && c->target != VB_TARGET_ORIGINAL_LOCATION &&
-        c->n_new_targets == 0 && !can_replace(s, comp))
+    if (!alternate && vb_r_method(m) == VB_RESTORE_IF_CAN_REPLACE && m->n_alms &&
+        c->target != VB_TARGET_ORIGINAL_LOCATION && c->n_new_targets == 0 && !can_replace(s, comp))
         alternate = true; /* */
     if (add_to_spec(s, m, c, comp, alternate, &err) < 0)
         answer_locally(s, comp, c, &err, VB_FILE_RESTORE_NONE);

@@ -22,8 +22,9 @@ static bool every_writer(const struct vb_sw *w)
 static bool policy_names(const struct vb_job_writer *p, const struct vb_sw *w)
 {
     const char *n = p->writer;
-    return !strcmp(n, w->ref.name) || (w->ref.module && !strcmp(n, w->ref.module)) || (w->name && !strcmp(n, w->name)) ||
-           (w->ref.instance && !strcmp(n, w->ref.instance)) || (w->class_id && vb_guid_equal(n, w->class_id));
+    return !strcmp(n, w->ref.name) || (w->ref.module && !strcmp(n, w->ref.module)) ||
+           (w->name && !strcmp(n, w->name)) || (w->ref.instance && !strcmp(n, w->ref.instance)) ||
+           (w->class_id && vb_guid_equal(n, w->class_id));
 }
 
 static void apply_policies(struct vb_session *s)
@@ -85,7 +86,8 @@ void vb_s_identify(struct vb_session *s)
 
 /* ---- the document ---- */
 
-static const struct vb_writer_metadata *stored_metadata(const struct vb_session *s, const struct vb_writer_components *r)
+static const struct vb_writer_metadata *stored_metadata(const struct vb_session *s,
+                                                        const struct vb_writer_components *r)
 {
     for (size_t i = 0; i < s->n_stored; i++) {
         const char *a = s->stored[i]->instance_name, *b = r->instance_name;
@@ -156,13 +158,13 @@ static int gather_volumes(struct vb_session *s, struct vb_error *err)
         const struct vb_sw *w = vb_sw_find(s, r->writer_id, r->instance_name);
         for (size_t k = 0; rc == 0 && w && k < r->n_components; k++) {
             size_t n;
-            struct vb_member_fileset *f = vb_member_filesets(w->wmd, r->components[k].logical_path, r->components[k].name,
-                                                             s->bcd->backup_type, &n);
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, r->components[k].logical_path,
+                                                             r->components[k].name, s->bcd->backup_type, &n);
             for (size_t j = 0; rc == 0 && j < n; j++) {
                 const struct vb_fileset *fs = f[j].fileset;
                 if (vb_s_needs_snapshot(s, fs))
-                    rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path, fs->recursive,
-                                        s->env->subvolume, s->env->arg, err);
+                    rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path,
+                                        fs->recursive, s->env->subvolume, s->env->arg, err);
             }
             free(f);
         }
@@ -206,7 +208,8 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
     if (need > VB_CONSISTENCY_APPLICATION)
         need = VB_CONSISTENCY_APPLICATION; /* the group's level is the requester's to judge */
     if (reach < need) {
-        vb_strv_take(&v->refusals, vb_printf("provider '%s' reaches only '%s'", c->p->name, vb_consistency_word(reach)));
+        vb_strv_take(&v->refusals,
+                     vb_printf("provider '%s' reaches only '%s'", c->p->name, vb_consistency_word(reach)));
         return;
     }
     if (v->provider && v->preference >= pref)
@@ -268,9 +271,14 @@ static void record_snapshots(struct vb_session *s)
         struct vb_sv *v = &s->set[i];
         VB_GROW(c->snapshots, c->n_snapshots, c->cap_snapshots);
         struct vb_snapshot_record *r = &c->snapshots[c->n_snapshots++];
-        *r = (struct vb_snapshot_record){ vb_strdup(v->snapshot_id), vb_strdup(v->vol->mount_point), vb_strdup(v->vol->device),
-                                          vb_strdup(v->vol->fs_type), vb_strdup(v->provider ? v->provider->name : "live"),
-                                          NULL, vb_strdup(v->remark), v->atomic };
+        *r = (struct vb_snapshot_record){ vb_strdup(v->snapshot_id),
+                                          vb_strdup(v->vol->mount_point),
+                                          vb_strdup(v->vol->device),
+                                          vb_strdup(v->vol->fs_type),
+                                          vb_strdup(v->provider ? v->provider->name : "live"),
+                                          NULL,
+                                          vb_strdup(v->remark),
+                                          v->atomic };
     }
 }
 
@@ -300,7 +308,8 @@ static void chosen(struct vb_session *s)
         }
         v->provider->in_set = true;
         VB_AUTO_FREE char *mp = vb_journal_escape(v->vol->mount_point);
-        vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id, v->provider->name, mp);
+        vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id,
+                     v->provider->name, mp);
         vb_s_event(s, "call", "AddToSnapshotSet", NULL, NULL, NULL, 0);
     }
     for (size_t i = 0; i < s->n_providers; i++)

@@ -146,12 +146,18 @@ static int check_method(const struct vb_writer_metadata *m, const char *full, st
 {
     const char *why = NULL;
     switch (vb_r_method(m)) {
-    case VB_RESTORE_UNDEFINED: why = "its writer names no restore method, which is an error of the writer"; break; /* */
+    case VB_RESTORE_UNDEFINED:
+        why = "its writer names no restore method, which is an error of the writer";
+        break; /* */
     case VB_RESTORE_AT_REBOOT:
-    case VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE: why = "its files can only be replaced at a restart of the machine"; break;
+    case VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE:
+        why = "its files can only be replaced at a restart of the machine";
+        break;
     case VB_RESTORE_CUSTOM: why = "its writer wants a restore through its own interface"; break; /* */
     case VB_RESTORE_STOP_RESTORE_START:
-    case VB_RESTORE_RESTORE_STOP_START: why = m->service ? NULL : "its writer names no service to stop and start"; break;
+    case VB_RESTORE_RESTORE_STOP_START:
+        why = m->service ? NULL : "its writer names no service to stop and start";
+        break;
     default: break;
     }
     if (!why)
@@ -162,8 +168,8 @@ static int check_method(const struct vb_writer_metadata *m, const char *full, st
 }
 
 /* Existing data are not overwritten without consent (guard); if-not-there decides by itself. */
-static int check_guard(struct vb_session *s, const struct vb_writer_metadata *m, const struct vb_component *c, const char *full,
-                       struct vb_error *err)
+static int check_guard(struct vb_session *s, const struct vb_writer_metadata *m, const struct vb_component *c,
+                       const char *full, struct vb_error *err)
 {
     size_t n;
     int rc = 0;
@@ -189,7 +195,8 @@ static int check_guard(struct vb_session *s, const struct vb_writer_metadata *m,
         if (there < 0)
             rc = -1;
         if (there > 0) {
-            rc = vb_fail(err, VB_E_GUARD, "component '%s' would overwrite existing data: '%s' in '%s'", full, fs->filespec, where);
+            rc = vb_fail(err, VB_E_GUARD, "component '%s' would overwrite existing data: '%s' in '%s'", full,
+                         fs->filespec, where);
             vb_hint(err, "move the data away, restore elsewhere with --target, or consent with --overwrite");
         }
     }
@@ -210,8 +217,9 @@ static int check_all(struct vb_session *s, struct vb_error *err)
             VB_AUTO_FREE char *full = vb_full_path(c->logical_path, c->name);
             n++;
             if (m->writer_restore != VB_WRITER_RESTORE_NEVER && !vb_sw_find(s, r->writer_id, r->instance_name)) {
-                vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' of component '%s' is not here, and it must take part in the restore",
-                        m->name, full); /* */
+                vb_fail(err, VB_E_OBJECT_NOT_FOUND,
+                        "writer '%s' of component '%s' is not here, and it must take part in the restore", m->name,
+                        full); /* */
                 vb_hint(err, "configure the writer on this host, or restore the files elsewhere with --target");
                 return -1;
             }
@@ -333,7 +341,8 @@ static void services_of(struct vb_session *s, enum vb_restore_method method, str
 {
     for (size_t i = 0; s->bcd && i < s->bcd->n_writers; i++) {
         const struct vb_writer_metadata *m = vb_r_stored(s, &s->bcd->writers[i]);
-        if (m && m->service && selected(&s->bcd->writers[i]) && vb_r_method(m) == method && !vb_strv_has(names, m->service))
+        if (m && m->service && selected(&s->bcd->writers[i]) && vb_r_method(m) == method &&
+            !vb_strv_has(names, m->service))
             vb_strv_add(names, m->service);
     }
 }

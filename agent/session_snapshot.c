@@ -77,7 +77,8 @@ static void watchdog(struct vb_session *s, enum vb_watchdog_call call, uint64_t 
             if (vb_sw_alive(s->writers[i]) && s->writers[i]->child.pid > 0)
                 pids[n++] = s->writers[i]->child.pid;
         for (size_t i = 0; i < s->n_set; i++)
-            if (s->set[i].provider && s->set[i].hold == VB_HOLD_FREEZE && !vb_strv_has(&mounts, s->set[i].vol->mount_point))
+            if (s->set[i].provider && s->set[i].hold == VB_HOLD_FREEZE &&
+                !vb_strv_has(&mounts, s->set[i].vol->mount_point))
                 vb_strv_add(&mounts, s->set[i].vol->mount_point);
         s->freezes = mounts.n > 0;
     }
@@ -477,7 +478,8 @@ void vb_session_slot(struct vb_session *s, unsigned position, const char *owner)
     if (!s->slot_wanted || s->slot_held)
         return;
     if (position > 0) {
-        VB_AUTO_FREE char *text = vb_printf("position %u, the slot is held by %s", position, owner ? owner : "another job");
+        VB_AUTO_FREE char *text =
+            vb_printf("position %u, the slot is held by %s", position, owner ? owner : "another job");
         vb_s_event(s, "state", "queued", text, NULL, NULL, 0);
         return;
     }

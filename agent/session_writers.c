@@ -184,7 +184,8 @@ static void on_msg(void *arg, struct vb_msg *m)
     if (m->type == VB_M_W_LOG) {
         VB_AUTO_FREE char *t = vb_msg_str(m, VB_F_TEXT);
         uint64_t level = vb_msg_u64(m, VB_F_LEVEL, VB_LOG_NOTICE);
-        vb_log(level <= VB_LOG_DEBUG ? (enum vb_log_level)level : VB_LOG_DEBUG, "writer '%s': %s", w->ref.name, t ? t : "");
+        vb_log(level <= VB_LOG_DEBUG ? (enum vb_log_level)level : VB_LOG_DEBUG, "writer '%s': %s", w->ref.name,
+               t ? t : "");
         if (level <= VB_LOG_WARNING)
             vb_s_warn(w->s, w, "writer '%s': %s", w->ref.name, t ? t : "");
     } else if (m->type == VB_M_W_READY && !w->ready) {
@@ -298,7 +299,8 @@ static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m
             vb_msg_add_group(m, VB_F_PATH_MAP, &g);
         }
     const struct vb_writer_components *r = vb_sw_record(w);
-    if (r && !in_window && !s->window_open) { /* no documents are made inside the window: the host keeps what it was sent last */
+    if (r && !in_window &&
+        !s->window_open) { /* no documents are made inside the window: the host keeps what it was sent last */
         VB_AUTO_BUF xml = VB_BUF_INIT;
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         if (vb_writer_components_write(s->bcd, r, &xml, &err) == 0)

@@ -2,8 +2,8 @@
 /*
  * agent/spool.h - the jobs on disk: <state>/agent/jobs/<job>/{job.xml, journal, lock}.
  *
- * A directory exists from OPEN until the job is released or cleaned up.  Whoever works on a job (its worker, or recover)
- * holds the lock; a job directory without a holder is one whose worker died.
+ * A directory exists from OPEN until the job is released or cleaned up.  Whoever works on a job (its worker, or
+ * recover) holds the lock; a job directory without a holder is one whose worker died.
  */
 #ifndef VB_AGENT_SPOOL_H
 #define VB_AGENT_SPOOL_H

@@ -17,11 +17,13 @@
 
 static void print_job(const struct vb_msg *g)
 {
-    VB_AUTO_FREE char *job = vb_msg_str(g, VB_F_JOB), *host = vb_msg_str(g, VB_F_HOST), *phase = vb_msg_str(g, VB_F_PHASE);
-    VB_AUTO_FREE char *kind = vb_msg_str(g, VB_F_KIND), *owner = vb_msg_str(g, VB_F_OWNER), *text = vb_msg_str(g, VB_F_TEXT);
+    VB_AUTO_FREE char *job = vb_msg_str(g, VB_F_JOB), *host = vb_msg_str(g, VB_F_HOST),
+                      *phase = vb_msg_str(g, VB_F_PHASE);
+    VB_AUTO_FREE char *kind = vb_msg_str(g, VB_F_KIND), *owner = vb_msg_str(g, VB_F_OWNER),
+                      *text = vb_msg_str(g, VB_F_TEXT);
     VB_AUTO_FREE char *since = vb_time_iso(vb_msg_u64(g, VB_F_CREATED_SEC, 0) * 1000);
-    printf("%s  %s  since %s  %s%s%s%s\n", job ? job : "?", phase ? phase : "?", since, kind ? kind : "", kind ? "  " : "",
-           owner ? owner : "", vb_msg_u64(g, VB_F_HOLD, 0) ? "  (holds the snapshot slot)" : "");
+    printf("%s  %s  since %s  %s%s%s%s\n", job ? job : "?", phase ? phase : "?", since, kind ? kind : "",
+           kind ? "  " : "", owner ? owner : "", vb_msg_u64(g, VB_F_HOLD, 0) ? "  (holds the snapshot slot)" : "");
     if (host)
         printf("    host '%s'\n", host);
     if (text)

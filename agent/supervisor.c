@@ -2,9 +2,9 @@
 /*
  * agent/supervisor.c - the supervisor's process: started on demand, one per user and host, ends when idle.
  *
- * Race-free start: whoever finds no one at the socket starts a supervisor; of several that start only the one that gets
- * the lock stays, and everybody tries the socket again until one greets.  The greeting is waited for, because a socket in
- * the queue of a supervisor that is just ending would be lost otherwise.
+ * Race-free start: whoever finds no one at the socket starts a supervisor; of several that start only the one that
+ * gets the lock stays, and everybody tries the socket again until one greets.  The greeting is waited for, because a
+ * socket in the queue of a supervisor that is just ending would be lost otherwise.
  */
 #include "config.h"
 
@@ -146,7 +146,8 @@ static int serve(struct vb_sup *s, struct vb_error *err)
 static int run(struct vb_agent *a)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    VB_AUTO_FD int lock = openat(a->paths.runtime_fd, "supervisor.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    VB_AUTO_FD int lock =
+        openat(a->paths.runtime_fd, "supervisor.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock < 0) {
         vb_fail_errno(&err, errno, "lock in '%s' cannot be opened", a->paths.runtime);
         vb_log_error(VB_LOG_ERROR, &err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/supervisor.h - one per user and host: accepts streams, starts a worker per job, keeps the queue for the host's one
- * slot of snapshot creation, and has a dead worker's job cleaned up at once.
+ * agent/supervisor.h - one per user and host: accepts streams, starts a worker per job, keeps the queue for the
+ * host's one slot of snapshot creation, and has a dead worker's job cleaned up at once.
  *
  * It reads no more of a stream than the greeting and the first message, then hands the descriptor to the worker.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * agent/supervisor_client.c - a stream until its first message is understood: greeting, then OPEN, ATTACH, DATA, STATUS or
- * CANCEL.  The peer is our own user or root (SO_PEERCRED); the token guards against one's own mistakes.
+ * agent/supervisor_client.c - a stream until its first message is understood: greeting, then OPEN, ATTACH, DATA,
+ * STATUS or CANCEL.  The peer is our own user or root (SO_PEERCRED); the token guards against one's own mistakes.
  */
 #include "config.h"
 

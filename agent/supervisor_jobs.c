@@ -104,7 +104,8 @@ static void tell_slot(struct vb_sup_job *j, unsigned position)
     vb_msg_add_u64(&m, VB_F_POSITION, position);
     if (position && j->sup->slot) {
         const struct vb_sup_job *o = j->sup->slot;
-        VB_AUTO_FREE char *who = vb_printf("job %.8s of %s", o->id, o->requester ? o->requester : "an unnamed requester");
+        VB_AUTO_FREE char *who =
+            vb_printf("job %.8s of %s", o->id, o->requester ? o->requester : "an unnamed requester");
         vb_msg_add_str(&m, VB_F_OWNER, who);
     }
     if (j->control >= 0 && vb_control_send(j->control, &m, NULL, 0, &err) < 0)
@@ -177,7 +178,8 @@ static void on_recovered(void *arg, int status)
             vb_log_error(VB_LOG_WARNING, &err);
     } else {
         VB_AUTO_FREE char *t = vb_wait_status_text(status);
-        vb_log(VB_LOG_ERROR, "job '%s' could not be cleaned up completely (%s); it is tried again at the next start", j->id, t);
+        vb_log(VB_LOG_ERROR, "job '%s' could not be cleaned up completely (%s); it is tried again at the next start",
+               j->id, t);
     }
     ended(j);
 }
@@ -373,7 +375,8 @@ int vb_sup_cancel(struct vb_sup_job *j, const char *text, struct vb_error *err)
 void vb_sup_sweep(struct vb_sup *s, const char *id)
 {
     struct vb_sup_job *j = add_job(s, id);
-    vb_fail(&j->why, VB_E_JOB_LOST, "the supervisor of the job's host ended unexpectedly; everything the job held was released");
+    vb_fail(&j->why, VB_E_JOB_LOST,
+            "the supervisor of the job's host ended unexpectedly; everything the job held was released");
     vb_hint(&j->why, "run the backup or restore again");
     if (!s->slot)
         s->slot = j; /* it may still hold something frozen */

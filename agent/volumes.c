@@ -69,19 +69,24 @@ static int parse_line(struct vb_mounts *m, const char *line, size_t len, struct 
     size_t n[6], n_type, n_source, n_opt;
     for (size_t i = 0; i < 6; i++)
         if (!word(&p, end, &w[i], &n[i]))
-            return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' is too short", (int)(len < 80 ? len : 80), line);
+            return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' is too short", (int)(len < 80 ? len : 80),
+                           line);
     do { /* optional fields up to a lone '-' */
         if (!word(&p, end, &opt, &n_opt))
-            return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' has no separator", (int)(len < 80 ? len : 80), line);
+            return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' has no separator", (int)(len < 80 ? len : 80),
+                           line);
     } while (n_opt != 1 || *opt != '-');
     if (!word(&p, end, &type, &n_type) || !word(&p, end, &source, &n_source))
         return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' names no source", (int)(len < 80 ? len : 80), line);
-    struct vb_mount x = { unescape(w[4], n[4]), unescape(w[3], n[3]), unescape(source, n_source), unescape(type, n_type),
-                          vb_strndup(w[2], n[2]), n[5] >= 2 && !strncmp(w[5], "ro", 2) && (n[5] == 2 || w[5][2] == ',') };
+    struct vb_mount x = {
+        unescape(w[4], n[4]),       unescape(w[3], n[3]),
+        unescape(source, n_source), unescape(type, n_type),
+        vb_strndup(w[2], n[2]),     n[5] >= 2 && !strncmp(w[5], "ro", 2) && (n[5] == 2 || w[5][2] == ',')
+    };
     if (x.point[0] != '/') {
         mount_clear(&x);
-        return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' has no absolute mount point", (int)(len < 80 ? len : 80),
-                       line);
+        return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' has no absolute mount point",
+                       (int)(len < 80 ? len : 80), line);
     }
     for (size_t i = 0; i < m->n; i++)
         if (!strcmp(m->v[i].point, x.point)) { /* hidden by the later one */
@@ -172,8 +177,8 @@ static void add_tree(struct vb_strv *trees, const char *path)
     vb_strv_add(trees, path);
 }
 
-static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *path, vb_subvolume_fn *subvolume, void *arg,
-                   struct vb_error *err)
+static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *path, vb_subvolume_fn *subvolume,
+                   void *arg, struct vb_error *err)
 {
     bool btrfs = !strcmp(mt->fs_type, "btrfs");
     VB_AUTO_FREE char *root = btrfs && subvolume ? subvolume(arg, path, mt->point) : vb_strdup(mt->point);
@@ -198,9 +203,10 @@ static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *
 
 static bool pseudo(const char *type)
 {
-    static const char *const NAMES[] = { "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs",
-                                         "tracefs", "pstore", "bpf", "mqueue", "hugetlbfs", "configfs", "fusectl",
-                                         "binfmt_misc", "autofs", "efivarfs", "rpc_pipefs", "nsfs", "selinuxfs" };
+    static const char *const NAMES[] = { "proc",       "sysfs",    "devtmpfs", "devpts",      "cgroup", "cgroup2",
+                                         "securityfs", "debugfs",  "tracefs",  "pstore",      "bpf",    "mqueue",
+                                         "hugetlbfs",  "configfs", "fusectl",  "binfmt_misc", "autofs", "efivarfs",
+                                         "rpc_pipefs", "nsfs",     "selinuxfs" };
     for (size_t i = 0; i < VB_COUNT(NAMES); i++)
         if (!strcmp(type, NAMES[i]))
             return true;
@@ -218,7 +224,8 @@ int vb_volumes_add(struct vb_volumes *v, const struct vb_mounts *m, const char *
         return -1;
     for (size_t i = 0; recursive && i < m->n; i++) /* a mounted volume is a member of its own (B-28) */
         if (strcmp(m->v[i].point, clean) != 0 && vb_path_below(m->v[i].point, clean) && !pseudo(m->v[i].fs_type) &&
-            vb_mounts_find(m, m->v[i].point) == &m->v[i] && add_one(v, &m->v[i], m->v[i].point, subvolume, arg, err) < 0)
+            vb_mounts_find(m, m->v[i].point) == &m->v[i] &&
+            add_one(v, &m->v[i], m->v[i].point, subvolume, arg, err) < 0)
             return -1;
     return 0;
 }

@@ -2,9 +2,9 @@
 /*
  * agent/watchdog.c - the watchdog's process.
  *
- * Freezing may take as long as the flush of a busy file system, and cannot be interrupted.  So it is done by a thread of
- * its own: the main thread keeps its eye on the clock and on the parent, kills the writer hosts when the time is up (what
- * the applications hold goes with them), and thaws the moment the freeze returns.
+ * Freezing may take as long as the flush of a busy file system, and cannot be interrupted.  So it is done by a thread
+ * of its own: the main thread keeps its eye on the clock and on the parent, kills the writer hosts when the time is
+ * up (what the applications hold goes with them), and thaws the moment the freeze returns.
  *
  * After START nothing is allocated, nothing is logged, and memory is locked.
  */
@@ -118,7 +118,8 @@ static void freeze_done(void)
         int e = dog.freeze_error;
         thaw_all();
         answer(VB_WD_FREEZE, e, e == ETIMEDOUT || dog.give_up ? VB_E_FLUSH_WRITES_TIMEOUT : VB_E_IO,
-               e == ETIMEDOUT || dog.give_up ? "freezing the file system took too long" : "file system cannot be frozen");
+               e == ETIMEDOUT || dog.give_up ? "freezing the file system took too long"
+                                             : "file system cannot be frozen");
     } else {
         answer(VB_WD_FREEZE, 0, VB_OK, NULL);
     }
@@ -264,7 +265,9 @@ static bool receive(void)
     struct vb_wd_request r;
     union { struct cmsghdr h; char space[CMSG_SPACE(sizeof(int))]; } ctl;
     struct iovec iov = { &r, sizeof r };
-    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.space, .msg_controllen = sizeof ctl.space };
+    struct msghdr h = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.space, .msg_controllen = sizeof ctl.space
+    };
     ssize_t n = recvmsg(dog.sock, &h, MSG_CMSG_CLOEXEC);
     int fd = -1;
     if (n < 0 && (errno == EINTR || errno == EAGAIN))

@@ -2,8 +2,8 @@
 /*
  * agent/watchdog.h - the separate tiny process that owns the freeze window (house plan, idea 4).
  *
- * It opens and locks everything beforehand, has its own clock, is the only one that calls FIFREEZE, and thaws by itself:
- * when the time is up, and when its parent is gone.  Between ARM and DISARM it writes nothing anywhere.
+ * It opens and locks everything beforehand, has its own clock, is the only one that calls FIFREEZE, and thaws by
+ * itself: when the time is up, and when its parent is gone.  Between ARM and DISARM it writes nothing anywhere.
  *
  * SOCK_SEQPACKET on descriptor 3; every packet is one struct below; requests are answered in order, except that
  * VB_WD_FIRED comes by itself.

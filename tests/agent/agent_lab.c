@@ -36,7 +36,8 @@ void alab_write(struct alab *l, const char *name, const char *text)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *path = vb_path_join(l->dir, name);
     VB_AUTO_FREE char *dir = vb_strndup(path, (size_t)(strrchr(path, '/') - path));
-    if (vb_mkdirs_at(AT_FDCWD, dir, 0755, &err) < 0 || vb_write_file_at(AT_FDCWD, path, text, strlen(text), 0600, &err) < 0)
+    if (vb_mkdirs_at(AT_FDCWD, dir, 0755, &err) < 0 ||
+        vb_write_file_at(AT_FDCWD, path, text, strlen(text), 0600, &err) < 0)
         die(name, &err);
 }
 
@@ -567,9 +568,11 @@ static void make_bcd(struct alab *l)
         struct vb_writer_metadata *m = vb_wm_read("lab", xml, len, &err);
         if (!m)
             die("metadata", &err);
-        struct vb_writer_components *w = vb_components_writer(c, m->writer_id, m->instance_id, m->instance_name, m->name);
+        struct vb_writer_components *w =
+            vb_components_writer(c, m->writer_id, m->instance_id, m->instance_name, m->name);
         for (size_t i = 0; i < m->n_components; i++)
-            if (!vb_components_add(w, m->components[i].type, m->components[i].logical_path, m->components[i].name, &err))
+            if (!vb_components_add(w, m->components[i].type, m->components[i].logical_path, m->components[i].name,
+                                   &err))
                 die("component", &err);
         vb_wm_free(m);
     }
@@ -644,8 +647,8 @@ enum vb_code alab_release(struct alab *l)
 
 enum vb_code alab_backup(struct alab *l)
 {
-    enum vb_code (*const STEPS[])(struct alab *) = { alab_identify, alab_prepare, alab_snapshot, alab_capture, alab_complete,
-                                                     alab_release };
+    enum vb_code (*const STEPS[])(struct alab *) = { alab_identify, alab_prepare,  alab_snapshot,
+                                                     alab_capture,  alab_complete, alab_release };
     for (size_t i = 0; i < VB_COUNT(STEPS); i++) {
         enum vb_code c = STEPS[i](l);
         if (c != VB_OK)

@@ -72,7 +72,8 @@ static enum vb_code until_snapshot(struct alab *l)
 static void a_lost_connection_is_attached_again(void **state)
 {
     (void)state;
-    enum vb_code (*const STEPS[])(struct alab *) = { alab_identify, alab_prepare, alab_snapshot, alab_capture, alab_complete };
+    enum vb_code (*const STEPS[])(struct alab *) = { alab_identify, alab_prepare, alab_snapshot, alab_capture,
+                                                     alab_complete };
     struct alab *l = lab(CONFIG);
     assert_true(alab_open(l, VB_JOB_BACKUP, 5000, false));
     for (size_t i = 0; i < sizeof STEPS / sizeof STEPS[0]; i++) {
@@ -194,7 +195,8 @@ static void status_and_cancel_are_answered_by_the_supervisor(void **state)
     vb_msg_add_str(&c, VB_F_TOKEN, l->token);
     assert_true(alab_query(l, &c, NULL));
     assert_int_equal(alab_code(alab_wait(l, VB_M_SNAPSHOT, 5000)), VB_E_CANCELLED);
-    assert_true(vb_loop_now_ms(l->loop) - t0 < 2000); /* the hanging writer is killed; processes start on a busy machine */
+    assert_true(vb_loop_now_ms(l->loop) - t0 <
+                2000); /* the hanging writer is killed; processes start on a busy machine */
     assert_true(alab_spool_empty(l, 5000));
     assert_int_equal(alab_count(l, "abort end ok"), 1); /* through a fresh host */
     assert_int_equal(alab_count(l, "backup-shutdown end ok"), 1);
@@ -298,7 +300,8 @@ static void garbage_does_no_harm(void **state)
 static void a_broken_configuration_names_file_and_line(void **state)
 {
     (void)state;
-    struct alab *l = lab("[agent]\nidle-exit = 3s\n[writer null one]\nno-such-key = 1\ncomponent = c1\nc1.path = %D/data\n");
+    struct alab *l =
+        lab("[agent]\nidle-exit = 3s\n[writer null one]\nno-such-key = 1\ncomponent = c1\nc1.path = %D/data\n");
     assert_true(alab_open(l, VB_JOB_BACKUP, 5000, false));
     const struct vb_msg *r = alab_command(l, VB_M_IDENTIFY, VB_M_IDENTIFY, NULL, 10000);
     const unsigned char *p;
@@ -317,18 +320,22 @@ int main(void)
 {
     const struct CMUnitTest t[] = {
         CM_TEST("a backup and a restore of a null writer", backup_and_restore_of_a_null_writer),
-        CM_TEST("a lost connection is attached again; commands are answered from the record", a_lost_connection_is_attached_again),
+        CM_TEST("a lost connection is attached again; commands are answered from the record",
+                a_lost_connection_is_attached_again),
         CM_TEST("a command runs on while nobody listens", a_command_runs_on_while_nobody_listens),
         CM_TEST("the same job sent twice is one job", the_same_job_sent_twice_is_one_job),
         CM_TEST("VSS-B-61 the lease runs out: everything is released", the_lease_runs_out),
         CM_TEST("a wrong token is refused", a_wrong_token_is_refused),
         CM_TEST("STATUS and CANCEL are answered by the supervisor, also while a writer hangs",
                 status_and_cancel_are_answered_by_the_supervisor),
-        CM_TEST("the watchdog releases the applications of a stopped worker", a_stopped_worker_does_not_hold_the_applications),
-        CM_TEST("VSS-B-22 one set in creation at a time; the queue is shown (Q-1)", vss_b_22_one_set_in_creation_at_a_time),
+        CM_TEST("the watchdog releases the applications of a stopped worker",
+                a_stopped_worker_does_not_hold_the_applications),
+        CM_TEST("VSS-B-22 one set in creation at a time; the queue is shown (Q-1)",
+                vss_b_22_one_set_in_creation_at_a_time),
         CM_TEST("CAPTURE goes on after a lost data stream", capture_goes_on_after_a_lost_data_stream),
         CM_TEST("garbage does no harm", garbage_does_no_harm),
-        CM_TEST("VSS-Q-9 a broken section of a writer is told with file and key", a_broken_configuration_names_file_and_line),
+        CM_TEST("VSS-Q-9 a broken section of a writer is told with file and key",
+                a_broken_configuration_names_file_and_line),
     };
     return CM_RUN("agent", t);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/agent/test_agent_faults.c - one kill of worker, supervisor and recover at each journal transition of a backup and
- * of a restore, with a null writer.  Enumerated: n grows until nobody is killed any more.
+ * tests/agent/test_agent_faults.c - one kill of worker, supervisor and recover at each journal transition of a backup
+ * and of a restore, with a null writer.  Enumerated: n grows until nobody is killed any more.
  *
  * After each: thawed and cleaned at once, the requester learns why, the next run succeeds.
  */
@@ -64,7 +64,10 @@ static uint64_t longest_freeze(struct alab *l)
 {
     VB_AUTO_FREE char *text = alab_read(l, "events");
     uint64_t begun = 0, longest = 0;
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = text, *end; *line; line = end) {
+        end = line + strcspn(line, "\n");
+        if (*end)
+            *end++ = '\0';
         uint64_t us = strtoull(line, NULL, 10);
         if (strstr(line, "freeze begin"))
             begun = us;

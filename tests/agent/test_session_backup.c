@@ -67,12 +67,31 @@ static void vss_2_1_order_of_events_and_calls(void **state)
     assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_RELEASE, NULL)), VB_OK);
     assert_true(h->ended);
     assert_int_equal(h->why.code, VB_OK);
-    static const char *const LINES[] = { "front Identify", "prov supports", "prov begin_prepare", "front PrepareForBackup",
-                                         "front PrepareForSnapshot", "prov end_prepare", "wd START 0", "window begin", "wd ARM",
-                                         "front Freeze", "prov pre_commit", "prov commit", "prov post_commit", "front Thaw",
-                                         "wd DISARM", "window end", "prov pre_final", "prov snapshot_path",
-                                         "front PostSnapshot", "prov post_final", "mover capture", "front BackupComplete",
-                                         "front BackupShutdown", "prov delete", NULL };
+    static const char *const LINES[] = { "front Identify",
+                                         "prov supports",
+                                         "prov begin_prepare",
+                                         "front PrepareForBackup",
+                                         "front PrepareForSnapshot",
+                                         "prov end_prepare",
+                                         "wd START 0",
+                                         "window begin",
+                                         "wd ARM",
+                                         "front Freeze",
+                                         "prov pre_commit",
+                                         "prov commit",
+                                         "prov post_commit",
+                                         "front Thaw",
+                                         "wd DISARM",
+                                         "window end",
+                                         "prov pre_final",
+                                         "prov snapshot_path",
+                                         "front PostSnapshot",
+                                         "prov post_final",
+                                         "mover capture",
+                                         "front BackupComplete",
+                                         "front BackupShutdown",
+                                         "prov delete",
+                                         NULL };
     assert_order(h, LINES);
     assert_int_equal(vb_fake_count(h, "front Abort"), 0);
     assert_int_equal(vb_fake_count(h, "front killed"), 0);
@@ -164,8 +183,8 @@ static void vss_b_37_levels_freeze_in_order_and_thaw_backwards(void **state)
     uint64_t t0 = vb_loop_now_ms(h->loop);
     const struct vb_msg *r = vb_fake_command(h, VB_M_SNAPSHOT, NULL);
     assert_int_equal(vb_fake_code(r), VB_OK);
-    static const char *const LINES[] = { "front1 Freeze", "front2 Freeze", "back Freeze", "sys Freeze", "prov commit", "sys Thaw",
-                                         "back Thaw", "front1 Thaw", NULL };
+    static const char *const LINES[] = { "front1 Freeze", "front2 Freeze", "back Freeze", "sys Freeze", "prov commit",
+                                         "sys Thaw",      "back Thaw",     "front1 Thaw", NULL };
     assert_order(h, LINES);
     /* in parallel inside a level: 100 + 50, not 250 */
     assert_true(vb_loop_now_ms(h->loop) - t0 < 200);
@@ -365,8 +384,9 @@ static void freezer_is_used_only_where_a_provider_asks(void **state)
     vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
     until_prepared(h);
     assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_OK);
-    static const char *const LINES[] = { "wd START 1", "wd ARM", "front Freeze", "prov pre_commit", "wd FREEZE", "prov commit",
-                                         "wd THAW", "prov post_commit", "front Thaw", "wd DISARM", NULL };
+    static const char *const LINES[] = { "wd START 1",  "wd ARM",  "front Freeze",     "prov pre_commit", "wd FREEZE",
+                                         "prov commit", "wd THAW", "prov post_commit", "front Thaw",      "wd DISARM",
+                                         NULL };
     assert_order(h, LINES);
     assert_false(h->frozen);
     vb_fake_host_free(h);
@@ -396,18 +416,23 @@ int main(void)
     const struct CMUnitTest t[] = {
         CM_TEST("VSS-2.1 order of events and provider calls (B-36, B-39, 6.4)", vss_2_1_order_of_events_and_calls),
         CM_TEST("VSS-2.1 states after each step", vss_2_1_states_after_each_step),
-        CM_TEST("VSS-2.2 calls out of order or of the wrong mode are BAD_STATE", vss_2_2_calls_out_of_order_are_bad_state),
+        CM_TEST("VSS-2.2 calls out of order or of the wrong mode are BAD_STATE",
+                vss_2_2_calls_out_of_order_are_bad_state),
         CM_TEST("VSS-2.2 a command during another one is refused", vss_2_2_a_command_during_another_is_refused),
-        CM_TEST("VSS-2.2 a component of an unknown writer is OBJECT_NOT_FOUND", vss_2_2_add_component_of_an_unknown_writer),
+        CM_TEST("VSS-2.2 a component of an unknown writer is OBJECT_NOT_FOUND",
+                vss_2_2_add_component_of_an_unknown_writer),
         CM_TEST("VSS-B-37 levels freeze in order, in parallel inside, and thaw backwards",
                 vss_b_37_levels_freeze_in_order_and_thaw_backwards),
         CM_TEST("VSS-B-17 writers without a component hear nothing", vss_b_17_writers_without_component_hear_nothing),
         CM_TEST("VSS-B-24 an empty set is legal", vss_b_24_an_empty_set_is_legal),
-        CM_TEST("VSS-Q-9 a writer that fails Identify is listed with its reason", vss_q_9_a_writer_that_fails_identify_is_listed),
+        CM_TEST("VSS-Q-9 a writer that fails Identify is listed with its reason",
+                vss_q_9_a_writer_that_fails_identify_is_listed),
         CM_TEST("VSS-B-22 the host's slot is waited for, position and owner told", vss_b_22_the_slot_is_waited_for),
         CM_TEST("VSS-S-25 the highest preference wins", vss_s_25_the_highest_preference_wins),
-        CM_TEST("VSS-S-27 volumes with different providers share the window", vss_s_27_two_providers_share_the_window),
-        CM_TEST("VSS-S-9 no provider: the volume and the reasons are named", vss_s_9_no_provider_and_no_live_reading_fails),
+        CM_TEST("VSS-S-27 volumes with different providers share the window",
+                vss_s_27_two_providers_share_the_window),
+        CM_TEST("VSS-S-9 no provider: the volume and the reasons are named",
+                vss_s_9_no_provider_and_no_live_reading_fails),
         CM_TEST("VSS-Q-14 live reading is loud and recorded", vss_q_14_live_reading_is_loud_and_recorded),
         CM_TEST("consistency is what was reached", consistency_is_what_was_reached),
         CM_TEST("the freezer is used only where a provider asks for it", freezer_is_used_only_where_a_provider_asks),

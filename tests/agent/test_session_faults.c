@@ -2,8 +2,9 @@
 /*
  * tests/agent/test_session_faults.c - veto, hang, crash and garbage at each event and call; abort, cancel and lease.
  *
- * What must hold whatever happens: exactly one Thaw or Abort for each Freeze (B-42), nothing but Abort and BackupShutdown
- * after an Abort (B-73), the window closed, the slot given back, every reply sent once, the shadow copies deleted.
+ * What must hold whatever happens: exactly one Thaw or Abort for each Freeze (B-42), nothing but Abort and
+ * BackupShutdown after an Abort (B-73), the window closed, the slot given back, every reply sent once, the shadow
+ * copies deleted.
  */
 #include "config.h"
 
@@ -85,7 +86,8 @@ static const enum vb_fake_way WAYS[] = { FAKE_FAIL, FAKE_HANG, FAKE_CRASH, FAKE_
 static const enum vb_event EVENTS[] = { VB_EV_PREPARE_BACKUP, VB_EV_PREPARE_SNAPSHOT, VB_EV_FREEZE, VB_EV_THAW,
                                         VB_EV_POST_SNAPSHOT };
 static const enum vb_writer_state FAILED[] = { VB_WS_FAILED_AT_PREPARE_BACKUP, VB_WS_FAILED_AT_PREPARE_SNAPSHOT,
-                                               VB_WS_FAILED_AT_FREEZE, VB_WS_FAILED_AT_THAW, VB_WS_FAILED_AT_POST_SNAPSHOT };
+                                               VB_WS_FAILED_AT_FREEZE, VB_WS_FAILED_AT_THAW,
+                                               VB_WS_FAILED_AT_POST_SNAPSHOT };
 
 /* An optional writer fails in every way at every event: the others go on, and are thawed in time. */
 static void vss_b_65_an_optional_writer_fails(void **state)
@@ -152,7 +154,8 @@ static void vss_b_65_a_required_writer_fails(void **state)
                 assert_int_equal(vb_fake_state(r, "bad"), FAILED[e]);
                 if (EVENTS[e] != VB_EV_THAW)
                     assert_int_equal(vb_fake_count(h, "prov commit"), 0);
-                assert_int_equal(vb_fake_count(h, "good Abort"), EVENTS[e] == VB_EV_THAW ? vb_fake_count(h, "good Abort") : 1);
+                assert_int_equal(vb_fake_count(h, "good Abort"),
+                                 EVENTS[e] == VB_EV_THAW ? vb_fake_count(h, "good Abort") : 1);
                 assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_COMPLETE, NULL)), VB_E_BAD_STATE); /* B-56 */
             }
             assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_RELEASE, NULL)), VB_OK);
@@ -180,8 +183,8 @@ static void vss_b_67_prepare_snapshot_failure_is_no_abort(void **state)
 static void vss_b_41_any_provider_failure_fails_the_set(void **state)
 {
     (void)state;
-    static const char *const CALLS[] = { "begin_prepare", "end_prepare", "pre_commit", "commit", "post_commit", "pre_final",
-                                         "snapshot_path", "post_final" };
+    static const char *const CALLS[] = { "begin_prepare", "end_prepare", "pre_commit",    "commit",
+                                         "post_commit",   "pre_final",   "snapshot_path", "post_final" };
     static const enum vb_fake_way PWAYS[] = { FAKE_FAIL, FAKE_HANG, FAKE_CRASH };
     for (size_t c = 0; c < VB_COUNT(CALLS); c++)
         for (size_t i = 0; i < VB_COUNT(PWAYS); i++) {
@@ -299,7 +302,8 @@ static void cancel_of_a_hanging_writer_takes_less_than_a_second(void **state)
         uint64_t cancel = vb_fake_send(h, VB_M_ABORT, NULL);
         assert_non_null(vb_fake_wait(h, cancel, 5000));
         assert_true(vb_loop_now_ms(h->loop) - t0 < 1000);
-        assert_int_equal(vb_fake_code(vb_fake_wait(h, running, 0)), VB_E_CANCELLED); /* every command is answered once */
+        assert_int_equal(vb_fake_code(vb_fake_wait(h, running, 0)),
+                         VB_E_CANCELLED); /* every command is answered once */
         assert_int_equal(lines(h, "good", "Abort") + vb_fake_count(h, "good PostSnapshot"), 1); /* B-74 */
         release(h);
         vb_fake_host_free(h);
@@ -314,8 +318,8 @@ static void end_at_any_moment_releases_everything(void **state)
     for (uint64_t ms = 0; !reached_end; ms++) {
         struct vb_fake_host *h = host();
         for (int i = 0; i < 2; i++) {
-            struct vb_fake_writer *w =
-                vb_fake_add_writer(h, i ? "back" : "front", i ? VB_LEVEL_BACK_END : VB_LEVEL_FRONT_END, i ? "/data/b" : "/data/f");
+            struct vb_fake_writer *w = vb_fake_add_writer(
+                h, i ? "back" : "front", i ? VB_LEVEL_BACK_END : VB_LEVEL_FRONT_END, i ? "/data/b" : "/data/f");
             for (int e = 0; e < VB_EV_COUNT; e++)
                 w->delay_ms[e] = 2;
         }
@@ -425,21 +429,30 @@ static void a_lost_host_is_worked_off_by_a_fresh_one(void **state)
 int main(void)
 {
     const struct CMUnitTest t[] = {
-        CM_TEST("VSS-B-65 an optional writer fails in every way at every event: the others go on", vss_b_65_an_optional_writer_fails),
-        CM_TEST("VSS-B-65 a required writer fails: everybody is aborted (B-42, B-56, B-68, B-73)", vss_b_65_a_required_writer_fails),
-        CM_TEST("VSS-B-67 a failed PrepareForSnapshot produces no Abort", vss_b_67_prepare_snapshot_failure_is_no_abort),
-        CM_TEST("VSS-B-41 any provider failure fails the set (B-68, B-70)", vss_b_41_any_provider_failure_fails_the_set),
+        CM_TEST("VSS-B-65 an optional writer fails in every way at every event: the others go on",
+                vss_b_65_an_optional_writer_fails),
+        CM_TEST("VSS-B-65 a required writer fails: everybody is aborted (B-42, B-56, B-68, B-73)",
+                vss_b_65_a_required_writer_fails),
+        CM_TEST("VSS-B-67 a failed PrepareForSnapshot produces no Abort",
+                vss_b_67_prepare_snapshot_failure_is_no_abort),
+        CM_TEST("VSS-B-41 any provider failure fails the set (B-68, B-70)",
+                vss_b_41_any_provider_failure_fails_the_set),
         CM_TEST("VSS-B-38 a writer's window passes during commit", vss_b_38_the_window_of_a_writer_passes_in_commit),
         CM_TEST("VSS-Q-4 no false time-out after the thaw", vss_q_4_no_false_timeout_after_thaw),
         CM_TEST("the job's freeze limit ends the window", the_jobs_freeze_limit_ends_the_window),
         CM_TEST("the watchdog fails at each call", the_watchdog_fails_at_each_call),
-        CM_TEST("cancel of a hanging writer takes less than a second", cancel_of_a_hanging_writer_takes_less_than_a_second),
-        CM_TEST("VSS-B-60 an end at any moment releases everything (B-61, B-72)", end_at_any_moment_releases_everything),
-        CM_TEST("VSS-B-71 AbortBackup with nothing under way is harmless", vss_b_71_abort_with_nothing_under_way_is_harmless),
+        CM_TEST("cancel of a hanging writer takes less than a second",
+                cancel_of_a_hanging_writer_takes_less_than_a_second),
+        CM_TEST("VSS-B-60 an end at any moment releases everything (B-61, B-72)",
+                end_at_any_moment_releases_everything),
+        CM_TEST("VSS-B-71 AbortBackup with nothing under way is harmless",
+                vss_b_71_abort_with_nothing_under_way_is_harmless),
         CM_TEST("VSS-B-74 no Abort after PostSnapshot", vss_b_74_no_abort_after_post_snapshot),
-        CM_TEST("VSS-B-69 a release after PrepareForBackup aborts first", vss_b_69_release_after_prepare_aborts_first),
+        CM_TEST("VSS-B-69 a release after PrepareForBackup aborts first",
+                vss_b_69_release_after_prepare_aborts_first),
         CM_TEST("VSS-W-29 a partial failure fails one component", vss_w_29_partial_failure_fails_one_component),
-        CM_TEST("VSS-W-20 what a lost host owes is worked off by a fresh one", a_lost_host_is_worked_off_by_a_fresh_one),
+        CM_TEST("VSS-W-20 what a lost host owes is worked off by a fresh one",
+                a_lost_host_is_worked_off_by_a_fresh_one),
     };
     return CM_RUN("session_faults", t);
 }

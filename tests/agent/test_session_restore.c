@@ -454,11 +454,14 @@ int main(void)
         CM_TEST("VSS-R-39 restore-stop-start", vss_r_39_restore_stop_start),
         CM_TEST("VSS-R-40 a stopped service is always started", vss_r_40_a_stopped_service_is_always_started),
         CM_TEST("VSS-R-34 if-not-there", vss_r_34_if_not_there),
-        CM_TEST("VSS-R-35 all to the alternate location if one cannot be replaced", vss_r_35_alternate_if_it_cannot_be_replaced),
+        CM_TEST("VSS-R-35 all to the alternate location if one cannot be replaced",
+                vss_r_35_alternate_if_it_cannot_be_replaced),
         CM_TEST("VSS-R-42 to-alternate-location needs a mapping", vss_r_42_to_alternate_needs_a_mapping),
-        CM_TEST("VSS-R-30 the target set by the writer beats the method", vss_r_30_target_set_by_the_writer_beats_the_method),
+        CM_TEST("VSS-R-30 the target set by the writer beats the method",
+                vss_r_30_target_set_by_the_writer_beats_the_method),
         CM_TEST("VSS-R-45 methods that are refused say why", methods_that_are_refused_say_why),
-        CM_TEST("VSS-R-57 a private restore needs targets, and no writer takes part", vss_r_57_private_restore_needs_targets),
+        CM_TEST("VSS-R-57 a private restore needs targets, and no writer takes part",
+                vss_r_57_private_restore_needs_targets),
     };
     return CM_RUN("session_restore", t);
 }

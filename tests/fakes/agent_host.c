@@ -322,7 +322,8 @@ static void mover_msg(void *arg, struct vb_msg *m)
             vb_msg_add_u64(&g, VB_F_CODE, h->mover_code);
             vb_msg_add_str(&g, VB_F_TEXT, "could not");
         }
-        vb_msg_add_u64(&g, VB_F_RESTORE_STATUS, h->mover_code && h->mover_runs == 1 ? h->mover_status : VB_FILE_RESTORE_ALL);
+        vb_msg_add_u64(&g, VB_F_RESTORE_STATUS,
+                       h->mover_code && h->mover_runs == 1 ? h->mover_status : VB_FILE_RESTORE_ALL);
         vb_msg_add_group(&r, VB_F_COMPONENT, &g);
     }
     vb_conn_send(h->mover, &r);
@@ -347,7 +348,8 @@ static int env_writers(void *arg, const struct vb_job *job, struct vb_child_refs
     (void)err;
     for (size_t i = 0; i < h->n_w; i++) {
         VB_GROW(out->v, out->n, out->cap);
-        out->v[out->n++] = (struct vb_child_ref){ vb_strdup(h->w[i].name), vb_strdup("fake"), NULL, h->w[i].required, false };
+        out->v[out->n++] =
+            (struct vb_child_ref){ vb_strdup(h->w[i].name), vb_strdup("fake"), NULL, h->w[i].required, false };
     }
     return 0;
 }
@@ -583,7 +585,8 @@ static void env_ended(void *arg, const struct vb_error *why)
 
 /* ---- making one ---- */
 
-struct vb_fake_writer *vb_fake_add_writer(struct vb_fake_host *h, const char *name, enum vb_level level, const char *path)
+struct vb_fake_writer *vb_fake_add_writer(struct vb_fake_host *h, const char *name, enum vb_level level,
+                                          const char *path)
 {
     struct vb_fake_writer *w = &h->w[h->n_w++];
     w->h = h;
@@ -618,10 +621,27 @@ struct vb_fake_host *vb_fake_host_new(void)
     h->data = true;
     h->next_id = 1;
     h->env = (struct vb_session_env){
-        .arg = h, .loop = h->loop, .journal = h->journal, .host = "fake", .writers = env_writers, .providers = env_providers,
-        .mounts = env_mounts, .subvolume = env_subvolume, .exists = env_exists, .replaceable = env_replaceable, .start = env_start, .stop = env_stop,
-        .data_ready = env_data_ready, .watchdog = env_watchdog, .window = env_window, .slot = env_slot,
-        .service = env_service, .keep = env_keep, .reply = env_reply, .event = env_event, .ended = env_ended,
+        .arg = h,
+        .loop = h->loop,
+        .journal = h->journal,
+        .host = "fake",
+        .writers = env_writers,
+        .providers = env_providers,
+        .mounts = env_mounts,
+        .subvolume = env_subvolume,
+        .exists = env_exists,
+        .replaceable = env_replaceable,
+        .start = env_start,
+        .stop = env_stop,
+        .data_ready = env_data_ready,
+        .watchdog = env_watchdog,
+        .window = env_window,
+        .slot = env_slot,
+        .service = env_service,
+        .keep = env_keep,
+        .reply = env_reply,
+        .event = env_event,
+        .ended = env_ended,
     };
     vb_limits_init(&h->env.limits);
     return h;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/fakes/agent_host.h - a host inside one process: writers, providers, mounts, services and a watchdog that behave as
- * they are told, for a real session under a virtual loop.
+ * tests/fakes/agent_host.h - a host inside one process: writers, providers, mounts, services and a watchdog that
+ * behave as they are told, for a real session under a virtual loop.
  *
  * Everything that reaches a writer, a provider, a service or the watchdog is one line in `log`:
  *     "front PrepareForBackup", "front Freeze", "prov commit", "wd FREEZE", "service stop web", "mover capture"
@@ -101,7 +101,8 @@ struct vb_fake_host {
 /* One front-end writer "front" with files below /data, one provider "prov", a volume at /data. */
 struct vb_fake_host *vb_fake_host_new(void);
 void vb_fake_host_free(struct vb_fake_host *h);
-struct vb_fake_writer *vb_fake_add_writer(struct vb_fake_host *h, const char *name, enum vb_level level, const char *path);
+struct vb_fake_writer *vb_fake_add_writer(struct vb_fake_host *h, const char *name, enum vb_level level,
+                                          const char *path);
 struct vb_fake_provider *vb_fake_add_provider(struct vb_fake_host *h, const char *name);
 /* Makes the session, once writers and providers are set. */
 void vb_fake_open(struct vb_fake_host *h, enum vb_job_kind kind, struct vb_job **job_to_edit);
