@@ -23,6 +23,7 @@
  *
  * A component whose file failed (B-54) or whose named file is missing (B-50) carries CODE and VB_FAILED, and every such
  * file was told with WARN; the rest of it is captured all the same, and its roots are given.
+ * For an ordinary user a file that he may not read is left out of a file group with a WARN, and the component is partial.
  */
 #ifndef VB_AGENT_CAPTURE_H
 #define VB_AGENT_CAPTURE_H

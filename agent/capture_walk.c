@@ -145,12 +145,22 @@ static struct vb_tree_entry *new_entry(struct frame *f)
     return e;
 }
 
+/* An ordinary user's backup of files holds what he may read, and says what it left out.  Data of an application, and a
+ * file that was named, are needed whole (B-50, B-54). */
+static bool may_be_left_out(const struct vb_capture *c, const struct vb_error *why)
+{
+    return why->code == VB_E_ACCESS_DENIED && geteuid() != 0 && !c->cur->database &&
+           (!c->set->filespec || vb_readset_is_pattern(c->set->filespec));
+}
+
 /* An entry that failed or vanished: -1 only when the stream is lost. */
 static int not_taken(struct walk *w, const char *name, enum vb_cap_result rc, struct vb_error *why,
                      struct vb_error *err)
 {
     if (rc == VB_CAP_VANISHED)
         return vb_cap_warn_path(w->c, name, VB_E_FILE_CHANGED, "vanished before it could be read", err);
+    if (name && may_be_left_out(w->c, why))
+        return vb_cap_warn_path(w->c, name, why->code, "this user may not read it, and it was left out", err);
     return vb_cap_fail_path(w->c, name, why, err);
 }
 

@@ -248,12 +248,26 @@ static bool gone(const struct vb_restore *r, const struct vb_error *why)
     return vb_chunk_fetcher_broken(r->in) || why->code == VB_E_CANCELLED;
 }
 
+/* One note for all owners that only root could have set. */
+static int tell_foreign(struct vb_restore *r, struct vb_error *err)
+{
+    VB_AUTO_ERROR what = VB_ERROR_INIT;
+    if (!r->cur->foreign)
+        return 0;
+    vb_fail(&what, VB_E_ACCESS_DENIED, "%llu entries belonged to others and were given to this user",
+            (unsigned long long)r->cur->foreign);
+    vb_hint(&what, "Restore as root to bring owners back.");
+    vb_buf_reset(&r->path);
+    vb_buf_add_str(&r->path, r->cur->roots[0].target);
+    return vb_rst_warn(r, NULL, &what, err);
+}
+
 /* -1 only when stream or worker is gone. */
 static int restore_component(struct vb_restore *r, struct vb_rst_component *k, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     r->cur = k;
-    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0)
+    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0 && tell_foreign(r, &why) == 0)
         return 0;
     if (gone(r, &why))
         return vb_error_move(err, &why);

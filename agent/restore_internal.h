@@ -32,6 +32,7 @@ struct vb_rst_component {
     bool partial;
     bool touched;                    /* something was written */
     uint64_t warnings;
+    uint64_t foreign;                /* entries whose owner could not be set, told once at the end */
     struct vb_idmap links;           /* (link group, 0) -> struct vb_rst_link */
     struct vb_idmap asked;           /* (link group, 0) -> the entry whose content was asked for; compared only */
 };

@@ -97,6 +97,21 @@ static bool set_owner(struct vb_restore *r, int fd, const struct vb_tree_entry *
     return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* Without root, or without being asked to: the group if we are in it, and a note if the file belongs to somebody else. */
+static void set_group_only(struct vb_restore *r, int fd, const struct vb_tree_entry *e)
+{
+    uid_t uid;
+    gid_t gid;
+    struct stat st;
+    vb_rst_owner(r, e, &uid, &gid);
+    if (fstat(fd, &st) < 0)
+        return;
+    bool group = st.st_gid == gid ||
+                 (!r->is_root && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0);
+    if (st.st_uid != uid || !group)
+        r->cur->foreign++;
+}
+
 static bool set_mode(int fd, const char *proc, mode_t mode)
 {
     return (proc ? chmod(proc, mode) : fchmod(fd, mode)) == 0;
@@ -188,6 +203,8 @@ int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tr
         owner_set = set_owner(r, fd, e);
         if (!owner_set)
             complain(&s, errno, "owner", NULL);
+    } else {
+        set_group_only(r, fd, e);
     }
     set_xattrs(&s, fd, proc, e, trusted);
     if (e->type != VB_TREE_SYMLINK && !set_mode(fd, proc, allowed_mode(&s, fd, e, owner_set)))

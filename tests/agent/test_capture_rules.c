@@ -213,22 +213,47 @@ static void rule_b53_hard_links_once(void **state)
     assert_true(l->get_bytes < 3u << 20);
 }
 
-static void rule_b54_one_failed_file(void **state)
+/* As an ordinary user: one file that he may not read, in one component. */
+static void capture_unreadable(struct lab *l, bool database, const char *filespec)
 {
-    struct lab *l = *state;
+    struct vb_msg c = lab_component("c");
     l->as_nobody = geteuid() == 0; /* root can read everything */
     assert_int_equal(chmod(l->dir, 0755), 0);
     lab_mkdir(l, "src", 0755);
     lab_text(l, "src/bad", "secret");
     lab_text(l, "src/good", "fine");
     assert_int_equal(fchmodat(l->fd, "src/bad", 0, 0), 0);
-    lab_capture_tree(l, "src");
+    vb_msg_add_u64(&c, VB_F_TYPE, database ? VB_COMPONENT_DATABASE : VB_COMPONENT_FILEGROUP);
+    lab_fileset(l, &c, "src", NULL, filespec, !database, false);
+    lab_capture(l, &c, 1);
+    assert_true(lab_warned(l, "/src/bad", VB_E_ACCESS_DENIED));
+}
+
+static void rule_b54_one_failed_file(void **state)
+{
+    struct lab *l = *state;
+    capture_unreadable(l, true, "*");
     VB_AUTO_FREE char *text = lab_error(l, 0);
     assert_int_equal(lab_code(l, 0), VB_E_ACCESS_DENIED);
     assert_non_null(strstr(text, "/src/bad'"));
     assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_FAILED);
     assert_int_equal(lab_u64(l, 0, VB_F_FILES), 1);
-    assert_true(lab_warned(l, "/src/bad", VB_E_ACCESS_DENIED));
+}
+
+static void named_file_is_needed(void **state)
+{
+    struct lab *l = *state;
+    capture_unreadable(l, false, "bad");
+    assert_int_equal(lab_code(l, 0), VB_E_ACCESS_DENIED);
+}
+
+static void user_gets_what_he_may_read(void **state)
+{
+    struct lab *l = *state;
+    capture_unreadable(l, false, "*");
+    assert_int_equal(lab_code(l, 0), VB_OK);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_PARTIAL);
+    assert_int_equal(lab_u64(l, 0, VB_F_FILES), 1);
 }
 
 static void single_file(void **state)
@@ -275,6 +300,8 @@ int main(void)
         LAB_TEST("VSS-B-50 a directory that is missing fails the component", rule_b50_directory_missing),
         LAB_TEST("VSS-B-53 hard links are read once and come back linked", rule_b53_hard_links_once),
         LAB_TEST("VSS-B-54 one failed file fails its component", rule_b54_one_failed_file),
+        LAB_TEST("VSS-B-54 a named file that cannot be read fails it, too", named_file_is_needed),
+        LAB_TEST("an ordinary user's files: what he may not read is left out and named", user_gets_what_he_may_read),
         LAB_TEST("a single file, restored under another name", single_file),
         LAB_TEST("VSS-C-33 a filespec with a directory part is refused", filespec_with_directory_is_refused),
     };
