@@ -113,9 +113,9 @@ static void files_claim_one_instant_at_most(void **state)
     assert_int_equal(H.consistency, VB_CONSISTENCY_NONE);
 }
 
-#define T(fn)                       \
-    {                               \
-#fn, fn, reset, clear, NULL \
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, reset, clear, NULL                                                                                    \
     }
 
 int main(void)

@@ -174,8 +174,7 @@ static void check_bank(const long *at_least)
         long have = query(max);
         assert_int_equal(have, query(count)); /* no gap */
         if (have < at_least[i])
-            fail_msg("client %d: %ld transfers were confirmed before the freeze, %ld are there", i, at_least[i],
-                     have);
+            fail_msg("client %d: %ld transfers were confirmed before the freeze, %ld are there", i, at_least[i], have);
     }
 }
 
@@ -228,10 +227,11 @@ static void capture(void)
                 from = vb_printf("%s/pg/snap/ts%s", host_dir(), f->path + strlen(ts));
             else if (from == NULL)
                 from = vb_strdup(f->path);
-            VB_AUTO_FREE char *cmd = vb_printf(
-                "mkdir -p $T/pg/saved%s && cd %s && find . -mindepth 1 %s ! -type s \\( -type d -o -name '%s' \\)"
-                " -print0 | tar --null -T - --no-recursion -cf - | tar -xf - -C $T/pg/saved%s",
-                f->path, from, f->recursive ? "" : "-maxdepth 1 ! -type d", f->filespec, f->path);
+            VB_AUTO_FREE char *cmd =
+                vb_printf("mkdir -p $T/pg/saved%s && cd %s && find . -mindepth 1 %s ! -type s \\( -type d -o -name "
+                          "'%s' \\)"
+                          " -print0 | tar --null -T - --no-recursion -cf - | tar -xf - -C $T/pg/saved%s",
+                          f->path, from, f->recursive ? "" : "-maxdepth 1 ! -type d", f->filespec, f->path);
             SH(cmd);
         }
     for (size_t i = 0; i < H.wmd->n_excludes; i++) {
@@ -333,7 +333,8 @@ static void a_backup_without_its_label_is_refused(void **state)
     whole_backup(before);
     destroy();
     restart_for_restore("");
-    host_record(&H, "cluster")->n_private = 0;
+    for (size_t i = 0; i < host_record(&H, "cluster")->n_private; i++)
+        host_record(&H, "cluster")->private_files[i].name[0] = 'x'; /* is there, under another name */
     BAD(host_event(&H, VB_EV_PRE_RESTORE), VB_E_CORRUPT, "has no label");
     SH("test ! -e $T/pg/data");
 }
@@ -550,9 +551,9 @@ static int teardown(void **state)
     return 0;
 }
 
-#define T(fn)                          \
-    {                                  \
-#fn, fn, setup, teardown, NULL \
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, setup, teardown, NULL                                                                                 \
     }
 
 int main(int argc, char **argv)

@@ -109,9 +109,9 @@ static void vss_d_53_topology_stays_locked_until_backup_complete(void **state)
     assert_int_equal(run("grep -q first $T/shop/shop.conf && ! grep -q second $T/shop/shop.conf && grep -q third "
                          "$T/shop/shop.conf"),
                      0);
-    assert_int_equal(
-        run("grep -q 'topology locked' $T/shop/run/events.log && grep -q 'topology unlocked' $T/shop/run/events.log"),
-        0);
+    assert_int_equal(run("grep -q 'topology locked' $T/shop/run/events.log && grep -q 'topology unlocked' "
+                         "$T/shop/run/events.log"),
+                     0);
 }
 
 static void topology_is_free_after_abort_and_after_death(void **state)
@@ -151,20 +151,17 @@ static void restore_asks_before_it_replaces(void **state)
     assert_int_equal(run("test ! -e $T/shop/data/shop.db && ls $T/shop/data/shop.db.vbackup-old-* >/dev/null"), 0);
 }
 
-#define T(fn)                          \
-    {                                  \
-#fn, fn, setup, teardown, NULL \
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, setup, teardown, NULL                                                                                 \
     }
 
 int main(void)
 {
     const struct CMUnitTest t[] = {
-        T(vss_d_34_one_component_has_files_and_dependencies),
-        T(vss_d_35_dependencies_in_a_component_without_files),
-        T(vss_d_53_topology_stays_locked_until_backup_complete),
-        T(topology_is_free_after_abort_and_after_death),
-        T(a_topology_being_changed_refuses_the_backup),
-        T(restore_asks_before_it_replaces),
+        T(vss_d_34_one_component_has_files_and_dependencies),    T(vss_d_35_dependencies_in_a_component_without_files),
+        T(vss_d_53_topology_stays_locked_until_backup_complete), T(topology_is_free_after_abort_and_after_death),
+        T(a_topology_being_changed_refuses_the_backup),          T(restore_asks_before_it_replaces),
     };
     return CM_RUN("shop front", t);
 }

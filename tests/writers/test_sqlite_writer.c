@@ -398,9 +398,9 @@ static void missing_databases_are_named(void **state)
     BAD(host_start(&H, "sqlite", "sqlite", "[writer sqlite]\ndatabase = shop.db\n"), VB_E_CONFIG, "no absolute path");
 }
 
-#define T(fn)                          \
-    {                                  \
-#fn, fn, setup, teardown, NULL \
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, setup, teardown, NULL                                                                                 \
     }
 
 int main(void)

@@ -217,72 +217,6 @@ int pgw_thaw(struct pgw *p)
 
 /* ---- the log ---- */
 
-static int hex8(const char *s, unsigned long *v)
-{
-    *v = 0;
-    for (int i = 0; i < 8; i++) {
-        const char *digits = "0123456789ABCDEF", *d = s[i] != '\0' ? strchr(digits, s[i]) : NULL;
-        if (d == NULL)
-            return -1;
-        *v = *v * 16 + (unsigned long)(d - digits);
-    }
-    return 0;
-}
-
-/* Timeline and running number of a segment name: three times eight hexadecimal digits. */
-static int parse_name(const char *name, unsigned long segment_size, unsigned long *tli, uint64_t *number)
-{
-    uint64_t per_id = UINT64_C(0x100000000) / segment_size;
-    unsigned long id, seg;
-
-    if (strlen(name) != 24 || hex8(name, tli) != 0 || hex8(name + 8, &id) != 0 || hex8(name + 16, &seg) != 0 ||
-        seg >= per_id)
-        return -1;
-    *number = (uint64_t)id * per_id + seg;
-    return 0;
-}
-
-int pgw_wal_names(const char *first, const char *last, unsigned long segment_size, struct vbw_list *names)
-{
-    unsigned long t1, t2;
-    uint64_t a, b, per_id;
-
-    if (segment_size == 0 || parse_name(first, segment_size, &t1, &a) != 0 ||
-        parse_name(last, segment_size, &t2, &b) != 0 || t1 != t2 || a > b || b - a > 1000000)
-        return -1;
-    per_id = UINT64_C(0x100000000) / segment_size;
-    for (; a <= b; a++)
-        vbw_list_take(names,
-                      vbw_printf("%08lX%08lX%08lX", t1, (unsigned long)(a / per_id), (unsigned long)(a % per_id)));
-    return 0;
-}
-
-const char *pgw_wal_check(const char *path, const char *name, unsigned long segment_size)
-{
-    struct {
-        uint16_t magic, info;
-        uint32_t tli;
-        uint64_t address;
-    } head; /* XLogPageHeaderData, native byte order */
-    unsigned long tli;
-    uint64_t number;
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0)
-        return "it cannot be read";
-    ssize_t k = read(fd, &head, sizeof head);
-    bool whole = fstat(fd, &st) == 0 && st.st_size == (off_t)segment_size;
-    close(fd);
-    if (!whole)
-        return "it has another size than a segment";
-    if (k != (ssize_t)sizeof head || parse_name(name, segment_size, &tli, &number) != 0)
-        return "it is no segment";
-    if (head.address != number * segment_size)
-        return "it holds another part of the log (the server has used it again)";
-    return head.tli == tli ? NULL : "it holds another timeline";
-}
-
 static int copy_one(struct pgw *p, const char *from_dir, const char *to_dir, const char *name, bool segment)
 {
     VBW_AUTO char *from = vbw_join(from_dir, name), *to = vbw_join(to_dir, name);
@@ -306,8 +240,7 @@ static int copy_histories(struct pgw *p, const char *from, const char *to)
     if (d == NULL)
         return vbw_fail_errno(&p->w, errno, NULL, "cannot read '%s'", from);
     for (const struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
-        unsigned long tli;
-        if (hex8(e->d_name, &tli) == 0 && strcmp(e->d_name + 8, ".history") == 0)
+        if (pgw_is_history(e->d_name))
             rc = copy_one(p, from, to, e->d_name, false);
     }
     closedir(d);

@@ -13,95 +13,9 @@
 #include <unistd.h>
 #include "writers/postgresql/pgw.h"
 
-void pgw_facts_clear(struct pgw_facts *f)
-{
-    free(f->data_directory);
-    free(f->config_file);
-    free(f->hba_file);
-    free(f->ident_file);
-    free(f->version);
-    free(f->system_id);
-    free(f->bin_directory);
-    vbw_list_clear(&f->ts_oid);
-    vbw_list_clear(&f->ts_location);
-    memset(f, 0, sizeof *f);
-}
-
 bool pgw_config_outside(const struct pgw_facts *f)
 {
     return f->config_file != NULL && f->data_directory != NULL && !vbw_below(f->config_file, f->data_directory);
-}
-
-/* ---- text ---- */
-
-char *pgw_line(const char *text, const char *key)
-{
-    size_t n = strlen(key);
-
-    for (const char *p = text; p != NULL && *p != '\0'; p = strchr(p, '\n') != NULL ? strchr(p, '\n') + 1 : NULL)
-        if (strncmp(p, key, n) == 0 && p[n] == '=') {
-            size_t k = strcspn(p + n + 1, "\n");
-            char *v = vbw_alloc(k + 1, 1);
-            memcpy(v, p + n + 1, k);
-            return v;
-        }
-    return NULL;
-}
-
-static void append(char **text, const char *key, const char *value)
-{
-    if (value == NULL || strchr(value, '\n') != NULL)
-        return;
-    char *more = vbw_printf("%s%s=%s\n", *text != NULL ? *text : "", key, value);
-    free(*text);
-    *text = more;
-}
-
-char *pgw_facts_text(const struct pgw_facts *f)
-{
-    char *t = vbw_strdup("");
-    VBW_AUTO char *size = vbw_printf("%lu", f->segment_size);
-
-    append(&t, "data-directory", f->data_directory);
-    append(&t, "config-file", f->config_file);
-    append(&t, "hba-file", f->hba_file);
-    append(&t, "ident-file", f->ident_file);
-    append(&t, "version", f->version);
-    append(&t, "system-identifier", f->system_id);
-    append(&t, "bin-directory", f->bin_directory);
-    append(&t, "segment-size", size);
-    for (size_t i = 0; i < f->ts_oid.n; i++) {
-        VBW_AUTO char *key = vbw_printf("tablespace.%s", f->ts_oid.v[i]);
-        append(&t, key, f->ts_location.v[i]);
-    }
-    return t;
-}
-
-void pgw_facts_parse(struct pgw_facts *f, const char *text)
-{
-    static const char ts[] = "tablespace.";
-
-    pgw_facts_clear(f);
-    f->data_directory = pgw_line(text, "data-directory");
-    f->config_file = pgw_line(text, "config-file");
-    f->hba_file = pgw_line(text, "hba-file");
-    f->ident_file = pgw_line(text, "ident-file");
-    f->version = pgw_line(text, "version");
-    f->system_id = pgw_line(text, "system-identifier");
-    f->bin_directory = pgw_line(text, "bin-directory");
-    VBW_AUTO char *size = pgw_line(text, "segment-size");
-    f->segment_size = size != NULL ? strtoul(size, NULL, 10) : 0;
-    for (const char *p = text; p != NULL && *p != '\0'; p = strchr(p, '\n') != NULL ? strchr(p, '\n') + 1 : NULL) {
-        if (strncmp(p, ts, sizeof ts - 1) != 0)
-            continue;
-        const char *oid = p + sizeof ts - 1;
-        size_t n = strcspn(oid, "=\n");
-        if (oid[n] != '=')
-            continue;
-        size_t k = strcspn(oid + n + 1, "\n");
-        vbw_list_take(&f->ts_oid, vbw_printf("%.*s", (int)n, oid));
-        vbw_list_take(&f->ts_location, vbw_printf("%.*s", (int)k, oid + n + 1));
-    }
 }
 
 /* ---- asking ---- */

@@ -3,6 +3,7 @@
  * writers/postgresql/pgw.h - the parts of the PostgreSQL writer.
  *
  *   postgresql.c  callbacks, components
+ *   text.c        the facts as text, names and contents of log files (no server, no connection)
  *   facts.c       what is known of the cluster: asked from the server, remembered on disk, carried in the backup
  *   session.c     the connection: queries with a time limit that notice when the agent is gone
  *   backup.c      backup mode around the snapshot, and the write-ahead log that makes the copy usable
@@ -80,10 +81,14 @@ int pgw_post_snapshot(struct pgw *p);
 void pgw_release(struct pgw *p);
 /* Where the copies lie while a backup needs them. */
 char *pgw_wal_place(const struct pgw *p);
+/* ---- text.c: see also pgw_facts_text, pgw_facts_parse, pgw_line ---- */
+
 /* The segments from first to last as names, both included; -1 if they are not of one timeline or out of order. */
 int pgw_wal_names(const char *first, const char *last, unsigned long segment_size, struct vbw_list *names);
 /* A segment file bears its own address and timeline in its first page: NULL, or what is wrong (static). */
 const char *pgw_wal_check(const char *path, const char *name, unsigned long segment_size);
+/* Name of a timeline's history file. */
+bool pgw_is_history(const char *name);
 
 /* ---- restore.c ---- */
 

@@ -57,8 +57,7 @@ static int add_data_directory(const struct pgw *p)
 
     for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         struct stat st;
-        if (!left_out(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISDIR(st.st_mode))
+        if (!left_out(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
             vbw_list_take(&dirs, vbw_strdup(e->d_name));
     }
     if (d != NULL)
@@ -196,8 +195,8 @@ static int pg_identify(void *ctx, struct vb_host *h)
     if (svc->add_component(h, &c) != 0)
         return -1;
     c.name = PGW_CONFIG;
-    c.caption = known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)"
-                                                        : "settings";
+    c.caption =
+        known && !pgw_config_outside(&p->facts) ? "settings (inside the data directory: see the cluster)" : "settings";
     if (svc->add_component(h, &c) != 0)
         return -1;
     if (!known)
@@ -212,12 +211,12 @@ static int pg_identify(void *ctx, struct vb_host *h)
 
 /* ---- the other callbacks: see backup.c and restore.c ---- */
 
-#define CALLBACK(function, work)                      \
-    static int function(void *ctx, struct vb_host *h) \
-    {                                                 \
-        struct pgw *p = ctx;                          \
-        p->w.h = h;                                   \
-        return work(p);                               \
+#define CALLBACK(function, work)                                                                                       \
+    static int function(void *ctx, struct vb_host *h)                                                                  \
+    {                                                                                                                  \
+        struct pgw *p = ctx;                                                                                           \
+        p->w.h = h;                                                                                                    \
+        return work(p);                                                                                                \
     }
 CALLBACK(pg_prepare_backup, pgw_prepare_backup)
 CALLBACK(pg_prepare_snapshot, pgw_prepare_snapshot)

@@ -109,8 +109,7 @@ static int guard(struct pgw *p, struct vb_record *r, const struct pgw_facts *f)
     pid_t pid = pgw_running(f->data_directory);
 
     if (!consent && pid > 0)
-        return vbw_fail(&p->w, VB_E_GUARD,
-                        "allow overwriting: the server is then stopped and its data are moved aside",
+        return vbw_fail(&p->w, VB_E_GUARD, "allow overwriting: the server is then stopped and its data are moved aside",
                         "a server (process %ld) is running on '%s'", (long)pid, f->data_directory);
     if (!consent && !vbw_dir_empty(f->data_directory))
         return vbw_fail(&p->w, VB_E_GUARD, "allow overwriting: the data are then moved aside",
@@ -230,14 +229,12 @@ static int check_log(struct pgw *p, const struct pgw_facts *f, const char *meta)
     for (char *save = NULL, *name = names != NULL ? strtok_r(names, " ", &save) : NULL; name != NULL;
          name = strtok_r(NULL, " ", &save), n++) {
         VBW_AUTO char *path = vbw_join(dir, name);
-        const char *wrong =
-            strchr(name, '/') != NULL ? "that is no name" : pgw_wal_check(path, name, f->segment_size);
+        const char *wrong = strchr(name, '/') != NULL ? "that is no name" : pgw_wal_check(path, name, f->segment_size);
         if (wrong != NULL)
             return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup",
                             "log segment '%s' of the backup is not usable: %s", name, wrong);
     }
-    return n > 0 ? 0
-                 : vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has no log");
+    return n > 0 ? 0 : vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the backup of this cluster has no log");
 }
 
 static int put(struct pgw *p, const char *dir, const char *name, const void *data, size_t len)
@@ -273,15 +270,14 @@ static int make_ready(struct pgw *p, struct vb_record *r, const struct pgw_facts
     bool start = true;
 
     if (check_owner(p, f->data_directory) != 0 || make_skeleton(p, f->data_directory) != 0 ||
-        check_log(p, f, p->w.svc->record_backup_metadata(r)) != 0 || put_label(p, r, f) != 0 ||
-        pgw_recover(p, f) != 0)
+        check_log(p, f, p->w.svc->record_backup_metadata(r)) != 0 || put_label(p, r, f) != 0 || pgw_recover(p, f) != 0)
         return -1;
     if (vbw_bool(&p->w, "start-after-restore", p->w.svc->option(p->w.h, "start-after-restore"), true, &start) != 0)
         return -1;
     if (start && pgw_start(p, f) != 0)
         return -1;
-    p->w.svc->log(p->w.h, VB_WLOG_NOTICE,
-                  "the cluster in '%s' has recovered on a new timeline; make a new backup soon", f->data_directory);
+    p->w.svc->log(p->w.h, VB_WLOG_NOTICE, "the cluster in '%s' has recovered on a new timeline; make a new backup soon",
+                  f->data_directory);
     return 0;
 }
 

@@ -118,8 +118,7 @@ static char **command(const struct pgw *p, const struct pgw_facts *f, const char
     if (own != NULL)
         return vbw_argv(own);
     if (service != NULL)
-        return words(
-            (char *[]){ (char[]){ "systemctl" }, (char *)(uintptr_t)verb, (char *)(uintptr_t)service, NULL });
+        return words((char *[]){ (char[]){ "systemctl" }, (char *)(uintptr_t)verb, (char *)(uintptr_t)service, NULL });
     if (strcmp(verb, "stop") == 0)
         return words((char *[]){ ctl, (char[]){ "stop" }, (char[]){ "-D" }, f->data_directory, (char[]){ "-m" },
                                  (char[]){ "fast" }, (char[]){ "-w" }, NULL });
@@ -151,8 +150,7 @@ static char *last_line(const char *log, const char *mark)
 
 int pgw_start(struct pgw *p, const struct pgw_facts *f)
 {
-    VBW_AUTO char *own_log =
-        vbw_join(p->w.svc->state_dir(p->w.h), "server.log"); /* of pg_ctl, unless told otherwise */
+    VBW_AUTO char *own_log = vbw_join(p->w.svc->state_dir(p->w.h), "server.log"); /* of pg_ctl, unless told otherwise */
     uint64_t ms, until;
 
     if (start_limit_ms(p, &ms) != 0)
@@ -317,9 +315,7 @@ static int died(struct pgw *p, const struct private_server *s)
 
 static PGconn *connect_private(const struct private_server *s, const char *database)
 {
-    const char *const k[] = {
-        "host", "port", "user", "dbname", "connect_timeout", "fallback_application_name", NULL
-    };
+    const char *const k[] = { "host", "port", "user", "dbname", "connect_timeout", "fallback_application_name", NULL };
     const char *const v[] = { s->dir, "5432", s->user, database, "10", "vbackup", NULL };
     PGconn *c = PQconnectdbParams(k, v, 0);
 
@@ -385,8 +381,7 @@ static int scan_log(struct pgw *p, const struct private_server *s)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         VBW_AUTO char *line = last_line(log, bad[i]);
         if (line != NULL)
-            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the restored cluster is damaged: %s",
-                            line);
+            return vbw_fail(&p->w, VB_E_CORRUPT, "choose another backup", "the restored cluster is damaged: %s", line);
     }
     return 0;
 }
