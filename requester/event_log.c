@@ -42,7 +42,8 @@ static struct vb_run_event *add(struct vb_event_log *l, const char *host)
     return e;
 }
 
-const struct vb_run_event *vb_event_log_agent(struct vb_event_log *l, const char *host, uint64_t seq, const struct vb_msg *m)
+const struct vb_run_event *vb_event_log_agent(struct vb_event_log *l, const char *host, uint64_t seq,
+                                              const struct vb_msg *m)
 {
     struct vb_run_event *e = add(l, host);
     e->seq = seq;
@@ -60,8 +61,8 @@ const struct vb_run_event *vb_event_log_agent(struct vb_event_log *l, const char
     return e;
 }
 
-const struct vb_run_event *vb_event_log_own(struct vb_event_log *l, const char *host, const char *kind, const char *event,
-                                            const struct vb_error *err, const char *text)
+const struct vb_run_event *vb_event_log_own(struct vb_event_log *l, const char *host, const char *kind,
+                                            const char *event, const struct vb_error *err, const char *text)
 {
     struct vb_run_event *e = add(l, host);
     e->wall_ms = vb_loop_wall_ms(l->loop);

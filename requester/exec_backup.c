@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * requester/exec_backup.c - PREPARE, SNAPSHOT, BARRIER and COMPLETE of one host; and what may be claimed of a component.
+ * requester/exec_backup.c - PREPARE, SNAPSHOT, BARRIER and COMPLETE of one host; and what may be claimed of a
+ * component.
  */
 #include "requester/exec_internal.h"
 
@@ -33,7 +34,8 @@ static struct vb_components *make_bcd(struct vb_xh *h, struct vb_error *err)
             vb_components_free(b);
             return NULL;
         }
-        struct vb_writer_components *w = vb_components_writer(b, wm->writer_id, wm->instance_id, wm->instance_name, wm->name);
+        struct vb_writer_components *w =
+            vb_components_writer(b, wm->writer_id, wm->instance_id, wm->instance_name, wm->name);
         w->schema = wm->schema;
         if (!vb_components_add(w, pc->type, pc->logical_path, pc->name, err)) {
             vb_components_free(b);
@@ -57,7 +59,8 @@ int vb_x_take_bcd(struct vb_xh *h, const struct vb_msg *m, struct vb_error *err)
     const unsigned char *p;
     size_t n;
     if (!vb_msg_bytes(m, VB_F_BCD, &p, &n))
-        return vb_fail(err, VB_E_PROTOCOL, "host '%s': the reply lacks the backup components document", vb_x_host_name(h));
+        return vb_fail(err, VB_E_PROTOCOL, "host '%s': the reply lacks the backup components document",
+                       vb_x_host_name(h));
     VB_AUTO_FREE char *origin = vb_printf("backup components document from host '%s'", vb_x_host_name(h));
     struct vb_components *b = vb_components_read(origin, p, n, err);
     if (!b)
@@ -73,7 +76,8 @@ static bool state_failed(enum vb_writer_state s)
 }
 
 /* A failure of the component's own, or of its writer; VB_OK in e: none. */
-static void failure_of(const struct vb_writer_components *w, const struct vb_component *c, const char *event, struct vb_error *e)
+static void failure_of(const struct vb_writer_components *w, const struct vb_component *c, const char *event,
+                       struct vb_error *e)
 {
     const char *message = c->failure_text             ? c->failure_text
                           : c->post_restore_failure   ? c->post_restore_failure
@@ -96,8 +100,8 @@ static void failure_of(const struct vb_writer_components *w, const struct vb_com
     }
 }
 
-/* B-32, B-33, B-43: the call's own success says nothing; each writer's status is looked at.  Writers without a component of
- * this backup do not matter (B-66). */
+/* B-32, B-33, B-43: the call's own success says nothing; each writer's status is looked at.  Writers without a
+ * component of this backup do not matter (B-66). */
 void vb_x_check_status(struct vb_xh *h, const char *event)
 {
     struct vb_exec *x = h->x;
@@ -227,7 +231,8 @@ static void on_complete(void *arg, const struct vb_msg *m, const struct vb_error
     struct vb_exec *x = h->x;
     if (!vb_x_answered(h, m, err)) {
         for (size_t c = 0; c < x->plan->n_components && err; c++)
-            if (x->plan->components[c].host == h->index && x->components[c].succeeded && x->components[c].error.code == VB_OK)
+            if (x->plan->components[c].host == h->index && x->components[c].succeeded &&
+                x->components[c].error.code == VB_OK)
                 vb_error_copy(&x->components[c].error, err);
         return;
     }
@@ -270,7 +275,8 @@ void vb_x_complete(struct vb_xh *h)
             vb_error_clear(&e);
         }
         xc->succeeded = !xc->failed;
-        struct vb_writer_components *w = h->bcd ? vb_components_find_writer(h->bcd, pc->writer_id, pc->instance_name) : NULL;
+        struct vb_writer_components *w =
+            h->bcd ? vb_components_find_writer(h->bcd, pc->writer_id, pc->instance_name) : NULL;
         struct vb_component *bc = w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
         if (bc)
             mark(h, bc, c);

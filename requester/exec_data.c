@@ -2,10 +2,10 @@
 /*
  * requester/exec_data.c - CAPTURE and RESTORE_FILES: the command on the control stream, the bytes on a data stream.
  *
- * The data stream is opened first.  When it breaks, the agent answers CONNECTION_LOST, and the command is sent again under
- * a new id on another stream; what the repository has by then is not sent twice.  A capture counts only if its bytes came
- * through a stream of this life of the requester: an answer from the agent's record says nothing about bytes that an
- * earlier life took and lost.
+ * The data stream is opened first.  When it breaks, the agent answers CONNECTION_LOST, and the command is sent again
+ * under a new id on another stream; what the repository has by then is not sent twice.  A capture counts only if its
+ * bytes came through a stream of this life of the requester: an answer from the agent's record says nothing about bytes
+ * that an earlier life took and lost.
  */
 #include "requester/exec_internal.h"
 
@@ -188,7 +188,8 @@ static bool root_wanted(const struct vb_xh *h, const struct vb_plan_component *p
 static char *private_target(const struct vb_xh *h, const char *path)
 {
     const struct vb_plan *p = h->x->plan;
-    VB_AUTO_FREE char *base = p->n_hosts > 1 ? vb_path_join(p->target_dir, vb_x_host_label(h)) : vb_strdup(p->target_dir);
+    VB_AUTO_FREE char *base =
+        p->n_hosts > 1 ? vb_path_join(p->target_dir, vb_x_host_label(h)) : vb_strdup(p->target_dir);
     while (*path == '/')
         path++;
     return *path ? vb_path_join(base, path) : vb_strdup(base);
@@ -334,7 +335,8 @@ static void from_record(void *arg)
     h->timer = NULL;
     if (h->attempt + 1 >= MAX_ATTEMPTS) {
         VB_AUTO_ERROR e = VB_ERROR_INIT;
-        vb_fail(&e, VB_E_CONNECTION_LOST, "host '%s': the data did not arrive in %u attempts", vb_x_host_name(h), MAX_ATTEMPTS);
+        vb_fail(&e, VB_E_CONNECTION_LOST, "host '%s': the data did not arrive in %u attempts", vb_x_host_name(h),
+                MAX_ATTEMPTS);
         fail(h, &e);
         return;
     }
@@ -346,8 +348,8 @@ static void from_record(void *arg)
         open_stream(h);
 }
 
-/* The barrier behind this host's data was passed in an earlier life: the record is enough, and a session that went on since
- * could not read again. */
+/* The barrier behind this host's data was passed in an earlier life: the record is enough, and a session that went on
+ * since could not read again. */
 static bool durable_before(const struct vb_xh *h)
 {
     size_t barrier = vb_plan_find_step(h->x->plan, h->index, VB_VERB_BARRIER);
@@ -380,7 +382,8 @@ static void settle(struct vb_xh *h)
 static void on_reply(void *arg, const struct vb_msg *m, const struct vb_error *err)
 {
     struct vb_xh *h = arg;
-    if (m && err && err->code == VB_E_CONNECTION_LOST && h->stream_error.code == VB_OK && h->attempt + 1 < MAX_ATTEMPTS) {
+    if (m && err && err->code == VB_E_CONNECTION_LOST && h->stream_error.code == VB_OK &&
+        h->attempt + 1 < MAX_ATTEMPTS) {
         vb_x_log(h, "reply", h->x->plan->steps[h->step].id, err, NULL);
         h->attempt++;
         vb_x_data_stop(h);

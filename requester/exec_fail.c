@@ -40,8 +40,8 @@ void vb_x_fail_component(struct vb_exec *x, size_t c, const struct vb_error *why
     vb_x_warn(x, x->plan->hosts[x->plan->components[c].host].name, &e);
 }
 
-size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name, const char *logical_path,
-                           const char *name)
+size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name,
+                           const char *logical_path, const char *name)
 {
     const struct vb_plan *p = h->x->plan;
     for (size_t c = 0; c < p->n_components; c++) {
@@ -65,7 +65,8 @@ enum vb_writer_policy vb_x_policy(const struct vb_exec *x, const struct vb_plan_
     return VB_POLICY_OPTIONAL;
 }
 
-/* A target that was told success but whose host did not confirm BackupComplete is a failed job for its dependents (D-48). */
+/* A target that was told success but whose host did not confirm BackupComplete is a failed job for its dependents
+ * (D-48). */
 static bool target_failed(const struct vb_exec *x, const struct vb_plan_edge *e)
 {
     const struct vb_xc *t = &x->components[e->to];
@@ -181,7 +182,8 @@ void vb_x_break(struct vb_xh *h, const struct vb_error *why)
         end_step_as_failed(h, &e);
     bool release_only = true; /* its work was done; only the end was left */
     for (size_t i = 0; i < x->plan->n_steps; i++)
-        if (x->plan->steps[i].host == h->index && x->plan->steps[i].verb != VB_VERB_RELEASE && x->steps[i] != VB_STEP_DONE)
+        if (x->plan->steps[i].host == h->index && x->plan->steps[i].verb != VB_VERB_RELEASE &&
+            x->steps[i] != VB_STEP_DONE)
             release_only = false;
     for (size_t c = 0; c < x->plan->n_components; c++) {
         struct vb_xc *xc = &x->components[c];
@@ -227,7 +229,8 @@ static void cancel_late(void *arg)
         if (h->ended)
             continue;
         VB_AUTO_ERROR e = VB_ERROR_INIT;
-        vb_fail(&e, VB_E_TIMEOUT, "host '%s' has not confirmed the abort yet; its lease ends the job", vb_x_host_name(h));
+        vb_fail(&e, VB_E_TIMEOUT, "host '%s' has not confirmed the abort yet; its lease ends the job",
+                vb_x_host_name(h));
         vb_x_warn(x, vb_x_host_name(h), &e);
         vb_rjob_free(VB_STEAL(h->rjob));
         h->ended = true;

@@ -111,8 +111,8 @@ void vb_x_spread(struct vb_exec *x, const struct vb_xh *only);
 void vb_x_command(struct vb_xh *h, struct vb_msg *m, uint64_t id, vb_rjob_reply_fn *fn);
 /* Common beginning of a reply: true if the step goes on; else the failure was handled. */
 bool vb_x_answered(struct vb_xh *h, const struct vb_msg *m, const struct vb_error *err);
-size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name, const char *logical_path,
-                           const char *name);
+size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name,
+                           const char *logical_path, const char *name);
 /* BCD of a reply into h->bcd; writers' failures to their components. event: for messages. */
 int vb_x_take_bcd(struct vb_xh *h, const struct vb_msg *m, struct vb_error *err);
 void vb_x_check_status(struct vb_xh *h, const char *event);

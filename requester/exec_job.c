@@ -84,7 +84,8 @@ static int write_job(struct vb_xh *h, struct vb_error *err)
     job->overwrite = o->overwrite;
     for (size_t i = 0; i < o->n_writers; i++) {
         VB_GROW(job->writers, job->n_writers, job->cap_writers);
-        job->writers[job->n_writers++] = (struct vb_job_writer){ vb_strdup(o->writers[i].writer), o->writers[i].policy };
+        job->writers[job->n_writers++] =
+            (struct vb_job_writer){ vb_strdup(o->writers[i].writer), o->writers[i].policy };
     }
     if (x->plan->kind == VB_JOB_BACKUP && strcmp(ph->name, o->front_end) == 0) {
         for (size_t i = 0; i < o->n_paths; i++)
@@ -193,10 +194,20 @@ void vb_x_open(struct vb_xh *h)
 
 /* ---- commands in general ---- */
 
-static const struct { uint16_t type; const char *name; } names[] = {
-    { VB_M_IDENTIFY, "IDENTIFY" }, { VB_M_PREPARE, "PREPARE" }, { VB_M_SNAPSHOT, "SNAPSHOT" }, { VB_M_CAPTURE, "CAPTURE" },
-    { VB_M_COMPLETE, "COMPLETE" }, { VB_M_RELEASE, "RELEASE" }, { VB_M_ABORT, "ABORT" },
-    { VB_M_PRE_RESTORE, "PRE_RESTORE" }, { VB_M_RESTORE_FILES, "RESTORE_FILES" }, { VB_M_POST_RESTORE, "POST_RESTORE" },
+static const struct {
+    uint16_t type;
+    const char *name;
+} names[] = {
+    { VB_M_IDENTIFY, "IDENTIFY" },
+    { VB_M_PREPARE, "PREPARE" },
+    { VB_M_SNAPSHOT, "SNAPSHOT" },
+    { VB_M_CAPTURE, "CAPTURE" },
+    { VB_M_COMPLETE, "COMPLETE" },
+    { VB_M_RELEASE, "RELEASE" },
+    { VB_M_ABORT, "ABORT" },
+    { VB_M_PRE_RESTORE, "PRE_RESTORE" },
+    { VB_M_RESTORE_FILES, "RESTORE_FILES" },
+    { VB_M_POST_RESTORE, "POST_RESTORE" },
 };
 
 static const char *name_of(uint16_t type)
@@ -244,7 +255,8 @@ static void missing_writer(struct vb_xh *h, size_t c)
     }
     if (e.code == VB_OK) {
         vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", pc->writer_name);
-        vb_hint(&e, "is it configured and enabled on '%s'? vbackup writers --host %s", vb_x_host_name(h), vb_x_host_name(h));
+        vb_hint(&e, "is it configured and enabled on '%s'? vbackup writers --host %s", vb_x_host_name(h),
+                vb_x_host_name(h));
     }
     vb_x_fail_component(h->x, c, &e);
 }

@@ -17,7 +17,8 @@ static struct vb_component *record_of(const struct vb_xh *h, struct vb_component
     return w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
 }
 
-/* The stored document with this restore's choices: writers' backup fields stay, for they are what the writers read (1.5). */
+/* The stored document with this restore's choices: writers' backup fields stay, for they are what the writers read
+ * (1.5). */
 static struct vb_components *make_bcd(struct vb_xh *h)
 {
     struct vb_exec *x = h->x;
@@ -160,7 +161,7 @@ void vb_x_post_restore(struct vb_xh *h)
         if (x->plan->components[c].host != h->index)
             continue;
         if (xc->failed && xc->status == VB_FILE_RESTORE_ALL)
-            xc->status = xc->writing ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE; /* own files are there, the target is not */
+            xc->status = xc->writing ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE; /* the target is not there */
         else if (xc->status == VB_FILE_RESTORE_UNDEFINED)
             xc->status = xc->writing ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE;
         struct vb_component *bc = record_of(h, h->bcd, c);

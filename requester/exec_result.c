@@ -38,7 +38,8 @@ static void judge(const struct vb_exec *x, struct vb_run_result *r)
         complete += c->completeness == VB_COMPLETE;
         if (c->completeness == VB_FAILED && c->code != VB_E_REMOTE_FAILED)
             worst = vb_exit_worse(worst, vb_code_exit(c->code));
-        if (c->completeness != VB_FAILED && (r->consistency == VB_CONSISTENCY_UNKNOWN || c->consistency < r->consistency))
+        if (c->completeness != VB_FAILED &&
+            (r->consistency == VB_CONSISTENCY_UNKNOWN || c->consistency < r->consistency))
             r->consistency = c->consistency;
     }
     bool whole = complete == r->n_components && (x->plan->kind == VB_JOB_RESTORE || x->plan->n_missing == 0);

@@ -3,8 +3,8 @@
  * requester/exec_resume.c - going on after the requester itself was gone.
  *
  * A resumed run walks the whole plan again: agents answer what they did before from their records, so nothing happens
- * twice.  The journal is needed for what only the requester decided: steps that it gave up, hosts that it aborted, a run
- * that was being stopped, and - once the first job was released - what came of each component.
+ * twice.  The journal is needed for what only the requester decided: steps that it gave up, hosts that it aborted, a
+ * run that was being stopped, and - once the first job was released - what came of each component.
  */
 #include "requester/exec_internal.h"
 
@@ -82,8 +82,9 @@ void vb_x_write_outcome(struct vb_exec *x)
     for (size_t c = 0; c < x->plan->n_components; c++) {
         const struct vb_xc *xc = &x->components[c];
         VB_AUTO_FREE char *t = vb_journal_escape(xc->error.text ? xc->error.text : "");
-        vb_x_journal(x, false, "outcome component=%zu failed=%d status=%d consistency=%d files=%llu bytes=%llu code=%s text=%s", c,
-                     xc->failed, (int)xc->status, (int)vb_x_consistency(x, c), (unsigned long long)xc->files,
+        vb_x_journal(x, false,
+                     "outcome component=%zu failed=%d status=%d consistency=%d files=%llu bytes=%llu code=%s text=%s",
+                     c, xc->failed, (int)xc->status, (int)vb_x_consistency(x, c), (unsigned long long)xc->files,
                      (unsigned long long)xc->bytes, vb_code_name(xc->error.code), t);
     }
     vb_x_journal(x, true, "outcome-written backup=%s", x->backup_id ? x->backup_id : "");

@@ -287,8 +287,8 @@ void vb_x_kick(struct vb_exec *x)
 
 /* ---- begin and end ---- */
 
-/* Hosts that could not be reached are failures from the start.  What has a dependency that cannot be met takes part all the
- * same - its writer is to hear BackupComplete - and is marked as not succeeded then (D-33, D-48). */
+/* Hosts that could not be reached are failures from the start.  What has a dependency that cannot be met takes part all
+ * the same - its writer is to hear BackupComplete - and is marked as not succeeded then (D-33, D-48). */
 static void known_failures(struct vb_exec *x)
 {
     for (size_t i = 0; i < x->plan->n_hosts; i++) {

@@ -2,9 +2,9 @@
 /*
  * requester/executor.h - walks a plan.
  *
- * The executor knows no order but the plan's: a step begins when all that it waits for has ended, in either way.  What it
- * adds is what happens when something fails: which components are lost with it, who has to be told to abort, and that every
- * job is brought to its end on every path.  Every step is in the journal before it acts.
+ * The executor knows no order but the plan's: a step begins when all that it waits for has ended, in either way.  What
+ * it adds is what happens when something fails: which components are lost with it, who has to be told to abort, and
+ * that every job is brought to its end on every path.  Every step is in the journal before it acts.
  */
 #ifndef VB_REQUESTER_EXECUTOR_H
 #define VB_REQUESTER_EXECUTOR_H

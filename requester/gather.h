@@ -3,8 +3,8 @@
  * requester/gather.h - who offers what: Identify on every host that the closure of the dependencies reaches.
  *
  * Each host gets a throw-away IDENTIFY job (B-8).  After every answer the selection is made again; hosts that it misses
- * are asked next, all in parallel, until nothing new turns up: chains over third hosts and circles end by themselves (D-51).
- * A host that cannot be asked is part of the result, with the reason, and does not stop the others.
+ * are asked next, all in parallel, until nothing new turns up: chains over third hosts and circles end by themselves
+ * (D-51). A host that cannot be asked is part of the result, with the reason, and does not stop the others.
  */
 #ifndef VB_REQUESTER_GATHER_H
 #define VB_REQUESTER_GATHER_H
@@ -45,7 +45,8 @@ struct vb_gather_params {
 
 struct vb_gather_handler {
     void (*event)(void *arg, const char *host, uint64_t seq, const struct vb_msg *m); /* may be NULL */
-    void (*call)(void *arg, const char *host, const char *what, const struct vb_error *err); /* may be NULL: for the log */
+    void (*call)(void *arg, const char *host, const char *what,
+                 const struct vb_error *err); /* may be NULL: for the log */
     void (*done)(void *arg);          /* once; the hosts are complete */
 };
 

@@ -16,8 +16,8 @@ struct limit {
     uint64_t ms;
     enum vb_on_failure on_failure;
 };
-/* The agent has its own, finer limits per writer and event; these only catch an agent that says nothing any more.  Capture
- * and files count from the last sign of progress. */
+/* The agent has its own, finer limits per writer and event; these only catch an agent that says nothing any more.
+ * Capture and files count from the last sign of progress. */
 static const struct limit limits[] = {
     { VB_VERB_OPEN, 2 * MINUTE, VB_ON_FAILURE_ABORT_HOST },
     { VB_VERB_IDENTIFY, 5 * MINUTE, VB_ON_FAILURE_ABORT_HOST },
@@ -33,11 +33,14 @@ static const struct limit limits[] = {
     { VB_VERB_POST_RESTORE, 60 * MINUTE, VB_ON_FAILURE_MARK },
 };
 
-static const struct { enum vb_verb verb; const char *word; } verbs[] = {
-    { VB_VERB_OPEN, "open" }, { VB_VERB_IDENTIFY, "identify" }, { VB_VERB_PREPARE, "prepare" },
-    { VB_VERB_SNAPSHOT, "snapshot" }, { VB_VERB_CAPTURE, "capture" }, { VB_VERB_BARRIER, "barrier" },
-    { VB_VERB_COMPLETE, "complete" }, { VB_VERB_COMMIT, "commit" }, { VB_VERB_RELEASE, "release" },
-    { VB_VERB_PRE_RESTORE, "pre-restore" }, { VB_VERB_RESTORE_FILES, "files" }, { VB_VERB_POST_RESTORE, "post-restore" },
+static const struct { enum vb_verb verb; const char *word;
+} verbs[] = {
+    { VB_VERB_OPEN, "open" },           { VB_VERB_IDENTIFY, "identify" },
+    { VB_VERB_PREPARE, "prepare" },     { VB_VERB_SNAPSHOT, "snapshot" },
+    { VB_VERB_CAPTURE, "capture" },     { VB_VERB_BARRIER, "barrier" },
+    { VB_VERB_COMPLETE, "complete" },   { VB_VERB_COMMIT, "commit" },
+    { VB_VERB_RELEASE, "release" },     { VB_VERB_PRE_RESTORE, "pre-restore" },
+    { VB_VERB_RESTORE_FILES, "files" }, { VB_VERB_POST_RESTORE, "post-restore" },
 };
 
 const char *vb_verb_word(enum vb_verb v)

@@ -3,8 +3,8 @@
  * requester/plan.h - the plan is data (house plan, idea 3).
  *
  * A plan is made by a pure function from what was asked, the selection over the gathered or stored documents, and which
- * hosts were reached.  It holds who takes part and why, and a graph of steps.  It is printed, compared in tests, checked
- * over random topologies, stored with the backup, and walked by the executor, which knows no order of its own.
+ * hosts were reached.  It holds who takes part and why, and a graph of steps.  It is printed, compared in tests,
+ * checked over random topologies, stored with the backup, and walked by the executor, which knows no order of its own.
  *
  * Steps of a host at backup                            wait for
  *     open      the job is sent (D-41)                 snapshot of every front end of this host
@@ -54,9 +54,9 @@ enum vb_verb vb_verb_from_word(const char *s);       /* 0 for an unknown one */
 /* What the executor does when a step fails. */
 enum vb_on_failure {
     VB_ON_FAILURE_ABORT_HOST = 1, /* AbortBackup and release there; its components failed; others go on (B-70, D-48) */
-    VB_ON_FAILURE_MARK = 2,       /* its components are marked not succeeded; the host goes on to its end (B-57, D-62) */
-    VB_ON_FAILURE_FAIL_RUN = 3,   /* nothing usable can come of it: abort everywhere (D-49) */
-    VB_ON_FAILURE_WARN = 4        /* reported, changes nothing */
+    VB_ON_FAILURE_MARK = 2,     /* its components are marked not succeeded; the host goes on to its end (B-57, D-62) */
+    VB_ON_FAILURE_FAIL_RUN = 3, /* nothing usable can come of it: abort everywhere (D-49) */
+    VB_ON_FAILURE_WARN = 4      /* reported, changes nothing */
 };
 const char *vb_on_failure_word(enum vb_on_failure f); /* "abort host", "mark", "fail run", "warn" */
 
@@ -80,7 +80,8 @@ struct vb_plan_host {
     bool reached;        /* metadata were gathered */
     enum vb_code code;   /* why not, when not reached */
     char *text, *hint;
-    size_t *front_ends; size_t n_front_ends, cap_front_ends; /* hosts whose components depend on ours, cut ones left out */
+    size_t *front_ends;
+    size_t n_front_ends, cap_front_ends; /* hosts whose components depend on ours, cut ones left out */
 };
 
 /* A dependency that cannot be met. */

@@ -211,7 +211,8 @@ static size_t to_index(struct in *in, const json_t *v, const char *key, size_t n
     return (size_t)i;
 }
 
-static void get_indices(struct in *in, const json_t *o, const char *key, size_t limit, size_t **v, size_t *n, size_t *cap)
+static void get_indices(struct in *in, const json_t *o, const char *key, size_t limit, size_t **v, size_t *n,
+                        size_t *cap)
 {
     const json_t *a = json_object_get(o, key), *x;
     size_t i;

@@ -266,7 +266,8 @@ static void greeted(struct vb_rjob *j, const struct vb_msg *m)
         free(j->token);
         j->token = token;
     } else if (m->type != VB_M_ATTACHED) {
-        vb_fail(&e, VB_E_PROTOCOL, "host '%s': unexpected message %u instead of an answer to the job", j->host, m->type);
+        vb_fail(&e, VB_E_PROTOCOL, "host '%s': unexpected message %u instead of an answer to the job", j->host,
+                m->type);
         give_up(j, &e);
         return;
     }
@@ -483,7 +484,8 @@ static void data_late(void *arg)
     struct vb_rjob *j = arg;
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     j->data_timer = NULL;
-    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the data stream within %u s", j->host, GREETING_MS / 1000);
+    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the data stream within %u s", j->host,
+            GREETING_MS / 1000);
     data_failed(j, &e);
 }
 

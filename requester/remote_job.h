@@ -3,10 +3,10 @@
  * requester/remote_job.h - one job on one host: its control stream, kept alive across lost connections, and its data
  * streams.
  *
- * A job outlives its connection (house plan, idea 2): when the stream breaks, it is attached again with growing pauses, the
- * events missed meanwhile are told once and in order, and every command that has no answer yet is sent again under its old
- * id, which the agent answers from its record if it was executed already.  Only when the lease must have run out, or the
- * agent says that it does not know the job any more, is the job lost.
+ * A job outlives its connection (house plan, idea 2): when the stream breaks, it is attached again with growing pauses,
+ * the events missed meanwhile are told once and in order, and every command that has no answer yet is sent again under
+ * its old id, which the agent answers from its record if it was executed already.  Only when the lease must have run
+ * out, or the agent says that it does not know the job any more, is the job lost.
  */
 #ifndef VB_REQUESTER_REMOTE_JOB_H
 #define VB_REQUESTER_REMOTE_JOB_H
@@ -52,15 +52,17 @@ bool vb_rjob_is_open(const struct vb_rjob *j);      /* was opened once and is no
 bool vb_rjob_was_sent(const struct vb_rjob *j);     /* the job may exist on the host */
 const char *vb_rjob_token(const struct vb_rjob *j); /* NULL before it was opened */
 
-/* Sends a command and calls fn once with the reply.  m NULL: no answer within limit_ms (0: no limit) since the command was
- * sent or since the last vb_rjob_touch.  A reply that carries a CODE gives both m and err.  msg's body is taken over. */
+/* Sends a command and calls fn once with the reply.  m NULL: no answer within limit_ms (0: no limit) since the command
+ * was sent or since the last vb_rjob_touch.  A reply that carries a CODE gives both m and err.  msg's body is taken
+ * over. */
 typedef void vb_rjob_reply_fn(void *arg, const struct vb_msg *m, const struct vb_error *err);
 void vb_rjob_command(struct vb_rjob *j, struct vb_msg *msg, uint64_t limit_ms, vb_rjob_reply_fn *fn, void *arg);
 void vb_rjob_touch(struct vb_rjob *j);
 /* Forgets commands without an answer; late ones are ignored. */
 void vb_rjob_drop_commands(struct vb_rjob *j);
 
-/* Opens a data stream: fn once, with a connection that has no handler and is the callee's, or with an error.  One at a time. */
+/* Opens a data stream: fn once, with a connection that has no handler and is the callee's, or with an error.  One at a
+ * time. */
 typedef void vb_rjob_data_fn(void *arg, struct vb_conn *c, const struct vb_error *err);
 void vb_rjob_data(struct vb_rjob *j, vb_rjob_data_fn *fn, void *arg);
 void vb_rjob_data_cancel(struct vb_rjob *j);

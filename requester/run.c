@@ -186,7 +186,8 @@ static int save_start(struct vb_run *r, struct vb_error *err)
     VB_AUTO_FREE char *journal_name = vb_printf("runs/%s/journal", r->run_id);
     vb_plan_json(r->plan, &plan);
     vb_run_opts_json(&r->opts.o, &opts);
-    if (s->save(s->ctx, plan_name, plan.data, plan.len, err) < 0 || s->save(s->ctx, opts_name, opts.data, opts.len, err) < 0)
+    if (s->save(s->ctx, plan_name, plan.data, plan.len, err) < 0 ||
+        s->save(s->ctx, opts_name, opts.data, opts.len, err) < 0)
         return -1;
     r->journal = s->journal(s->ctx, journal_name, err);
     if (!r->journal)
@@ -259,8 +260,14 @@ static void on_exec_done(void *arg)
 void vb_r_execute(struct vb_run *r)
 {
     static const struct vb_exec_handler handler = { on_event, on_progress, on_warning, on_exec_done };
-    struct vb_exec_params p = { .env = &r->env, .opt = &r->opts.o, .plan = r->plan, .log = &r->log, .journal = r->journal,
-                                .resume = r->resume, .stored = r->stored, .started_wall_ms = r->started_wall_ms,
+    struct vb_exec_params p = { .env = &r->env,
+                                .opt = &r->opts.o,
+                                .plan = r->plan,
+                                .log = &r->log,
+                                .journal = r->journal,
+                                .resume = r->resume,
+                                .stored = r->stored,
+                                .started_wall_ms = r->started_wall_ms,
                                 .started_ms = r->started_ms };
     vb_r_phase(r, VB_PHASE_RUN);
     r->exec = vb_exec_start(&p, &handler, r);
@@ -306,14 +313,14 @@ static struct vb_run *start(const struct vb_run_env *env, enum vb_job_kind kind,
     return r;
 }
 
-struct vb_run *vb_run_backup(const struct vb_run_env *env, const struct vb_run_options *opt, const struct vb_run_handler *h,
-                             void *arg)
+struct vb_run *vb_run_backup(const struct vb_run_env *env, const struct vb_run_options *opt,
+                             const struct vb_run_handler *h, void *arg)
 {
     return start(env, VB_JOB_BACKUP, false, opt, h, arg);
 }
 
-struct vb_run *vb_run_restore(const struct vb_run_env *env, const struct vb_run_options *opt, const struct vb_run_handler *h,
-                              void *arg)
+struct vb_run *vb_run_restore(const struct vb_run_env *env, const struct vb_run_options *opt,
+                              const struct vb_run_handler *h, void *arg)
 {
     return start(env, VB_JOB_RESTORE, false, opt, h, arg);
 }
@@ -324,7 +331,8 @@ struct vb_run *vb_run_plan_only(const struct vb_run_env *env, enum vb_job_kind k
     return start(env, kind, true, opt, h, arg);
 }
 
-struct vb_run *vb_run_resume(const struct vb_run_env *env, const char *run_id, const struct vb_run_handler *h, void *arg)
+struct vb_run *vb_run_resume(const struct vb_run_env *env, const char *run_id, const struct vb_run_handler *h,
+                             void *arg)
 {
     struct vb_run *r = new_run(env, h, arg);
     r->resume = true;

@@ -42,7 +42,7 @@ struct vb_run_env {
 /* Zero is a sensible default everywhere but front_end. Borrowed during the call only: copied. */
 struct vb_run_options {
     const char *front_end;              /* host table name of the host where the backup starts: usually this machine */
-    const char *local_host;             /* table name of this machine: journals are held while it freezes; may be NULL */
+    const char *local_host; /* table name of this machine: journals are held while it freezes; may be NULL */
     const struct vb_ask *asks; size_t n_asks;          /* none: everything on the front end */
     const struct vb_ask *excludes; size_t n_excludes;
     /* D-6, D-12, D-33, also for hosts that cannot be reached while gathering:
@@ -79,7 +79,7 @@ struct vb_run_event {
     const char *host;        /* NULL: the requester itself */
     uint64_t seq;            /* agent's own numbering; 0 for ours */
     uint64_t wall_ms, mono_us;
-    const char *kind;        /* ours: "call", "reply", "step", "link"; agents': as the agent says ("event", "state" ...) */
+    const char *kind; /* ours: "call", "reply", "step", "link"; agents': as the agent says ("event", "state" ...) */
     const char *event;       /* "PrepareForBackup", "Freeze", "OPEN", ... */
     const char *phase;       /* agents' "begin", "end", "failed"; may be NULL */
     const char *writer, *instance;
@@ -135,22 +135,24 @@ struct vb_run_handler {
 };
 
 /* Start; the rest is callbacks.  Never NULL: problems come through done. */
-struct vb_run *vb_run_backup(const struct vb_run_env *env, const struct vb_run_options *opt, const struct vb_run_handler *h,
-                             void *arg);
-struct vb_run *vb_run_restore(const struct vb_run_env *env, const struct vb_run_options *opt, const struct vb_run_handler *h,
-                              void *arg);
+struct vb_run *vb_run_backup(const struct vb_run_env *env, const struct vb_run_options *opt,
+                             const struct vb_run_handler *h, void *arg);
+struct vb_run *vb_run_restore(const struct vb_run_env *env, const struct vb_run_options *opt,
+                              const struct vb_run_handler *h, void *arg);
 /* Gathers and plans; touches nothing; done has result.components as the plan says.  kind: backup or restore. */
 struct vb_run *vb_run_plan_only(const struct vb_run_env *env, enum vb_job_kind kind, const struct vb_run_options *opt,
                                 const struct vb_run_handler *h, void *arg);
-/* Goes on with a run that an earlier requester began: attaches to its jobs; commands that were executed before are answered
- * from the agents' records.  A job that is gone ends the run cleanly everywhere.  resolve of opt may be NULL; the rest of
- * the options comes from the state. */
-struct vb_run *vb_run_resume(const struct vb_run_env *env, const char *run_id, const struct vb_run_handler *h, void *arg);
+/* Goes on with a run that an earlier requester began: attaches to its jobs; commands that were executed before are
+ * answered from the agents' records.  A job that is gone ends the run cleanly everywhere.  resolve of opt may be NULL;
+ * the rest of the options comes from the state. */
+struct vb_run *vb_run_resume(const struct vb_run_env *env, const char *run_id, const struct vb_run_handler *h,
+                             void *arg);
 
-/* Orderly stop: AbortBackup everywhere (at restore: PostRestore is still sent, D-62), then done with VB_E_CANCELLED.  Agents
- * get a second to answer before the run ends without them (their leases clean up).  Twice is harmless. */
+/* Orderly stop: AbortBackup everywhere (at restore: PostRestore is still sent, D-62), then done with VB_E_CANCELLED.
+ * Agents get a second to answer before the run ends without them (their leases clean up).  Twice is harmless. */
 void vb_run_cancel(struct vb_run *r);
-/* Ends at once: streams are cut, no message is sent; what a crash looks like to the agents.  After done: plain release. */
+/* Ends at once: streams are cut, no message is sent; what a crash looks like to the agents.  After done: plain release.
+ */
 void vb_run_free(struct vb_run *r);
 
 const struct vb_plan *vb_run_the_plan(const struct vb_run *r); /* NULL before it was made */

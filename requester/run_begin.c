@@ -58,11 +58,18 @@ static void gather(struct vb_run *r, const struct vb_strv *fixed)
 {
     static const struct vb_gather_handler handler = { on_event, on_call, on_gathered };
     const struct vb_run_options *o = &r->opts.o;
-    struct vb_gather_params p = { .loop = r->env.loop, .links = r->env.links, .offline = o->offline ? r->env.state : NULL,
-                                  .front_end = o->front_end, .run_id = r->run_id, .requester = o->requester,
-                                  .select = &r->select, .paths = &r->opts.path_list,
-                                  .path_excludes = &r->opts.path_exclude_list, .fixed = fixed,
-                                  .new_guid = r->env.new_guid, .guid_arg = r->env.guid_arg };
+    struct vb_gather_params p = { .loop = r->env.loop,
+                                  .links = r->env.links,
+                                  .offline = o->offline ? r->env.state : NULL,
+                                  .front_end = o->front_end,
+                                  .run_id = r->run_id,
+                                  .requester = o->requester,
+                                  .select = &r->select,
+                                  .paths = &r->opts.path_list,
+                                  .path_excludes = &r->opts.path_exclude_list,
+                                  .fixed = fixed,
+                                  .new_guid = r->env.new_guid,
+                                  .guid_arg = r->env.guid_arg };
     vb_r_phase(r, VB_PHASE_GATHER);
     r->gather = vb_gather_start(&p, &handler, r);
 }
@@ -96,7 +103,8 @@ static void missing_error(const struct vb_plan *p, struct vb_error *err)
     vb_fail(err, m->code, "%s%s%s", from ? from : "", m->text ? m->text : "a dependency cannot be met",
             p->n_missing > 1 ? " (and others)" : "");
     if (m->code == VB_E_HOST_UNKNOWN)
-        vb_hint(err, "declare the host in the configuration: a section [host %s]", m->host_text ? m->host_text : "NAME");
+        vb_hint(err, "declare the host in the configuration: a section [host %s]",
+                m->host_text ? m->host_text : "NAME");
     else if (hint)
         vb_hint(err, "%s", hint);
     else
@@ -161,7 +169,8 @@ static void gathered_for_backup(struct vb_run *r)
     bool fail = r->opts.o.missing == VB_MISSING_FAIL;
     for (size_t i = 0; i < r->select.n_asks; i++)
         reachable += ask_reached(r, &r->select.asks[i]);
-    /* The first host is the one that was asked for: without it, or without any that was named, there is nothing to do. */
+    /* The first host is the one that was asked for: without it, or without any that was named, there is nothing to do.
+     */
     if (n > 0 && !hosts[0].reached && (reachable == 0 || fail)) {
         vb_r_fail(r, &hosts[0].error);
         return;
@@ -213,9 +222,17 @@ static void plan_restore(struct vb_run *r)
                                                 .reached = !g || g->reached, .error = g ? &g->error : NULL };
         stored[i] = s->stored.bcd;
     }
-    struct vb_plan_input in = { .kind = VB_JOB_RESTORE, .backup_type = VB_BACKUP_FULL, .run_id = r->run_id,
-                                .backup_id = r->source.entry->id, .target_dir = o->target_dir, .hosts = hosts,
-                                .n_hosts = r->source.n, .restore = &r->picks, .stored = stored, .new_id = new_id, .arg = r };
+    struct vb_plan_input in = { .kind = VB_JOB_RESTORE,
+                                .backup_type = VB_BACKUP_FULL,
+                                .run_id = r->run_id,
+                                .backup_id = r->source.entry->id,
+                                .target_dir = o->target_dir,
+                                .hosts = hosts,
+                                .n_hosts = r->source.n,
+                                .restore = &r->picks,
+                                .stored = stored,
+                                .new_id = new_id,
+                                .arg = r };
     r->plan = vb_plan_make(&in);
     r->stored = stored_of_plan(r);
     free(hosts);

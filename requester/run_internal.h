@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * requester/run_internal.h - what the parts of a run share: run.c (life, callbacks, the end), run_begin.c (from the start
- * to the executor: gather, select, plan, resume).
+ * requester/run_internal.h - what the parts of a run share: run.c (life, callbacks, the end), run_begin.c (from the
+ * start to the executor: gather, select, plan, resume).
  */
 #ifndef VB_REQUESTER_RUN_INTERNAL_H
 #define VB_REQUESTER_RUN_INTERNAL_H

@@ -36,7 +36,8 @@ void vb_restore_source_clear(struct vb_restore_source *s)
     memset(s, 0, sizeof *s);
 }
 
-static int load_host(struct vb_restore_source *s, struct vb_restore_source_host *h, const struct vb_run_store *store, struct vb_error *err)
+static int load_host(struct vb_restore_source *s, struct vb_restore_source_host *h, const struct vb_run_store *store,
+                     struct vb_error *err)
 {
     size_t cap = 0;
     for (size_t i = 0; i < s->entry->n_documents; i++) {
@@ -48,7 +49,8 @@ static int load_host(struct vb_restore_source *s, struct vb_restore_source_host 
             continue;
         VB_AUTO_BUF b = VB_BUF_INIT;
         if (d->size > MAX_DOCUMENT)
-            return vb_fail(err, VB_E_LIMIT, "a stored document of host '%s' is larger than %zu MiB", h->name, MAX_DOCUMENT >> 20);
+            return vb_fail(err, VB_E_LIMIT, "a stored document of host '%s' is larger than %zu MiB", h->name,
+                           MAX_DOCUMENT >> 20);
         if (store->get_document(store->ctx, d, &b, err) < 0)
             return -1;
         VB_AUTO_FREE char *origin = vb_printf("%s of '%s' in backup '%s'", d->kind, h->name, s->entry->id);
@@ -68,8 +70,8 @@ static int load_host(struct vb_restore_source *s, struct vb_restore_source_host 
     return 0;
 }
 
-int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_store *store, const char *which, const char *host,
-                   const struct vb_strv *maps, struct vb_error *err)
+int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_store *store, const char *which,
+                           const char *host, const struct vb_strv *maps, struct vb_error *err)
 {
     memset(s, 0, sizeof *s);
     s->entry = store->find(store->ctx, which ? which : "latest", host, err);
@@ -97,8 +99,8 @@ int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_stor
     for (size_t i = 0; i < s->n; i++)
         for (size_t k = 0; k < i; k++)
             if (strcmp(s->hosts[i].actual, s->hosts[k].actual) == 0)
-                return vb_fail(err, VB_E_USAGE, "hosts '%s' and '%s' of the backup are both mapped to '%s'", s->hosts[k].name,
-                               s->hosts[i].name, s->hosts[i].actual);
+                return vb_fail(err, VB_E_USAGE, "hosts '%s' and '%s' of the backup are both mapped to '%s'",
+                               s->hosts[k].name, s->hosts[i].name, s->hosts[i].actual);
     if (s->n == 0)
         return vb_fail(err, VB_E_NOT_FOUND, "backup '%s' holds no components", s->entry->id);
     return 0;
@@ -124,8 +126,8 @@ static const char *resolve(void *arg, const char *from, const char *text)
     return now;
 }
 
-int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_select_options *opt, const struct vb_strv *maps,
-                     struct vb_restore_selection *out, struct vb_error *err)
+int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_select_options *opt,
+                             const struct vb_strv *maps, struct vb_restore_selection *out, struct vb_error *err)
 {
     struct back b = { s, opt, maps };
     struct vb_select_options o = *opt;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * requester/run_restore.h - what a restore is planned from: a catalog entry and the documents stored with it (R-2, A-6).
+ * requester/run_restore.h - what a restore is planned from: a catalog entry and the documents stored with it (R-2,
+ * A-6).
  */
 #ifndef VB_REQUESTER_RUN_RESTORE_H
 #define VB_REQUESTER_RUN_RESTORE_H
@@ -19,11 +20,11 @@ struct vb_restore_source {
     struct vb_restore_source_host *hosts; size_t n; /* those with documents, in the entry's order */
 };
 /* which: "latest", id, prefix. maps may be NULL. */
-int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_store *store, const char *which, const char *host,
-                   const struct vb_strv *maps, struct vb_error *err);
+int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_store *store, const char *which,
+                           const char *host, const struct vb_strv *maps, struct vb_error *err);
 void vb_restore_source_clear(struct vb_restore_source *s);
 /* Selection over the stored documents.  Host texts of dependencies are resolved to hosts of the backup. */
-int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_select_options *opt, const struct vb_strv *maps,
-                     struct vb_restore_selection *out, struct vb_error *err);
+int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_select_options *opt,
+                             const struct vb_strv *maps, struct vb_restore_selection *out, struct vb_error *err);
 
 #endif

@@ -3,8 +3,8 @@
  * requester/run_store.h - the store as a run sees it: a seam with a real side (store_run.c over store/repository.h and
  * the ingest) and a simulated one (tests/sim).
  *
- * Calls do not wait for anything but the storage.  Nothing counts before the barrier: only what barrier() has returned 0
- * for may be marked as succeeded; only what commit() has returned 0 for is a backup.
+ * Calls do not wait for anything but the storage.  Nothing counts before the barrier: only what barrier() has returned
+ * 0 for may be marked as succeeded; only what commit() has returned 0 for is a backup.
  */
 #ifndef VB_REQUESTER_RUN_STORE_H
 #define VB_REQUESTER_RUN_STORE_H
@@ -39,7 +39,8 @@ struct vb_run_store {
     /* Stores a document and adds its record to the entry. */
     int (*put_document)(void *ctx, struct vb_catalog_entry *e, const char *kind, const char *host, const char *writer,
                         const void *p, size_t n, struct vb_error *err);
-    /* The entry's id is set by the caller (the run's id), so that a resumed run can ask find() whether it was committed. */
+    /* The entry's id is set by the caller (the run's id), so that a resumed run can ask find() whether it was
+     * committed. */
     int (*commit)(void *ctx, struct vb_catalog_entry *e, struct vb_error *err);
     struct vb_catalog_entry *(*find)(void *ctx, const char *which, const char *host, struct vb_error *err);
     int (*get_document)(void *ctx, const struct vb_catalog_document *d, struct vb_buf *out, struct vb_error *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * requester/store_run.c - the store of a run over a repository: ingest and serving on the data streams, documents, commit.
+ * requester/store_run.c - the store of a run over a repository: ingest and serving on the data streams, documents,
+ * commit.
  */
 #include "requester/run_store.h"
 
@@ -69,8 +70,8 @@ static void on_end(void *arg, const struct vb_error *why)
     t->h.done(t->arg, why->code == VB_OK ? NULL : why); /* may free the stream */
 }
 
-static void *open_stream(void *ctx, const char *host, bool restore, struct vb_conn *conn, const struct vb_stream_handler *h,
-                         void *arg)
+static void *open_stream(void *ctx, const char *host, bool restore, struct vb_conn *conn,
+                         const struct vb_stream_handler *h, void *arg)
 {
     static const struct vb_ingest_handler in = { on_progress, on_warn, on_end };
     static const struct vb_serve_restore_handler out = { on_progress, on_warn, on_end };

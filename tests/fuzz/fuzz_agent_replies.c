@@ -3,7 +3,8 @@
  * tests/fuzz/fuzz_agent_replies.c - an agent that says anything: a whole backup whose answers are the input's frames.
  * The corpus is written by RECORD_AGENT=tests/fuzz/corpus/agent_replies ./test_executor.
  *
- * Whatever comes, the run must end, in bounded virtual time, and must not claim a component for which nothing was captured.
+ * Whatever comes, the run must end, in bounded virtual time, and must not claim a component for which nothing was
+ * captured.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -154,7 +155,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct vb_links links = { x->sim.loop, x, link_open, link_cancel, NULL };
     struct vb_run_env env = { .loop = x->sim.loop, .links = &links, .store = &x->sim.store, .new_guid = guid,
                               .guid_arg = &x->sim.rng };
-    struct vb_run_options opt = { .front_end = "fe", .missing = VB_MISSING_CONTINUE, .resolve = resolve, .requester = "fuzz" };
+    struct vb_run_options opt = {
+        .front_end = "fe", .missing = VB_MISSING_CONTINUE, .resolve = resolve, .requester = "fuzz"
+    };
     struct vb_run *run = vb_run_backup(&env, &opt, &handler, x);
     for (unsigned i = 0; !x->done && i < 200000; i++)
         if (!vb_loop_turn(x->sim.loop, 0))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/requester/plan_checker.c - the ordering rules 5.4 and 5.5, the closure 5.1 and the merging of jobs, from the book.
+ * tests/requester/plan_checker.c - the ordering rules 5.4 and 5.5, the closure 5.1 and the merging of jobs, from the
+ * book.
  */
 #include "tests/requester/plan_checker.h"
 
@@ -81,7 +82,8 @@ static void check_sequence(struct check *k, const enum vb_verb *v, size_t n, con
         if (!k->p->hosts[h].reached) {
             for (size_t i = 0; i < k->p->n_steps; i++)
                 if (k->p->steps[i].host == h)
-                    fault(k, "D-33", "host '%s' was not reached, but has step '%s'", k->p->hosts[h].name, k->p->steps[i].id);
+                    fault(k, "D-33", "host '%s' was not reached, but has step '%s'", k->p->hosts[h].name,
+                          k->p->steps[i].id);
             continue;
         }
         if (!takes_part(k->p, h))
@@ -140,15 +142,16 @@ static void check_cuts(struct check *k)
     for (size_t i = 0; i < p->n_edges; i++) {
         size_t a = p->components[p->edges[i].from].host, b = p->components[p->edges[i].to].host;
         if (p->edges[i].cut && !reach[b * n + a])
-            fault(k, "D-51", "the order '%s' before '%s' was given up without a circle", p->hosts[a].name, p->hosts[b].name);
+            fault(k, "D-51", "the order '%s' before '%s' was given up without a circle", p->hosts[a].name,
+                  p->hosts[b].name);
     }
     free(reach);
 }
 
 static void check_backup(struct check *k)
 {
-    static const enum vb_verb own[] = { VB_VERB_OPEN, VB_VERB_IDENTIFY, VB_VERB_PREPARE, VB_VERB_SNAPSHOT, VB_VERB_CAPTURE,
-                                        VB_VERB_BARRIER, VB_VERB_COMPLETE, VB_VERB_RELEASE };
+    static const enum vb_verb own[] = { VB_VERB_OPEN,    VB_VERB_IDENTIFY, VB_VERB_PREPARE,  VB_VERB_SNAPSHOT,
+                                        VB_VERB_CAPTURE, VB_VERB_BARRIER,  VB_VERB_COMPLETE, VB_VERB_RELEASE };
     const struct vb_plan *p = k->p;
     check_sequence(k, own, sizeof own / sizeof *own, "D-42");
     if (p->n_steps == 0)
@@ -203,7 +206,8 @@ static void check_restore(struct check *k)
 
 /* ---- against the topology ---- */
 
-static size_t find_component(const struct vb_plan *p, const char *host, const char *class_id, const char *path, const char *name)
+static size_t find_component(const struct vb_plan *p, const char *host, const char *class_id, const char *path,
+                             const char *name)
 {
     for (size_t c = 0; c < p->n_components; c++) {
         const struct vb_plan_component *pc = &p->components[c];
@@ -264,7 +268,8 @@ static void check_dep(struct check *k, const struct topo *t, size_t from, const 
     }
     to = carrier(p, to);
     if (!has_edge(p, from, to))
-        fault(k, "D-14", "the dependency of '%s' on '%s' is not in the plan", p->components[from].name, p->components[to].name);
+        fault(k, "D-14", "the dependency of '%s' on '%s' is not in the plan", p->components[from].name,
+              p->components[to].name);
 }
 
 static void check_closure(struct check *k, const struct topo *t)
@@ -273,7 +278,8 @@ static void check_closure(struct check *k, const struct topo *t)
         for (size_t w = 0; w < t->hosts[h].n; w++)
             for (size_t c = 0; c < t->hosts[h].writers[w].n; c++) {
                 const struct topo_component *tc = &t->hosts[h].writers[w].components[c];
-                size_t from = find_component(k->p, t->hosts[h].name, t->hosts[h].writers[w].class_id, tc->path, tc->name);
+                size_t from =
+                    find_component(k->p, t->hosts[h].name, t->hosts[h].writers[w].class_id, tc->path, tc->name);
                 for (size_t d = 0; from != VB_NO_INDEX && d < tc->n_deps; d++)
                     check_dep(k, t, from, &tc->deps[d]);
             }
@@ -295,13 +301,15 @@ static void check_selectability(struct check *k, const struct topo *t)
                 bool selectable_above = false, head_explicit = false;
                 for (size_t i = 0; i < tw->n; i++) {
                     const struct topo_component *up = &tw->components[i];
-                    VB_AUTO_FREE char *full = up->path[0] ? vb_printf("%s\\%s", up->path, up->name) : vb_strdup(up->name);
+                    VB_AUTO_FREE char *full =
+                        up->path[0] ? vb_printf("%s\\%s", up->path, up->name) : vb_strdup(up->name);
                     size_t n = strlen(full);
                     if (i == c || strncmp(tc->path, full, n) != 0 || (tc->path[n] != '\0' && tc->path[n] != '\\'))
                         continue;
                     size_t a = find_component(k->p, t->hosts[h].name, tw->class_id, up->path, up->name);
                     selectable_above = selectable_above || up->selectable;
-                    head_explicit = head_explicit || (up->selectable && a != VB_NO_INDEX && k->p->components[a].is_explicit);
+                    head_explicit =
+                        head_explicit || (up->selectable && a != VB_NO_INDEX && k->p->components[a].is_explicit);
                 }
                 bool is_explicit = me != VB_NO_INDEX && k->p->components[me].is_explicit;
                 if (!tc->selectable && !selectable_above && !is_explicit)

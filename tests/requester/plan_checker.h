@@ -11,8 +11,8 @@
 #include "requester/plan.h"
 #include "tests/requester/topology.h"
 
-/* Appends one line per broken rule to faults, each beginning with the rule's number. t may be NULL: the parts of the rules
- * that need no topology. */
+/* Appends one line per broken rule to faults, each beginning with the rule's number. t may be NULL: the parts of the
+ * rules that need no topology. */
 void plan_check(const struct vb_plan *p, const struct topo *t, struct vb_strv *faults);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/requester/test_executor.c - one rule of failure at a time: real requester and sessions, and a mishap where the rule
- * speaks of one.
+ * tests/requester/test_executor.c - one rule of failure at a time: real requester and sessions, and a mishap where the
+ * rule speaks of one.
  *
- * The stage: host "fe" with writer "shop" (component "content", which needs "accounts" and "ledger" on "backend") and writer
- * "other" (component "notes", which needs nothing); host "backend" with writer "postgresql".
+ * The stage: host "fe" with writer "shop" (component "content", which needs "accounts" and "ledger" on "backend") and
+ * writer "other" (component "notes", which needs nothing); host "backend" with writer "postgresql".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -159,8 +159,13 @@ static void on_done(void *arg, const struct vb_run_result *r)
     t->error = vb_strdup(r->error.text);
     for (size_t i = 0; i < r->n_components && i < 16; i++) {
         const struct vb_run_component *c = &r->components[i];
-        t->parts[t->n_parts++] = (struct part){ vb_strdup(r->hosts[c->host].name), vb_strdup(c->name), vb_strdup(c->text),
-                                                c->completeness, c->consistency, c->code, c->restore_status };
+        t->parts[t->n_parts++] = (struct part){ vb_strdup(r->hosts[c->host].name),
+                                                vb_strdup(c->name),
+                                                vb_strdup(c->text),
+                                                c->completeness,
+                                                c->consistency,
+                                                c->code,
+                                                c->restore_status };
     }
     if (getenv("LOUD")) {
         VB_AUTO_BUF b = VB_BUF_INIT;
@@ -217,7 +222,8 @@ static void is(const struct stage *t, const char *name, enum vb_completeness don
 {
     const struct part *p = part(t, name);
     if (p->done != done || p->code != code)
-        fail_msg("'%s' is %s with %s (%s)", name, vb_completeness_word(p->done), vb_code_name(p->code), p->text ? p->text : "");
+        fail_msg("'%s' is %s with %s (%s)", name, vb_completeness_word(p->done), vb_code_name(p->code),
+                 p->text ? p->text : "");
 }
 
 static unsigned count(const struct stage *t, size_t host, size_t writer, enum vb_event ev)
@@ -225,7 +231,8 @@ static unsigned count(const struct stage *t, size_t host, size_t writer, enum vb
     unsigned n = 0;
     for (size_t i = 0; i < t->s.n_trace; i++) {
         const struct sim_trace *e = &t->s.trace[i];
-        n += e->host == host && (writer == SIZE_MAX || e->writer == writer) && e->event == ev && e->what == SIM_EVENT_BEGIN;
+        n += e->host == host && (writer == SIZE_MAX || e->writer == writer) && e->event == ev &&
+             e->what == SIM_EVENT_BEGIN;
     }
     return n;
 }
@@ -284,7 +291,8 @@ static void everything_goes_well(void **state)
 static void vss_b_32_optional_writer_fails(void **state)
 {
     (void)state;
-    static const enum vb_event events[] = { VB_EV_PREPARE_BACKUP, VB_EV_PREPARE_SNAPSHOT, VB_EV_FREEZE, VB_EV_POST_SNAPSHOT };
+    static const enum vb_event events[] = { VB_EV_PREPARE_BACKUP, VB_EV_PREPARE_SNAPSHOT, VB_EV_FREEZE,
+                                            VB_EV_POST_SNAPSHOT };
     for (size_t i = 0; i < VB_COUNT(events); i++) {
         struct stage *t = set_up(false);
         mishap(t, FE, OTHER, events[i], SIM_VETO);
@@ -826,7 +834,8 @@ int main(void)
         T("VSS-B-67 a writer hangs or crashes in freeze", vss_b_67_hanging_and_crashing_writer),
         T("VSS-D-48 VSS-B-56 the remote snapshot fails", vss_d_48_remote_snapshot_fails),
         T("VSS-D-48 VSS-B-57 the remote capture fails", vss_d_48_remote_capture_fails),
-        T("VSS-D-49 VSS-B-70 the front end fails before any job is sent", vss_d_49_front_end_fails_before_any_job_is_sent),
+        T("VSS-D-49 VSS-B-70 the front end fails before any job is sent",
+          vss_d_49_front_end_fails_before_any_job_is_sent),
         T("VSS-D-33 VSS-D-48 the back end is refused, mute or talks garbage", vss_d_33_back_end_cannot_be_reached),
         T("VSS-D-6 VSS-D-12 policies for a missing target", vss_d_6_policy_fail_touches_nothing),
         T("the repository is full at every stage", repository_full_at_every_stage),

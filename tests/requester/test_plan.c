@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/requester/test_plan.c - plans of the two shapes of the book on two and three hosts, against golden files, and of
- * 10,000 random topologies, against an independent checker.
+ * tests/requester/test_plan.c - plans of the two shapes of the book on two and three hosts, against golden files, and
+ * of 10,000 random topologies, against an independent checker.
  *
  *     UPDATE_GOLDEN=1 make check TESTS=test_plan     writes the golden files anew (look at the difference)
  */
@@ -58,14 +58,16 @@ static struct vb_plan *plan_of(struct topo *t, const struct vb_ask *asks, size_t
     VB_AUTO_FREE size_t *map = NULL;
     VB_AUTO_ERROR why = unreachable_error();
     struct vb_sel_host *sel = topo_sel_hosts(t, &n_sel, &map);
-    struct vb_select_options o = { .asks = asks, .n_asks = n_asks, .missing = VB_MISSING_CONTINUE, .resolve = topo_resolve,
-                                   .resolve_arg = t };
+    struct vb_select_options o = {
+        .asks = asks, .n_asks = n_asks, .missing = VB_MISSING_CONTINUE, .resolve = topo_resolve, .resolve_arg = t
+    };
     struct vb_selection s = { 0 };
     struct vb_plan *p = NULL;
     struct vb_plan_input_host *hosts = input_hosts(t, sel, n_sel, &why, &n_hosts);
     if (vb_select_backup(sel, n_sel, &o, &s, err) == 0) {
-        struct vb_plan_input in = { .kind = VB_JOB_BACKUP, .backup_type = VB_BACKUP_FULL, .hosts = hosts, .n_hosts = n_hosts,
-                                    .selection = &s };
+        struct vb_plan_input in = {
+            .kind = VB_JOB_BACKUP, .backup_type = VB_BACKUP_FULL, .hosts = hosts, .n_hosts = n_hosts, .selection = &s
+        };
         p = vb_plan_make(&in);
     }
     vb_selection_clear(&s);
@@ -85,32 +87,42 @@ static struct vb_components **stored_by(const struct vb_plan *p, const struct vb
             VB_AUTO_ERROR e = VB_ERROR_INIT;
             if (!pc->is_explicit || strcmp(p->hosts[pc->host].name, sel[i].host) != 0)
                 continue;
-            struct vb_writer_components *w =
-                vb_components_writer(v[i], pc->writer_id, "00001157-0000-4000-8000-000000000001", pc->instance_name, pc->writer_name);
+            struct vb_writer_components *w = vb_components_writer(
+                v[i], pc->writer_id, "00001157-0000-4000-8000-000000000001", pc->instance_name, pc->writer_name);
             assert_non_null(vb_components_add(w, pc->type, pc->logical_path, pc->name, &e));
         }
     }
     return v;
 }
 
-static struct vb_plan *restore_plan_of(struct topo *t, const struct vb_plan *backup, const struct vb_ask *asks, size_t n_asks,
-                                       const char *target, struct vb_error *err)
+static struct vb_plan *restore_plan_of(struct topo *t, const struct vb_plan *backup, const struct vb_ask *asks,
+                                       size_t n_asks, const char *target, struct vb_error *err)
 {
     size_t n_sel;
     VB_AUTO_FREE size_t *map = NULL;
     struct vb_sel_host *sel = topo_sel_hosts(t, &n_sel, &map);
     struct vb_components **stored = stored_by(backup, sel, n_sel);
-    struct vb_select_options o = { .asks = asks, .n_asks = n_asks, .missing = VB_MISSING_CONTINUE, .resolve = topo_resolve,
-                                   .resolve_arg = t };
+    struct vb_select_options o = {
+        .asks = asks, .n_asks = n_asks, .missing = VB_MISSING_CONTINUE, .resolve = topo_resolve, .resolve_arg = t
+    };
     struct vb_restore_selection s = { 0 };
     struct vb_plan *p = NULL;
     struct vb_plan_input_host *hosts = vb_alloc_n(n_sel + 1, sizeof *hosts);
     for (size_t i = 0; i < n_sel; i++)
-        hosts[i] = (struct vb_plan_input_host){ .name = target ? "here" : sel[i].host, .stored_as = sel[i].host,
-                                                .writers = sel[i].writers, .n_writers = sel[i].n_writers, .reached = true };
+        hosts[i] = (struct vb_plan_input_host){ .name = target ? "here" : sel[i].host,
+                                                .stored_as = sel[i].host,
+                                                .writers = sel[i].writers,
+                                                .n_writers = sel[i].n_writers,
+                                                .reached = true };
     if (vb_select_restore(sel, n_sel, stored, &o, &s, err) == 0) {
-        struct vb_plan_input in = { .kind = VB_JOB_RESTORE, .backup_type = VB_BACKUP_FULL, .backup_id = "latest",
-                                    .target_dir = target, .hosts = hosts, .n_hosts = n_sel, .restore = &s, .stored = stored };
+        struct vb_plan_input in = { .kind = VB_JOB_RESTORE,
+                                    .backup_type = VB_BACKUP_FULL,
+                                    .backup_id = "latest",
+                                    .target_dir = target,
+                                    .hosts = hosts,
+                                    .n_hosts = n_sel,
+                                    .restore = &s,
+                                    .stored = stored };
         p = vb_plan_make(&in);
     }
     vb_restore_selection_clear(&s);
@@ -218,7 +230,8 @@ static void vss_d_35_files_and_dependencies_apart(void **state)
     check(both, &t);
     golden_plan("shape2-backup-both", both);
 
-    struct vb_ask files = { .writer = "shop", .component = "content" }, deps = { .writer = "shop", .component = "databases" };
+    struct vb_ask files = { .writer = "shop", .component = "content" },
+                  deps = { .writer = "shop", .component = "databases" };
     struct vb_plan *a = plan_of(&t, &files, 1, &e);
     assert_non_null(a);
     check(a, &t);
@@ -346,10 +359,14 @@ static void stored_plan_is_checked_when_read(void **state)
     struct vb_plan *p = plan_of(&t, NULL, 0, &e);
     vb_plan_json(p, &a);
     const char *good = vb_buf_str(&a);
-    static const struct { const char *from, *to; enum vb_code code; } bad[] = {
-        { "\"schema\": 1", "\"schema\": 2", VB_E_NEWER_FORMAT }, { "\"host\": 0", "\"host\": 7", VB_E_CORRUPT },
-        { "\"verb\": \"open\"", "\"verb\": \"opem\"", VB_E_CORRUPT }, { "\"because\": 0", "\"because\": 99", VB_E_CORRUPT },
-        { "\"name\": \"fe\"", "\"name\": 3", VB_E_CORRUPT }, { "vbackup-plan", "vbackup-plam", VB_E_CORRUPT },
+    static const struct { const char *from, *to; enum vb_code code;
+    } bad[] = {
+        { "\"schema\": 1", "\"schema\": 2", VB_E_NEWER_FORMAT },
+        { "\"host\": 0", "\"host\": 7", VB_E_CORRUPT },
+        { "\"verb\": \"open\"", "\"verb\": \"opem\"", VB_E_CORRUPT },
+        { "\"because\": 0", "\"because\": 99", VB_E_CORRUPT },
+        { "\"name\": \"fe\"", "\"name\": 3", VB_E_CORRUPT },
+        { "vbackup-plan", "vbackup-plam", VB_E_CORRUPT },
         { "\"hosts\": [", "\"hosts\": {", VB_E_CORRUPT },
     };
     for (size_t i = 0; i < VB_COUNT(bad); i++) {
@@ -383,7 +400,8 @@ static void checker_sees_every_missing_order(void **state)
                 struct vb_strv faults = { 0 };
                 size_t kept = step->waits[w];
                 if (step->verb == VB_VERB_COMMIT || step->verb == VB_VERB_RELEASE ||
-                    (step->verb == VB_VERB_RESTORE_FILES && both[k]->steps[kept].host == step->host && step->n_waits > 1))
+                    (step->verb == VB_VERB_RESTORE_FILES && both[k]->steps[kept].host == step->host &&
+                     step->n_waits > 1))
                     continue; /* another way leads there as well */
                 step->waits[w] = step->waits[step->n_waits - 1];
                 step->n_waits--;
@@ -459,8 +477,8 @@ static void random_topologies_obey_the_rules(void **state)
         vb_plan_free(p);
         topo_clear(&t);
     }
-    print_message("# %zu remote edges, %zu cut, %zu missing, %zu restore plans, %zu refused\n", remote, cuts, missing, restores,
-                  refused);
+    print_message("# %zu remote edges, %zu cut, %zu missing, %zu restore plans, %zu refused\n", remote, cuts, missing,
+                  restores, refused);
     if (n > 1) { /* the draw must reach what it is meant to test */
         assert_true(remote > n);
         assert_true(cuts > n / 20);
@@ -472,15 +490,18 @@ static void random_topologies_obey_the_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        { "VSS-D-34 one component with files and dependencies", vss_d_34_one_component_with_files_and_dependencies, NULL, NULL, NULL },
-        { "VSS-D-35 VSS-D-36 VSS-D-61 files and dependencies apart", vss_d_35_files_and_dependencies_apart, NULL, NULL, NULL },
+        { "VSS-D-34 one component with files and dependencies", vss_d_34_one_component_with_files_and_dependencies,
+          NULL, NULL, NULL },
+        { "VSS-D-35 VSS-D-36 VSS-D-61 files and dependencies apart", vss_d_35_files_and_dependencies_apart, NULL, NULL,
+          NULL },
         { "VSS-D-51 chain over a third host", vss_d_51_chain_over_a_third_host, NULL, NULL, NULL },
         { "VSS-D-51 circle is cut", vss_d_51_circle_is_cut, NULL, NULL, NULL },
-        { "VSS-D-33 unreachable and unknown hosts are reported", vss_d_33_unreachable_host_is_reported, NULL, NULL, NULL },
+        { "VSS-D-33 unreachable and unknown hosts are reported", vss_d_33_unreachable_host_is_reported, NULL, NULL,
+          NULL },
         { "a stored plan is checked when it is read", stored_plan_is_checked_when_read, NULL, NULL, NULL },
         { "the checker sees every missing order", checker_sees_every_missing_order, NULL, NULL, NULL },
-        { "VSS-D-41 VSS-D-43 VSS-D-50 VSS-D-55 VSS-D-58 in 10,000 random topologies", random_topologies_obey_the_rules, NULL, NULL,
-          NULL },
+        { "VSS-D-41 VSS-D-43 VSS-D-50 VSS-D-55 VSS-D-58 in 10,000 random topologies", random_topologies_obey_the_rules,
+          NULL, NULL, NULL },
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

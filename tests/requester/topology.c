@@ -61,7 +61,8 @@ size_t topo_writer(struct topo *t, size_t host, const char *name)
     return h->n++;
 }
 
-size_t topo_component(struct topo *t, size_t host, size_t writer, const char *path, const char *name, bool selectable, bool files)
+size_t topo_component(struct topo *t, size_t host, size_t writer, const char *path, const char *name, bool selectable,
+                      bool files)
 {
     struct topo_writer *w = &t->hosts[host].writers[writer];
     VB_GROW(w->components, w->n, w->cap);
@@ -98,7 +99,8 @@ static void random_writer(struct topo *t, struct vb_rng *r, const struct topo_sh
     char name[32];
     snprintf(name, sizeof name, "w%zu", t->hosts[h].n);
     size_t w = topo_writer(t, h, name);
-    t->hosts[h].writers[w].level = (int[]){ VB_LEVEL_FRONT_END, VB_LEVEL_BACK_END, VB_LEVEL_SYSTEM }[vb_rng_below(r, 3)];
+    t->hosts[h].writers[w].level =
+        (int[]){ VB_LEVEL_FRONT_END, VB_LEVEL_BACK_END, VB_LEVEL_SYSTEM }[vb_rng_below(r, 3)];
     size_t n = 1 + vb_rng_below(r, s->max_components);
     for (size_t c = 0; c < n; c++) {
         const struct topo_writer *tw = &t->hosts[h].writers[w];
@@ -169,11 +171,12 @@ static void add_dependency(const struct topo *t, struct vb_writer_metadata *m, s
 {
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     const struct topo_host *th = d->host == SIZE_MAX ? NULL : &t->hosts[d->host];
-    const struct topo_component *tc = d->component == SIZE_MAX ? NULL : &th->writers[d->writer].components[d->component];
+    const struct topo_component *tc =
+        d->component == SIZE_MAX ? NULL : &th->writers[d->writer].components[d->component];
     const char *class_id = th ? th->writers[d->writer].class_id : "deadbeef-0000-4000-8000-000000000001";
     const char *path = tc ? tc->path : "", *name = tc ? tc->name : "nothing";
-    VB_AUTO_FREE char *prefix = d->host == h ? vb_strdup("")
-                                             : vb_printf("\\\\%s%s\\", th ? th->name : "nowhere", d->alias ? DOMAIN : "");
+    VB_AUTO_FREE char *prefix =
+        d->host == h ? vb_strdup("") : vb_printf("\\\\%s%s\\", th ? th->name : "nowhere", d->alias ? DOMAIN : "");
     VB_AUTO_FREE char *on_path = d->prefix_in_name && prefix[0] ? vb_strdup(path) : vb_printf("%s%s", prefix, path);
     VB_AUTO_FREE char *on_name = d->prefix_in_name && prefix[0] ? vb_printf("%s%s", prefix, name) : vb_strdup(name);
     must(vb_wm_add_dependency(m, c->path, c->name, class_id, on_path, on_name, &e), &e);

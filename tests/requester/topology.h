@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/requester/topology.h - hosts, writers, components and dependencies as plain data: what tests build documents from,
- * and what checkers hold plans and event logs against.
+ * tests/requester/topology.h - hosts, writers, components and dependencies as plain data: what tests build documents
+ * from, and what checkers hold plans and event logs against.
  */
 #ifndef VB_TESTS_TOPOLOGY_H
 #define VB_TESTS_TOPOLOGY_H
@@ -12,7 +12,8 @@
 #include "documents/selection.h"
 
 struct topo_dep {
-    size_t host, writer, component; /* the target; host SIZE_MAX: an unknown host, component SIZE_MAX: one that does not exist */
+    size_t host, writer,
+        component; /* the target; host SIZE_MAX: an unknown host, component SIZE_MAX: one that does not exist */
     bool prefix_in_name;            /* host prefix stands in the name field (D-24) instead of the path */
     bool alias;                     /* written as "NAME.example.org" */
 };
@@ -38,7 +39,8 @@ struct topo { struct topo_host *hosts; size_t n, cap; };
 void topo_clear(struct topo *t);
 size_t topo_host(struct topo *t, const char *name);
 size_t topo_writer(struct topo *t, size_t host, const char *name);
-size_t topo_component(struct topo *t, size_t host, size_t writer, const char *path, const char *name, bool selectable, bool files);
+size_t topo_component(struct topo *t, size_t host, size_t writer, const char *path, const char *name, bool selectable,
+                      bool files);
 void topo_dep(struct topo *t, size_t host, size_t writer, size_t component, struct topo_dep d);
 
 struct topo_shape {

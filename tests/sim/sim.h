@@ -3,8 +3,8 @@
  * tests/sim/sim.h - requester and any number of agents inside one process under a virtual clock and one seed.
  *
  * Real: the requester (run, plan, executor), the agents' sessions and dialogs, messages, documents, journals.
- * Simulated: the network (delays, cuts), the supervisor (jobs by id), writer and provider processes, capture and restore,
- * the store.  The seed decides everything, so a seed that fails fails again in the same way.
+ * Simulated: the network (delays, cuts), the supervisor (jobs by id), writer and provider processes, capture and
+ * restore, the store.  The seed decides everything, so a seed that fails fails again in the same way.
  *
  *   sim_world.c     hosts, supervisor, links, trace
  *   sim_children.c  writer, provider, capture and restore processes
@@ -122,12 +122,14 @@ struct sim {
     void **streams; size_t n_streams, cap_streams;
 };
 
-void sim_init(struct sim *s, uint64_t seed, const struct sim_faults *f); /* topology is filled by the caller before sim_start */
+void sim_init(struct sim *s, uint64_t seed,
+              const struct sim_faults *f); /* topology is filled by the caller before sim_start */
 void sim_start(struct sim *s);
 void sim_free(struct sim *s);
 void sim_broken(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t sim_delay(struct sim *s, uint64_t max_ms);
-void sim_note(struct sim *s, const struct sim_job *j, size_t writer, enum vb_event ev, enum sim_what what, bool yes, bool no);
+void sim_note(struct sim *s, const struct sim_job *j, size_t writer, enum vb_event ev, enum sim_what what, bool yes,
+              bool no);
 void sim_agent_crash(struct sim_host *h);
 
 /* sim_children.c */

@@ -69,7 +69,8 @@ static bool of_restore(enum vb_event e)
 }
 
 /* The first or last trace entry on a host of a kind of event, SIZE_MAX if none. */
-static size_t seen(const struct sim *s, size_t from, size_t host, bool (*kind)(enum vb_event), enum vb_event only, bool last)
+static size_t seen(const struct sim *s, size_t from, size_t host, bool (*kind)(enum vb_event), enum vb_event only,
+                   bool last)
 {
     size_t found = SIZE_MAX;
     for (size_t i = from; i < s->n_trace; i++) {
@@ -109,13 +110,17 @@ static void check_edges(struct sim *s, const struct vb_plan *p, const struct vb_
         const char *f = p->hosts[fp].name, *b = p->hosts[bp].name;
         size_t fh = host_index(s, f), bh = host_index(s, b);
         if (p->kind == VB_JOB_BACKUP) {
-            check_order(s, "D-41", seen(s, 0, fh, NULL, VB_EV_POST_SNAPSHOT, true), seen(s, 0, bh, of_backup, 0, false), f, b);
+            check_order(s, "D-41", seen(s, 0, fh, NULL, VB_EV_POST_SNAPSHOT, true), seen(s, 0, bh, of_backup, 0, false),
+                        f, b);
             if (!host_lost(s, r, p, bp))
-                check_order(s, "D-43", seen(s, 0, bh, of_backup, 0, true), seen(s, 0, fh, NULL, VB_EV_BACKUP_COMPLETE, false), f, b);
+                check_order(s, "D-43", seen(s, 0, bh, of_backup, 0, true),
+                            seen(s, 0, fh, NULL, VB_EV_BACKUP_COMPLETE, false), f, b);
         } else {
-            check_order(s, "D-55", seen(s, 0, fh, NULL, VB_EV_PRE_RESTORE, true), seen(s, 0, bh, of_restore, 0, false), f, b);
+            check_order(s, "D-55", seen(s, 0, fh, NULL, VB_EV_PRE_RESTORE, true), seen(s, 0, bh, of_restore, 0, false),
+                        f, b);
             if (!host_lost(s, r, p, bp) && !host_lost(s, r, p, fp))
-                check_order(s, "D-59", seen(s, 0, bh, of_restore, 0, true), seen(s, 0, fh, NULL, VB_EV_POST_RESTORE, false), f, b);
+                check_order(s, "D-59", seen(s, 0, bh, of_restore, 0, true),
+                            seen(s, 0, fh, NULL, VB_EV_POST_RESTORE, false), f, b);
         }
     }
 }
@@ -159,7 +164,8 @@ static void check_component(struct sim *s, const struct vb_plan *p, const struct
             continue;
         const struct vb_run_component *t = result_of(p, r, p->edges[i].to);
         if (t && t->completeness == VB_FAILED)
-            sim_broken(s, "D-48: '%s' of '%s' is called usable although its target '%s' failed", rc->name, host, t->name);
+            sim_broken(s, "D-48: '%s' of '%s' is called usable although its target '%s' failed", rc->name, host,
+                       t->name);
     }
     if (rc->consistency == VB_CONSISTENCY_GROUP)
         for (size_t i = 0; i < r->n_components; i++)
@@ -172,8 +178,8 @@ static void check_component(struct sim *s, const struct vb_plan *p, const struct
             }
 }
 
-/* A writer that was told success of all its components stands in an entry, and none of them is called failed for its own
- * sake; a writer is never told success when the run made no backup. */
+/* A writer that was told success of all its components stands in an entry, and none of them is called failed for its
+ * own sake; a writer is never told success when the run made no backup. */
 static void check_told(struct sim *s, const struct vb_run_result *r)
 {
     for (size_t i = 0; i < s->n_trace; i++) {
@@ -202,8 +208,8 @@ static void check_entry(struct sim *s, const struct vb_plan *p, const struct vb_
                 continue;
             for (size_t k = 0; k < entry->hosts[h].n_components; k++) {
                 const struct vb_catalog_component *cc = &entry->hosts[h].components[k];
-                if (!cc->is_explicit || strcmp(cc->name, rc->name) != 0 || strcmp(cc->logical_path, rc->logical_path) != 0 ||
-                    !vb_guid_equal(cc->writer_class, rc->writer_id))
+                if (!cc->is_explicit || strcmp(cc->name, rc->name) != 0 ||
+                    strcmp(cc->logical_path, rc->logical_path) != 0 || !vb_guid_equal(cc->writer_class, rc->writer_id))
                     continue;
                 if ((cc->state == VB_CATALOG_FAILED) != (rc->completeness == VB_FAILED))
                     sim_broken(s, "entry and report disagree about '%s' of '%s'", rc->name, entry->hosts[h].name);
@@ -236,11 +242,13 @@ static void check_files(struct sim *s, const struct vb_plan *p, const struct vb_
     for (size_t c = 0; entry && c < p->n_components; c++) {
         const struct vb_run_component *rc = result_of(p, r, c);
         const char *host = p->hosts[p->components[c].host].name;
-        for (size_t h = 0; rc && rc->completeness == VB_COMPLETE && p->components[c].subcomponents.n == 0 && h < entry->n_hosts; h++) {
+        for (size_t h = 0;
+             rc && rc->completeness == VB_COMPLETE && p->components[c].subcomponents.n == 0 && h < entry->n_hosts;
+             h++) {
             for (size_t k = 0; strcmp(entry->hosts[h].name, host) == 0 && k < entry->hosts[h].n_components; k++) {
                 const struct vb_catalog_component *cc = &entry->hosts[h].components[k];
-                if (!cc->is_explicit || strcmp(cc->name, rc->name) != 0 || strcmp(cc->logical_path, rc->logical_path) != 0 ||
-                    !vb_guid_equal(cc->writer_class, rc->writer_id))
+                if (!cc->is_explicit || strcmp(cc->name, rc->name) != 0 ||
+                    strcmp(cc->logical_path, rc->logical_path) != 0 || !vb_guid_equal(cc->writer_class, rc->writer_id))
                     continue;
                 for (size_t i = 0; i < cc->n_roots; i++) {
                     const char *want = sim_store_content(s, &cc->roots[i].tree), *have = NULL;

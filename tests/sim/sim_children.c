@@ -172,7 +172,8 @@ static void live_event(struct sim_child *c, enum vb_event ev)
 
 static bool spoils_backup(enum vb_event ev)
 {
-    return ev == VB_EV_PREPARE_BACKUP || ev == VB_EV_PREPARE_SNAPSHOT || ev == VB_EV_FREEZE || ev == VB_EV_POST_SNAPSHOT;
+    return ev == VB_EV_PREPARE_BACKUP || ev == VB_EV_PREPARE_SNAPSHOT || ev == VB_EV_FREEZE ||
+           ev == VB_EV_POST_SNAPSHOT;
 }
 
 static void writer_event(struct sim_child *c, const struct vb_msg *m)
@@ -334,7 +335,8 @@ static void provider_ready(struct sim_child *c)
 
 static void identity(struct vb_msg *to, const struct vb_msg *from)
 {
-    static const uint16_t tags[] = { VB_F_CLASS, VB_F_INSTANCE, VB_F_INSTANCE_NAME, VB_F_WRITER, VB_F_LOGICAL_PATH, VB_F_NAME };
+    static const uint16_t tags[] = { VB_F_CLASS,  VB_F_INSTANCE,     VB_F_INSTANCE_NAME,
+                                     VB_F_WRITER, VB_F_LOGICAL_PATH, VB_F_NAME };
     const unsigned char *p;
     size_t n;
     for (size_t i = 0; i < VB_COUNT(tags); i++)
@@ -421,7 +423,8 @@ static void mover_work(struct sim_child *c)
         size_t len;
         bool failed = vb_rng_chance(&s->rng, capture ? s->f.capture_failed : s->f.restore_failed);
         VB_AUTO_FREE char *name = vb_msg_str(&comp, VB_F_NAME);
-        failed = failed || (s->script.mover_fails && s->script.mover_fails(s->script.arg, c->j->host->index, name ? name : ""));
+        failed = failed ||
+                 (s->script.mover_fails && s->script.mover_fails(s->script.arg, c->j->host->index, name ? name : ""));
         vb_field_iter_init(&in, &comp);
         while (vb_field_next(&in, &t, &q, &len)) {
             struct vb_msg g = vb_msg_view(q, len);
@@ -517,7 +520,8 @@ static void mover_msg(void *arg, struct vb_msg *m)
 
 int sim_child_start(struct sim_job *j, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out)
 {
-    static const struct vb_conn_handler writer = { writer_msg, on_close, NULL }, provider = { provider_msg, on_close, NULL },
+    static const struct vb_conn_handler writer = { writer_msg, on_close, NULL },
+                                        provider = { provider_msg, on_close, NULL },
                                         mover = { mover_msg, on_close, NULL };
     struct sim_child *c = vb_alloc(sizeof *c);
     const struct topo_host *th = &j->host->sim->topo.hosts[j->host->index];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/sim/sim_store.c - the store: takes content by name, loses what has not passed the barrier when the requester dies.
+ * tests/sim/sim_store.c - the store: takes content by name, loses what has not passed the barrier when the requester
+ * dies.
  *
- * It watches the rule that nothing counts before the barrier: an entry that names content which is not durable, or calls a
- * component usable that has none, is a broken rule.
+ * It watches the rule that nothing counts before the barrier: an entry that names content which is not durable, or
+ * calls a component usable that has none, is a broken rule.
  */
 #include "tests/sim/sim.h"
 
@@ -121,7 +122,8 @@ static void on_close(void *arg, const struct vb_error *why)
     t->h.done(t->arg, &e);
 }
 
-static void *stream(void *ctx, const char *host, bool restore, struct vb_conn *conn, const struct vb_stream_handler *h, void *arg)
+static void *stream(void *ctx, const char *host, bool restore, struct vb_conn *conn, const struct vb_stream_handler *h,
+                    void *arg)
 {
     static const struct vb_conn_handler handler = { on_msg, on_close, NULL };
     struct sim *s = ctx;
@@ -187,8 +189,8 @@ static void check_entry(struct sim *s, const struct vb_catalog_entry *e)
             for (size_t r = 0; r < cc->n_roots; r++) {
                 const struct sim_blob *b = cc->roots[r].has_tree ? blob(s, &cc->roots[r].tree) : NULL;
                 if (cc->state != VB_CATALOG_FAILED && (!b || !b->durable))
-                    sim_broken(s, "before the barrier: the entry counts '%s' of '%s', whose content is not durable", cc->name,
-                               e->hosts[h].name);
+                    sim_broken(s, "before the barrier: the entry counts '%s' of '%s', whose content is not durable",
+                               cc->name, e->hosts[h].name);
             }
         }
 }

@@ -33,10 +33,12 @@ uint64_t sim_delay(struct sim *s, uint64_t max_ms)
     return vb_rng_below(&s->rng, max_ms + 1);
 }
 
-void sim_note(struct sim *s, const struct sim_job *j, size_t writer, enum vb_event ev, enum sim_what what, bool yes, bool no)
+void sim_note(struct sim *s, const struct sim_job *j, size_t writer, enum vb_event ev, enum sim_what what, bool yes,
+              bool no)
 {
     VB_GROW(s->trace, s->n_trace, s->cap_trace);
-    s->trace[s->n_trace++] = (struct sim_trace){ vb_loop_now_ms(s->loop), j->host->index, writer, j->number, ev, what, yes, no };
+    s->trace[s->n_trace++] =
+        (struct sim_trace){ vb_loop_now_ms(s->loop), j->host->index, writer, j->number, ev, what, yes, no };
     j->host->counter++;
 }
 

@@ -70,8 +70,9 @@ static void on_event(void *arg, const struct vb_run_event *e)
     mix_number(&g->hash, e->mono_us);
     if (loud)
         printf("# %8llu %-4s %3llu %-8s %-22s %-7s %-4s %s %s\n", (unsigned long long)vb_loop_now_ms(g->sim.loop),
-               e->host ? e->host : "-", (unsigned long long)e->seq, e->kind, e->event ? e->event : "", e->phase ? e->phase : "",
-               e->writer ? e->writer : "", e->code ? vb_code_name(e->code) : "", e->code && e->text ? e->text : "");
+               e->host ? e->host : "-", (unsigned long long)e->seq, e->kind, e->event ? e->event : "",
+               e->phase ? e->phase : "", e->writer ? e->writer : "", e->code ? vb_code_name(e->code) : "",
+               e->code && e->text ? e->text : "");
 }
 
 static void on_warning(void *arg, const char *host, const struct vb_error *w)
@@ -98,11 +99,13 @@ static void on_done(void *arg, const struct vb_run_result *r)
     g->exits[r->exit]++;
     mix_number(&g->hash, (uint64_t)r->exit);
     if (loud) {
-        printf("# done: exit %d, %s: %s\n", (int)r->exit, vb_completeness_word(r->completeness), vb_error_text(&r->error));
+        printf("# done: exit %d, %s: %s\n", (int)r->exit, vb_completeness_word(r->completeness),
+               vb_error_text(&r->error));
         for (size_t i = 0; i < r->n_components; i++)
             printf("#   %s %s\\%s: %s, %s: %s\n", r->hosts[r->components[i].host].name, r->components[i].logical_path,
                    r->components[i].name, vb_completeness_word(r->components[i].completeness),
-                   vb_consistency_word(r->components[i].consistency), r->components[i].text ? r->components[i].text : "");
+                   vb_consistency_word(r->components[i].consistency),
+                   r->components[i].text ? r->components[i].text : "");
     }
     if (g->kind == VB_JOB_BACKUP)
         sim_check_backup(&g->sim, vb_run_the_plan(g->run), r);
@@ -252,11 +255,20 @@ static uint64_t run_seed(uint64_t seed, struct vb_strv *broken, unsigned exits[9
     sim_start(&g->sim);
     g->hash = 14695981039346656037u;
     g->state = vb_run_state_memory();
-    g->env = (struct vb_run_env){ .loop = g->sim.loop, .links = &g->sim.links, .store = &g->sim.store, .state = g->state,
-                                  .new_guid = new_guid, .guid_arg = &g->guids };
-    g->opt = (struct vb_run_options){ .front_end = "h0", .local_host = "h0", .resolve = topo_resolve,
-                                      .resolve_arg = &g->sim.topo, .requester = "sim", .lease_ms = 60000,
-                                      .missing = vb_rng_chance(&g->sim.rng, 800) ? VB_MISSING_CONTINUE : VB_MISSING_FAIL };
+    g->env = (struct vb_run_env){ .loop = g->sim.loop,
+                                  .links = &g->sim.links,
+                                  .store = &g->sim.store,
+                                  .state = g->state,
+                                  .new_guid = new_guid,
+                                  .guid_arg = &g->guids };
+    g->opt =
+        (struct vb_run_options){ .front_end = "h0",
+                                 .local_host = "h0",
+                                 .resolve = topo_resolve,
+                                 .resolve_arg = &g->sim.topo,
+                                 .requester = "sim",
+                                 .lease_ms = 60000,
+                                 .missing = vb_rng_chance(&g->sim.rng, 800) ? VB_MISSING_CONTINUE : VB_MISSING_FAIL };
     g->kind = VB_JOB_BACKUP;
     run_to_end(g);
     VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -310,15 +322,15 @@ static void rules_hold_under_every_seed(void **state)
         size_t before = broken.n;
         (void)run_seed(seed, &broken, exits);
         if (broken.n > before)
-            print_message("# seed %llu broke %zu rules; replay with SEED=%llu\n", (unsigned long long)seed, broken.n - before,
-                          (unsigned long long)seed);
+            print_message("# seed %llu broke %zu rules; replay with SEED=%llu\n", (unsigned long long)seed,
+                          broken.n - before, (unsigned long long)seed);
         if (broken.n > 40)
             break;
     }
     for (size_t i = 0; i < broken.n; i++)
         print_message("# %s\n", broken.v[i]);
-    print_message("# runs by exit status: 0: %u, 1: %u, 2: %u, 3: %u, 5: %u, 7: %u, 8: %u\n", exits[0], exits[1], exits[2],
-                  exits[3], exits[5], exits[7], exits[8]);
+    print_message("# runs by exit status: 0: %u, 1: %u, 2: %u, 3: %u, 5: %u, 7: %u, 8: %u\n", exits[0], exits[1],
+                  exits[2], exits[3], exits[5], exits[7], exits[8]);
     size_t found = broken.n;
     vb_strv_clear(&broken);
     assert_int_equal(found, 0);
@@ -351,8 +363,8 @@ int main(void)
     vb_log_init("test_sim: ");
     vb_log_set_level(getenv("SEED") ? VB_LOG_NOTICE : VB_LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        { "VSS-B-42 VSS-D-41 VSS-D-43 VSS-D-48 VSS-D-55 VSS-D-59 VSS-D-62 hold under every seed", rules_hold_under_every_seed,
-          NULL, NULL, NULL },
+        { "VSS-B-42 VSS-D-41 VSS-D-43 VSS-D-48 VSS-D-55 VSS-D-59 VSS-D-62 hold under every seed",
+          rules_hold_under_every_seed, NULL, NULL, NULL },
         { "one seed gives the same event log twice", one_seed_gives_one_log, NULL, NULL, NULL },
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
