@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/io.h"
+#include "base/journal.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -56,9 +57,10 @@ static void drain(struct way *w)
     while (w->at < w->len && !w->to_broken) {
         ssize_t n = write(w->to, w->buf + w->at, w->len - w->at);
 
-        if (n > 0)
+        if (n > 0) {
             w->at += (size_t)n;
-        else if (n < 0 && errno == EINTR)
+            vb_fault_point("relay");
+        } else if (n < 0 && errno == EINTR)
             continue;
         else if (n < 0 && would_block(errno))
             return;

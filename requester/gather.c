@@ -15,7 +15,7 @@
 
 #define IDENTIFY_MS 300000u
 #define RELEASE_MS 30000u
-#define LEASE_MS 10000u /* nothing is lost with a throw-away job */
+#define LEASE_MS 3000u  /* nothing is lost with a throw-away job */
 
 struct ask {
     struct vb_gather *g;
