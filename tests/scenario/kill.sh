@@ -44,7 +44,7 @@ one() {
     status=$?
     if [ -e "$T/armed" ]; then
         rm "$T/armed"
-        is "$kind: journal has $((n - 1)) records; not killed, status" "$status" 0
+        is "$kind: journal has less than $n records; not killed, status" "$status" 0
         return 1
     fi
     run=$(vb resume --list)

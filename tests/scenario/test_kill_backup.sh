@@ -4,8 +4,8 @@
 
 for mode in resume lease; do
     n=1
-    while one backup $mode $n; do n=$((n + 1)); [ $n -lt 200 ] || break; done
-    ok "backup killed at each of $((n - 1)) records, $mode: earlier backups are intact" whole
+    while one backup $mode $n; do n=$((n + ${KILL_STEP:-1})); [ $n -lt 200 ] || break; done
+    ok "backup killed at record 1 to $((n - 1)) (every ${KILL_STEP:-1}), $mode: earlier backups are intact" whole
     ok "backup, $mode: the next run succeeds" vb backup -q
 done
 done_testing

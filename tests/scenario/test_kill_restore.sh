@@ -4,8 +4,8 @@
 
 for mode in resume lease; do
     n=1
-    while one "restore latest --overwrite" $mode $n; do n=$((n + 1)); [ $n -lt 200 ] || break; done
-    ok "restore killed at each of $((n - 1)) records, $mode: earlier backups are intact" whole
+    while one "restore latest --overwrite" $mode $n; do n=$((n + ${KILL_STEP:-1})); [ $n -lt 200 ] || break; done
+    ok "restore killed at record 1 to $((n - 1)) (every ${KILL_STEP:-1}), $mode: earlier backups are intact" whole
     ok "restore, $mode: the next run succeeds" vb restore latest -q --overwrite
     is "restore, $mode: the content is back" "$(cat "$T/front/a" "$T/back/b")" "front
 back"
