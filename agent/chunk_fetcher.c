@@ -182,32 +182,51 @@ static void use(struct vb_chunk_fetcher *f, struct slot **place, bool keep)
     slot_free(s);
 }
 
+static int handle(struct vb_chunk_fetcher *f, const struct vb_msg *m, bool *ended, struct vb_error *err)
+{
+    if (m->type == VB_M_DATA_OK && ended) {
+        *ended = true;
+        return 0;
+    }
+    if (m->type == VB_M_ERROR) {
+        f->broken = true;
+        return vb_msg_error(m, err) < 0 ? -1 : vb_fail(err, VB_E_PROTOCOL, "requester sent an error without a code");
+    }
+    struct slot *s = f->by_id[m->id % BUCKETS];
+    if (m->type != VB_M_CHUNK || !s || s->id != m->id) {
+        f->broken = true;
+        return vb_fail(err, VB_E_PROTOCOL, "requester sent message %u, which was not asked for", (unsigned)m->type);
+    }
+    f->by_id[m->id % BUCKETS] = NULL;
+    f->requests--;
+    s->arrived = true;
+    if (s->uses)
+        take_chunk(f, s, m);
+    else
+        use(f, find(f, s->type, &s->name), false);
+    return 0;
+}
+
 static int receive(struct vb_chunk_fetcher *f, bool *ended, struct vb_error *err)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(0);
     if (f->broken || vb_msg_recv_fd(f->fd, &f->in, &m, NULL) != 0)
         return lost(f, err);
-    if (m.type == VB_M_DATA_OK && ended) {
-        *ended = true;
-        return 0;
+    return handle(f, &m, ended, err);
+}
+
+int vb_chunk_fetcher_poll(struct vb_chunk_fetcher *f, struct vb_error *err)
+{
+    for (;;) {
+        VB_AUTO_MSG m = VB_MSG_INIT(0);
+        int rc = f->broken ? -1 : vb_msg_poll_fd(f->fd, &f->in, &m, NULL);
+        if (rc == 2)
+            return 0;
+        if (rc != 0)
+            return lost(f, err);
+        if (handle(f, &m, NULL, err) < 0)
+            return -1;
     }
-    if (m.type == VB_M_ERROR) {
-        f->broken = true;
-        return vb_msg_error(&m, err) < 0 ? -1 : vb_fail(err, VB_E_PROTOCOL, "requester sent an error without a code");
-    }
-    struct slot *s = f->by_id[m.id % BUCKETS];
-    if (m.type != VB_M_CHUNK || !s || s->id != m.id) {
-        f->broken = true;
-        return vb_fail(err, VB_E_PROTOCOL, "requester sent message %u, which was not asked for", (unsigned)m.type);
-    }
-    f->by_id[m.id % BUCKETS] = NULL;
-    f->requests--;
-    s->arrived = true;
-    if (s->uses)
-        take_chunk(f, s, &m);
-    else
-        use(f, find(f, s->type, &s->name), false);
-    return 0;
 }
 
 void vb_chunk_fetcher_unwant(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name)

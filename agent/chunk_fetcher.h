@@ -34,6 +34,8 @@ void vb_chunk_fetcher_forget(struct vb_chunk_fetcher *f);
  * vb_chunk_fetcher_broken; otherwise the chunk is missing or damaged at the other end. */
 int vb_chunk_fetcher_get(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name, bool keep,
                          struct vb_buf *out, struct vb_error *err);
+/* Takes in what has arrived, without waiting, and answers pings. */
+int vb_chunk_fetcher_poll(struct vb_chunk_fetcher *f, struct vb_error *err);
 int vb_chunk_fetcher_send(struct vb_chunk_fetcher *f, const struct vb_msg *m, struct vb_error *err);
 /* DATA_END and its DATA_OK. */
 int vb_chunk_fetcher_finish(struct vb_chunk_fetcher *f, struct vb_error *err);

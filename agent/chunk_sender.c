@@ -9,7 +9,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -253,23 +252,26 @@ static int on_want(struct vb_chunk_sender *s, const struct vb_msg *m, struct vb_
     return 0;
 }
 
+static int handle(struct vb_chunk_sender *s, const struct vb_msg *m, bool *ended, struct vb_error *err)
+{
+    if (m->type == VB_M_WANT)
+        return on_want(s, m, err);
+    if (m->type == VB_M_ERROR)
+        return take_error(s, m, err);
+    if (m->type == VB_M_DATA_OK && ended) {
+        *ended = true;
+        return 0;
+    }
+    s->broken = true;
+    return vb_fail(err, VB_E_PROTOCOL, "requester sent message %u, which has no place in a capture", (unsigned)m->type);
+}
+
 /* Waits for one message and handles it; *ended is set by DATA_OK. */
 static int receive(struct vb_chunk_sender *s, bool *ended, struct vb_error *err)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(0);
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (vb_msg_recv_fd(s->fd, &s->in, &m, &why) != 0)
-        return lost(s, err, &why);
-    if (m.type == VB_M_WANT)
-        return on_want(s, &m, err);
-    if (m.type == VB_M_ERROR)
-        return take_error(s, &m, err);
-    if (m.type == VB_M_DATA_OK && ended) {
-        *ended = true;
-        return 0;
-    }
-    s->broken = true;
-    return vb_fail(err, VB_E_PROTOCOL, "requester sent message %u, which has no place in a capture", (unsigned)m.type);
+    return vb_msg_recv_fd(s->fd, &s->in, &m, &why) != 0 ? lost(s, err, &why) : handle(s, &m, ended, err);
 }
 
 static int send_chunk(struct vb_chunk_sender *s, struct item *it, struct vb_error *err)
@@ -318,11 +320,17 @@ static int send_ready(struct vb_chunk_sender *s, struct vb_error *err)
 
 int vb_chunk_sender_poll(struct vb_chunk_sender *s, struct vb_error *err)
 {
-    struct pollfd p = { .fd = s->fd, .events = POLLIN, .revents = 0 };
-    while (poll(&p, 1, 0) > 0)
-        if (receive(s, NULL, err) < 0)
+    for (;;) {
+        VB_AUTO_MSG m = VB_MSG_INIT(0);
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        int rc = vb_msg_poll_fd(s->fd, &s->in, &m, &why);
+        if (rc == 2)
+            return send_ready(s, err);
+        if (rc != 0)
+            return lost(s, err, &why);
+        if (handle(s, &m, NULL, err) < 0)
             return -1;
-    return send_ready(s, err);
+    }
 }
 
 static int offer(struct vb_chunk_sender *s, struct vb_error *err)

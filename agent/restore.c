@@ -4,7 +4,9 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -22,6 +24,7 @@
 #include "wire/protocol.h"
 
 #define PROGRESS_MS 200
+#define SYNC_STEP_MS 10
 #define SPARE_DESCRIPTORS 256u
 #define MAX_WARNINGS_TOLD 1000u /* per component; the others are counted */
 
@@ -92,7 +95,36 @@ int vb_rst_progress(struct vb_restore *r, bool now, struct vb_error *err)
     vb_msg_add_u64(&m, VB_F_FILES, r->files);
     vb_msg_add_u64(&m, VB_F_BYTES_DONE, r->bytes);
     vb_msg_add_u64(&m, VB_F_BYTES_TOTAL, r->bytes_total);
-    return tell(r, &m, err);
+    return tell(r, &m, err) < 0 ? -1 : vb_chunk_fetcher_poll(r->in, err);
+}
+
+struct syncing {
+    int fd, errnum;
+};
+
+static void *sync_thread(void *arg)
+{
+    struct syncing *s = arg;
+    s->errnum = syncfs(s->fd) < 0 ? errno : 0;
+    return NULL;
+}
+
+int vb_rst_sync(struct vb_restore *r, int fd, struct vb_error *err)
+{
+    struct syncing s = { fd, 0 };
+    pthread_t t;
+    int rc = 0;
+    if (pthread_create(&t, NULL, sync_thread, &s) != 0) {
+        sync_thread(&s);
+    } else {
+        struct pollfd nothing = { .fd = -1, .events = 0, .revents = 0 };
+        while (pthread_tryjoin_np(t, NULL) == EBUSY) {
+            if (rc == 0)
+                rc = vb_rst_progress(r, false, err);
+            poll(&nothing, 1, SYNC_STEP_MS);
+        }
+    }
+    return rc < 0 ? -1 : s.errnum ? vb_fail_errno(err, s.errnum, "cannot be made durable") : 0;
 }
 
 /* ---- the request ---- */

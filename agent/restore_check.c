@@ -145,7 +145,7 @@ static bool same_refs(struct comparing *c, unsigned level, const struct vb_ref *
         if (refs[i].size > VB_CHUNK_MAX_RAW || !read_content(c, (size_t)refs[i].size))
             return false;
         vb_namer_name(c->r->namer, VB_CHUNK_DATA, c->buf.data, c->buf.len, &name);
-        if (!vb_name_equal(&name, &refs[i].name))
+        if (!vb_name_equal(&name, &refs[i].name) || vb_rst_progress(c->r, false, NULL) < 0)
             return false;
     }
     return true;

@@ -67,6 +67,8 @@ struct vb_restore {
 /* -1 only when stream or worker is gone. name NULL: the current directory. */
 int vb_rst_warn(struct vb_restore *r, const char *name, const struct vb_error *what, struct vb_error *err);
 int vb_rst_progress(struct vb_restore *r, bool now, struct vb_error *err);
+/* Makes everything on the file system of fd durable.  This may take minutes: meanwhile the stream is kept alive. */
+int vb_rst_sync(struct vb_restore *r, int fd, struct vb_error *err);
 char *vb_rst_path(const struct vb_restore *r, const char *name);
 /* Puts "'path': " before an error. Returns -1. */
 int vb_rst_name_error(struct vb_restore *r, const char *name, struct vb_error *err);

@@ -215,7 +215,7 @@ static int single(struct write *w, const struct vb_tree_entry *e, struct vb_erro
     struct vb_rst_ahead nothing = { 0, NULL, NULL };
     if (vb_rst_leaf(w->r, at, e, base, &nothing, err) < 0)
         return -1;
-    return syncfs(at) < 0 ? vb_fail_errno(err, errno, "'%s' cannot be made durable", dir) : 0;
+    return vb_rst_sync(w->r, at, err) < 0 ? vb_rst_name_error(w->r, NULL, err) : 0;
 }
 
 static int tree(struct write *w, const struct vb_tree_entry *e, struct vb_error *err)
@@ -229,9 +229,7 @@ static int tree(struct write *w, const struct vb_tree_entry *e, struct vb_error 
     bool ours = made || (whole && (w->root->empty_before || w->r->overwrite || w->r->resume));
     if (push(w, e, fd, ours, w->r->path.len, err) < 0 || walk(w, err) < 0)
         return -1;
-    if (syncfs(sync_fd) < 0)
-        return vb_fail_errno(err, errno, "'%s' cannot be made durable", w->root->target);
-    return 0;
+    return vb_rst_sync(w->r, sync_fd, err) < 0 ? vb_rst_name_error(w->r, NULL, err) : 0;
 }
 
 static void write_clear(struct write *w)

@@ -79,6 +79,8 @@ void vb_conn_keepalive(struct vb_conn *c, uint64_t interval_ms, uint64_t limit_m
  * stays blocking (one that is not is waited for).  0 got one, 1 orderly end, -1 error.  recv answers pings on the same
  * descriptor, so no other thread may be sending on it; `in` keeps what was read beyond the message. */
 int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
+/* The same without waiting: 2 when no whole message is there.  Pings are answered on the way. */
+int vb_msg_poll_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err);
 
 #endif

@@ -360,7 +360,14 @@ static void wait_for(int fd, short events)
         ;
 }
 
-int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err)
+static bool readable(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN, .revents = 0 };
+
+    return poll(&p, 1, 0) > 0;
+}
+
+static int recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, bool wait, struct vb_error *err)
 {
     for (;;) {
         int got = vb_msg_decode(in, m, err);
@@ -380,6 +387,8 @@ int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error 
             continue;
         if (got == 1)
             return 0;
+        if (!wait && !readable(fd))
+            return 2;
         vb_buf_reserve(in, 64 * 1024);
         n = read(fd, in->data + in->len, in->cap - in->len);
         if (n > 0)
@@ -393,6 +402,16 @@ int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error 
         else if (errno != EINTR)
             return vb_fail(err, VB_E_CONNECTION_LOST, "connection lost: %s", strerror(errno));
     }
+}
+
+int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err)
+{
+    return recv_fd(fd, in, m, true, err);
+}
+
+int vb_msg_poll_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err)
+{
+    return recv_fd(fd, in, m, false, err);
 }
 
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err)

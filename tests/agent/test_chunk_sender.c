@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The agent's end of a capture's stream against requesters that answer wrongly; answers are written beforehand.
+ * The agent's end of a capture's stream against requesters that answer wrongly.
  */
 #include "config.h"
 
@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/chunk_sender.h"
@@ -59,29 +60,36 @@ static int emit(struct lab *l, const char *text)
     return vb_chunk_sender_emit(l->s, VB_CHUNK_DATA, text, strlen(text), &n, &l->err);
 }
 
-/* Types of everything that was sent. */
-static void assert_sent(struct lab *l, const uint16_t *types, size_t n)
+/* The requester's part, in a process of its own: exits with 0 if exactly these types come. */
+static void play_requester(struct lab *l, const uint16_t *types, size_t n)
 {
     VB_AUTO_BUF in = VB_BUF_INIT;
     for (size_t i = 0; i < n; i++) {
         VB_AUTO_MSG m = VB_MSG_INIT(0);
-        assert_int_equal(vb_msg_recv_fd(l->theirs, &in, &m, NULL), 0);
-        assert_int_equal(m.type, types[i]);
+        if (vb_msg_recv_fd(l->theirs, &in, &m, NULL) != 0 || m.type != types[i])
+            _exit(1);
+        if (m.type == VB_M_OFFER)
+            answer(l, VB_M_WANT, m.id, "\x05", 1); /* the first and the third */
     }
+    answer(l, VB_M_DATA_OK, 0, NULL, 0);
+    _exit(0);
 }
 
 static void orderly(void **state)
 {
     (void)state;
+    static const uint16_t sent[] = { VB_M_OFFER, VB_M_CHUNK, VB_M_CHUNK, VB_M_DATA_END };
     for (unsigned threads = 0; threads < 4; threads++) {
         struct lab l;
+        int status = -1;
         lab_open(&l, threads);
-        answer(&l, VB_M_WANT, 1, "\x05", 1); /* the first and the third */
-        answer(&l, VB_M_DATA_OK, 0, NULL, 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            play_requester(&l, sent, VB_COUNT(sent));
         assert_int_equal(emit(&l, "one") | emit(&l, "two") | emit(&l, "three") | emit(&l, "one"), 0);
         assert_int_equal(vb_chunk_sender_finish(l.s, &l.err), 0);
-        static const uint16_t sent[] = { VB_M_OFFER, VB_M_CHUNK, VB_M_CHUNK, VB_M_DATA_END };
-        assert_sent(&l, sent, VB_COUNT(sent));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
         lab_close(&l);
     }
 }
@@ -109,6 +117,28 @@ static void wrong_answers(void **state)
     wrong(VB_M_DATA_OK, 0, NULL, 0, VB_E_PROTOCOL);    /* before the end */
     wrong(VB_M_GET, 1, NULL, 0, VB_E_PROTOCOL);
     wrong(VB_M_ERROR, 0, NULL, 0, VB_E_NO_SPACE);      /* the requester's own reason */
+}
+
+/* A ping is answered in passing; nobody then waits for a message that will not come. */
+static void ping_while_nothing_is_under_way(void **state)
+{
+    (void)state;
+    struct lab l;
+    lab_open(&l, 1);
+    answer(&l, VB_M_PING, 77, NULL, 0);
+    alarm(20);
+    assert_int_equal(vb_chunk_sender_poll(l.s, &l.err), 0);
+    alarm(0);
+    VB_AUTO_BUF in = VB_BUF_INIT;
+    VB_AUTO_MSG m = VB_MSG_INIT(0);
+    unsigned char raw[64];
+    ssize_t n = read(l.theirs, raw, sizeof raw);
+    assert_true(n > 0);
+    vb_buf_add(&in, raw, (size_t)n);
+    assert_int_equal(vb_msg_decode(&in, &m, NULL), 1);
+    assert_int_equal(m.type, VB_M_PONG);
+    assert_int_equal(m.id, 77);
+    lab_close(&l);
 }
 
 static void requester_gone(void **state)
@@ -144,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CM_TEST("only wanted chunks are sent, in order, whatever the number of threads", orderly),
         CM_TEST("answers that do not fit end the stream", wrong_answers),
+        CM_TEST("a ping while nothing is under way", ping_while_nothing_is_under_way),
         CM_TEST("a requester that is gone", requester_gone),
         CM_TEST("a requester's last words", last_words),
     };
