@@ -83,7 +83,11 @@ static int parse_line(struct vb_mounts *m, const char *line, size_t len, struct 
         unescape(source, n_source), unescape(type, n_type),
         vb_strndup(w[2], n[2]),     n[5] >= 2 && !strncmp(w[5], "ro", 2) && (n[5] == 2 || w[5][2] == ',')
     };
-    if (x.point[0] != '/') {
+    if (x.point[0] == '/') { /* as the paths are that are looked up */
+        char *clean = vb_path_clean(x.point);
+        free(x.point);
+        x.point = clean;
+    } else {
         mount_clear(&x);
         return vb_fail(err, VB_E_CORRUPT, "mount table: line '%.*s' has no absolute mount point",
                        (int)(len < 80 ? len : 80), line);

@@ -211,8 +211,8 @@ static void pair_destroy(struct vb_conn *c)
     struct pair_end *e = (struct pair_end *)c;
 
     if (e->other) {
-        /* As when a process dies: what it had sent arrives, then the end. */
-        if (!c->finished && !c->ended && !e->other->base.ended)
+        /* As when a process dies: what it had sent arrives, then the end; also when the other side ended first. */
+        if (!c->finished && !e->other->base.ended)
             put(e->other, NULL, 0);
         e->other->other = NULL;
     }
