@@ -330,7 +330,7 @@ static int end_dir(struct walk *w, struct vb_error *err)
         if (vb_cap_fail_path(w->c, NULL, &why, err) < 0)
             return -1;
     }
-    return 0;
+    return vb_cap_progress(w->c, false, err);
 }
 
 static int walk_all(struct walk *w, struct vb_error *err)
