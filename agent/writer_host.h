@@ -11,20 +11,22 @@
  * system), freeze-timeout.  The conversation is the part AGENT <-> WRITER HOST of wire/protocol.h; these are the
  * fields:
  *
- *   W_READY  WRITER (name), CLASS, INSTANCE (fresh GUID), INSTANCE_NAME?, VERSION?, ABI, LEVEL, FREEZE_MS, USAGE,
- * SOURCE, RUN_AS (user name); or CODE, TEXT, HINT and the process ends. W_EVENT  EVENT (enum vb_event), DEADLINE_MS?,
- * SESSION?, SET?, BACKUP_TYPE?, RESTORE_TYPE?, ATOMIC?, VOLUME* (a mount point each), PATH_MAP* {PATH,
- * SNAPSHOT_PATH}, BCD? (xml of vb_writer_components_write). SESSION and BCD hold until another one is sent; the rest
- * is valid for this event alone, VOLUME, PATH_MAP and ATOMIC until another event brings them or the session ends.
- * W_DONE   same id; CODE, TEXT, HINT when the callback failed; BCD (the edited records), WMD (after Identify),
- * CONSISTENCY when the writer lowered it. W_LOG    LEVEL, TEXT; nothing is sent between the end of a freeze and the
- * end of the thaw. W_QUIT   the process ends, calling backup_shutdown if a session is open.
+ *   W_READY: WRITER (name), CLASS, INSTANCE (fresh GUID), INSTANCE_NAME?, VERSION?, ABI, LEVEL, FREEZE_MS, USAGE, SOURCE,
+ *       RUN_AS (user name); or CODE, TEXT, HINT and the process ends.
+ *   W_EVENT: EVENT (enum vb_event), DEADLINE_MS?, OWED?, SESSION?, SET?, BACKUP_TYPE?, RESTORE_TYPE?, ATOMIC?, VOLUME* (a
+ *       mount point each), PATH_MAP* {PATH, SNAPSHOT_PATH}, BCD? (xml of vb_writer_components_write).  SESSION and BCD hold
+ *       until another one is sent, VOLUME, PATH_MAP and ATOMIC until another event brings them or the session ends; the
+ *       rest is valid for this event alone.
+ *   W_DONE (same id): CODE, TEXT, HINT when the callback failed; BCD (the edited records), WMD (after Identify),
+ *       CONSISTENCY when the writer lowered it.
+ *   W_LOG: LEVEL, TEXT; nothing is sent between the end of a freeze and the end of the thaw.
+ *   W_QUIT: the process ends, calling backup_shutdown if a session is open.
  *
- * An event out of order is answered with BAD_STATE and reaches no callback; abort and backup_shutdown without a
- * session are answered with success (B-71).  With OWED, abort, backup_shutdown and post_restore reach the callback
- * without a session: the host that had it has died, and a fresh one works off what is owed (W-20, W-22, W-35).  At
- * the end of file the host calls abort (if it is due) and backup_shutdown, then ends; a callback that does not return
- * within VB_WRITER_LOST_MS is left behind by _exit.
+ * An event out of order is answered with BAD_STATE and reaches no callback; abort and backup_shutdown without a session
+ * are answered with success (B-71).  With OWED, abort, backup_shutdown and post_restore reach the callback without a
+ * session: the host that had it has died, and a fresh one works off what is owed (W-20, W-22, W-35).  At the end of file
+ * the host calls abort (if it is due) and backup_shutdown, then ends; a callback that does not return within
+ * VB_WRITER_LOST_MS is left behind by _exit.
  */
 #ifndef VB_AGENT_WRITER_HOST_H
 #define VB_AGENT_WRITER_HOST_H

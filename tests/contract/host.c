@@ -151,6 +151,8 @@ void host_send(struct host *h, enum vb_event ev)
     m.id = h->next_id++;
     vb_msg_add_u64(&m, VB_F_EVENT, (uint64_t)ev);
     vb_msg_add_u64(&m, VB_F_DEADLINE_MS, h->deadline_ms > 0 ? h->deadline_ms : 120000);
+    if (h->owed)
+        vb_msg_add_u64(&m, VB_F_OWED, 1);
     if (ev != VB_EV_IDENTIFY) {
         vb_msg_add_str(&m, VB_F_SESSION, "5e551000-0000-4000-8000-000000000001");
         if (ev >= VB_EV_PREPARE_SNAPSHOT && ev <= VB_EV_BACKUP_SHUTDOWN)

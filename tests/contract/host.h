@@ -31,6 +31,7 @@ struct host {
     /* what the next events carry */
     struct vb_strv volumes, map_from, map_to;
     bool atomic;
+    bool owed; /* the next events are a dead host's */
     uint64_t deadline_ms;
     char *user; /* start the host as this user (root only); NULL: ours */
 };

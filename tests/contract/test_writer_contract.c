@@ -581,8 +581,7 @@ static void runs_as_the_user_it_asks_for(void **state)
     assert_int_equal(stat(dir, &st), 0);
     assert_int_equal(st.st_uid, 65534);
     host_clear(&H);
-    BAD(host_start(&H, "null", "null", "[writer null]\nuser = nobody-knows\n"), VB_E_CONFIG,
-        "no user 'nobody-knows'");
+    BAD(host_start(&H, "null", "null", "[writer null]\nuser = nobody-knows\n"), VB_E_CONFIG, "no user 'nobody-knows'");
 }
 
 /* ---- records ---- */
@@ -645,9 +644,28 @@ static void topology_lock_is_held_until_the_end(void **state)
     assert_int_not_equal(access(lock, F_OK), 0);
 }
 
-#define T(fn)                       \
-    {                               \
-#fn, fn, reset, clear, NULL \
+static void a_fresh_host_works_off_what_a_dead_one_owes(void **state)
+{
+    (void)state;
+    VB_AUTO_FREE char *lock = host_path("topology");
+    VB_AUTO_FREE char *more = vb_printf("topology-lock = %s\n", lock);
+    start_null(more);
+    freeze_null();
+    assert_int_equal(kill(H.pid, SIGKILL), 0);
+    host_close(&H, 2000);
+    assert_int_equal(access(lock, F_OK), 0);
+    start_null(more);
+    GOOD(host_event(&H, VB_EV_ABORT)); /* not owed: nothing is under way here (B-71) */
+    assert_int_equal(access(lock, F_OK), 0);
+    H.owed = true;
+    GOOD(host_event(&H, VB_EV_ABORT));
+    assert_int_not_equal(access(lock, F_OK), 0);
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+}
+
+#define T(fn)                                                                                                          \
+    {                                                                                                                  \
+#fn, fn, reset, clear, NULL                                                                                    \
     }
 
 int main(void)
@@ -677,6 +695,7 @@ int main(void)
         T(what_the_writer_sets_comes_back),
         T(vss_w_35_restore_needs_no_earlier_event),
         T(topology_lock_is_held_until_the_end),
+        T(a_fresh_host_works_off_what_a_dead_one_owes),
     };
     return CM_RUN("writer contract", t);
 }

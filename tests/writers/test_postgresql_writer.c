@@ -482,6 +482,32 @@ static void without_a_snapshot_there_is_no_backup(void **state)
     BAD(host_event(&H, VB_EV_POST_SNAPSHOT), VB_E_WRITER_NON_RETRYABLE, "no snapshot was made");
 }
 
+static void copies_of_a_dead_process_are_removed(void **state)
+{
+    VB_AUTO_FREE char *wal = host_path("state/writers/postgresql+main/wal");
+
+    (void)state;
+    make_server();
+    make_bank();
+    start_host("");
+    until_frozen(NULL);
+    copy_live();
+    GOOD(host_event(&H, VB_EV_THAW));
+    GOOD(host_event(&H, VB_EV_POST_SNAPSHOT));
+    assert_int_equal(kill(H.pid, SIGKILL), 0);
+    host_close(&H, 2000);
+    assert_int_equal(access(wal, F_OK), 0);
+    host_clear(&H);
+    start_host("");
+    GOOD(host_event(&H, VB_EV_IDENTIFY));
+    host_clear(&H);
+    assert_int_equal(access(wal, F_OK), 0); /* a process that only looks takes nothing away */
+    start_host("");
+    H.owed = true;
+    GOOD(host_event(&H, VB_EV_BACKUP_SHUTDOWN));
+    assert_int_not_equal(access(wal, F_OK), 0);
+}
+
 static void settings_alone_need_no_backup_mode(void **state)
 {
     static const char *const config[] = { "config", NULL };
@@ -570,6 +596,7 @@ int main(int argc, char **argv)
         T(the_server_ends_backup_mode_by_itself),
         T(a_second_backup_is_refused),
         T(without_a_snapshot_there_is_no_backup),
+        T(copies_of_a_dead_process_are_removed),
         T(settings_alone_need_no_backup_mode),
         T(a_stopped_server_is_a_clear_message),
         T(a_role_without_power_is_enough),

@@ -19,8 +19,7 @@
 struct null {
     struct vbw w;
     int log_fd;
-    char *who;      /* "null" or the instance name */
-    char *topology; /* path of the lock file, or NULL */
+    char *who; /* "null" or the instance name */
     bool holds_topology, frozen;
 };
 
@@ -220,8 +219,7 @@ static int add_one(struct null *n, const char *name)
     for (size_t i = 0; rc == 0 && i < deps.n; i++) {
         char *a = deps.v[i], *b = strchr(a, '|'), *e = b != NULL ? strchr(b + 1, '|') : NULL;
         if (e == NULL)
-            rc =
-                vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", name, a);
+            rc = vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.depends = %s': expected CLASS-ID|LOGICAL-PATH|NAME", name, a);
         else {
             *b = *e = '\0';
             rc = svc->add_dependency(h, lp, name, a, b + 1, e + 1);
@@ -298,12 +296,17 @@ static int identify_work(struct null *n)
 
 /* ---- session ---- */
 
+/* The file bears the session's id: a fresh process that works off what a dead one owes finds its lock by it. */
 static void unlock_topology(struct null *n)
 {
-    if (n->holds_topology) {
-        unlink(n->topology);
-        n->holds_topology = false;
-    }
+    const char *path = n->w.svc->option(n->w.h, "topology-lock"), *session = n->w.svc->session_id(n->w.h);
+
+    if (path == NULL)
+        return;
+    VBW_AUTO char *owner = vbw_read_file(path, 128, NULL);
+    if (n->holds_topology || (owner != NULL && session != NULL && strcmp(owner, session) == 0))
+        unlink(path);
+    n->holds_topology = false;
 }
 
 static int prepare_backup_work(struct null *n)
@@ -316,9 +319,10 @@ static int prepare_backup_work(struct null *n)
     if (fd < 0)
         return vbw_fail_errno(&n->w, errno, "another backup may be running", "cannot take the topology lock '%s'",
                               path);
+    const char *session = n->w.svc->session_id(n->w.h);
+    ssize_t k = session != NULL ? write(fd, session, strlen(session)) : 0;
+    (void)k;
     close(fd);
-    free(n->topology);
-    n->topology = vbw_strdup(path);
     n->holds_topology = true;
     return 0;
 }
@@ -385,9 +389,9 @@ static int post_restore_work(struct null *n)
         const char *meta = svc->record_backup_metadata(r);
         size_t len = 0;
         const char *private = svc->private_file(r, "note", &len);
-        VBW_AUTO char *what = vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r),
-                                         (int)svc->record_restore_status(r), meta != NULL ? meta : "-",
-                                         private != NULL ? (int)len : 1, private != NULL ? private : "-");
+        VBW_AUTO char *what =
+            vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
+                       meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
         note(n, "post-restore", what);
     }
     return 0;
@@ -413,14 +417,13 @@ static void null_close(void *ctx)
 
     note(n, "close", "end ok");
     free(n->who);
-    free(n->topology);
     free(n);
 }
 
-#define CALLBACK(function, event, work)               \
-    static int function(void *ctx, struct vb_host *h) \
-    {                                                 \
-        return act(ctx, h, event, work);              \
+#define CALLBACK(function, event, work)                                                                                \
+    static int function(void *ctx, struct vb_host *h)                                                                  \
+    {                                                                                                                  \
+        return act(ctx, h, event, work);                                                                               \
     }
 CALLBACK(null_identify, "identify", identify_work)
 CALLBACK(null_prepare_backup, "prepare-backup", prepare_backup_work)

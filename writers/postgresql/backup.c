@@ -343,3 +343,14 @@ void pgw_release(struct pgw *p)
     vbw_free_ptr(&p->stop_file);
     vbw_list_clear(&p->wal);
 }
+
+void pgw_shutdown(struct pgw *p)
+{
+    pgw_release(p);
+    if (take_lock(p) == 0) /* the copies of a process that has died: nobody else has the lock */
+        pgw_release(p);
+    else if (p->lock_fd >= 0) {
+        close(p->lock_fd);
+        p->lock_fd = -1;
+    }
+}

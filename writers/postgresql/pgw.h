@@ -79,6 +79,8 @@ int pgw_thaw(struct pgw *p);
 int pgw_post_snapshot(struct pgw *p);
 /* Ends the session and removes the copies of the log; repeatable. */
 void pgw_release(struct pgw *p);
+/* The same, and what a process that has died left behind. */
+void pgw_shutdown(struct pgw *p);
 /* Where the copies lie while a backup needs them. */
 char *pgw_wal_place(const struct pgw *p);
 /* ---- text.c: see also pgw_facts_text, pgw_facts_parse, pgw_line ---- */

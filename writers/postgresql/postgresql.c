@@ -255,6 +255,15 @@ static const char *pg_run_as(struct vb_host *h, const struct vb_writer_services 
     return name;
 }
 
+static int pg_shutdown(void *ctx, struct vb_host *h)
+{
+    struct pgw *p = ctx;
+
+    p->w.h = h;
+    pgw_shutdown(p);
+    return 0;
+}
+
 static int pg_open(struct vb_host *h, const struct vb_writer_services *svc, void **ctx)
 {
     struct pgw *p = vbw_alloc(1, sizeof *p);
@@ -295,7 +304,7 @@ static const struct vb_writer POSTGRESQL_WRITER = {
     .post_snapshot = pg_post_snapshot,
     .abort = pg_release,
     .backup_complete = pg_release,
-    .backup_shutdown = pg_release,
+    .backup_shutdown = pg_shutdown,
     .pre_restore = pg_pre_restore,
     .post_restore = pg_post_restore,
     .run_as = pg_run_as,
