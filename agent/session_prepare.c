@@ -57,6 +57,8 @@ static void identified(struct vb_session *s)
             vb_msg_add_str(&g, VB_F_WRITER, w->name ? w->name : w->ref.name);
             vb_msg_add_str(&g, VB_F_CLASS, w->class_id);
             vb_msg_add_str(&g, VB_F_INSTANCE_NAME, w->instance_name ? w->instance_name : w->ref.instance);
+            if (w->policy == VB_POLICY_REQUIRED)
+                vb_msg_add_u64(&g, VB_F_REQUIRED, 1);
             vb_msg_add_error(&g, &w->failure);
             vb_msg_add_group(&m, VB_F_FAILED, &g);
             vb_sw_stop(w, true);

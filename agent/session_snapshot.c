@@ -40,10 +40,23 @@ static void fail_set(struct vb_session *s, const struct vb_error *err)
     vb_s_abort_all(s, failed); /* B-68, B-70 */
 }
 
-/* A writer that the session may not do without has failed, or none is left: the reason, else NULL (B-65, Q-13). */
-static const struct vb_error *writers_stop_us(const struct vb_session *s, bool need_frozen)
+/* A writer's failure as the reason of the set's: with its name. */
+static const struct vb_error *of_writer(struct vb_session *s, const struct vb_sw *w)
 {
-    const struct vb_error *first = NULL;
+    if (s->trouble.code == VB_OK) {
+        vb_error_copy(&s->trouble, &w->failure);
+        if (strncmp(vb_error_text(&s->trouble), "writer '", 8) != 0)
+            vb_context(&s->trouble, "writer '%s'", w->ref.instance && *w->ref.instance ? w->ref.instance : w->ref.name);
+        if (w->policy == VB_POLICY_REQUIRED)
+            vb_context(&s->trouble, "a required writer failed");
+    }
+    return &s->trouble;
+}
+
+/* A writer that the session may not do without has failed, or none is left: the reason, else NULL (B-65, Q-13). */
+static const struct vb_error *writers_stop_us(struct vb_session *s, bool need_frozen)
+{
+    const struct vb_sw *first = NULL;
     bool any = false, left = false;
     for (size_t i = 0; i < s->n_writers; i++) {
         const struct vb_sw *w = s->writers[i];
@@ -52,14 +65,14 @@ static const struct vb_error *writers_stop_us(const struct vb_session *s, bool n
         any = true;
         if (w->failure.code != VB_OK) {
             if (w->policy == VB_POLICY_REQUIRED)
-                return &w->failure;
+                return of_writer(s, w);
             if (!first)
-                first = &w->failure;
+                first = w;
         } else if (!need_frozen || w->froze) {
             left = true;
         }
     }
-    return any && !left ? first : NULL;
+    return any && !left && first ? of_writer(s, first) : NULL;
 }
 
 /* ---- watchdog ---- */
@@ -304,7 +317,7 @@ static void thaw_next(struct vb_session *s)
     for (size_t i = 0; i < s->n_writers && !why; i++)
         if (vb_sw_takes_part(s->writers[i]) && s->writers[i]->policy == VB_POLICY_REQUIRED &&
             s->writers[i]->failure.code != VB_OK)
-            why = &s->writers[i]->failure;
+            why = of_writer(s, s->writers[i]);
     if (why)
         fail_set(s, why);
     else
@@ -489,8 +502,8 @@ void vb_session_slot(struct vb_session *s, unsigned position, const char *owner)
 
 void vb_s_snapshot(struct vb_session *s)
 {
-    const struct vb_error *why = writers_stop_us(s, false);
     vb_error_clear(&s->trouble);
+    const struct vb_error *why = writers_stop_us(s, false);
     if (why) { /* already at PrepareForBackup; the requester was told, but went on */
         fail_set(s, why);
         return;

@@ -262,6 +262,26 @@ static void on_window(void *arg)
 
 /* ---- sending ---- */
 
+/* How long a writer may take to reach its hold.  Those that hold already wait for it: half of what is left of the shortest window
+ * is theirs, so that one that hangs costs nobody else the snapshot (B-67). */
+static uint64_t freeze_share(const struct vb_session *s, const struct vb_sw *w, uint64_t limit)
+{
+    uint64_t least = 0, passed = (vb_loop_now_us(s->env->loop) - s->window_us) / 1000;
+    size_t others = 0;
+    for (size_t i = 0; i < s->n_writers; i++) {
+        const struct vb_sw *o = s->writers[i];
+        if (o == w || !vb_sw_alive(o) || !vb_sw_takes_part(o))
+            continue;
+        others++;
+        if (least == 0 || o->freeze_ms < least)
+            least = o->freeze_ms;
+    }
+    if (others == 0)
+        return limit;
+    uint64_t share = least > passed + 1 ? (least - passed) / 2 : 1;
+    return limit == 0 || share < limit ? share : limit;
+}
+
 static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m)
 {
     struct vb_session *s = w->s;
@@ -269,6 +289,8 @@ static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m
     bool in_window = ev == VB_EV_FREEZE || ev == VB_EV_THAW;
     if (in_window && w->freeze_ms && (!limit || limit > w->freeze_ms))
         limit = w->freeze_ms;
+    if (ev == VB_EV_FREEZE)
+        limit = freeze_share(s, w, limit);
     vb_msg_add_u64(m, VB_F_EVENT, (uint64_t)ev);
     vb_msg_add_u64(m, VB_F_DEADLINE_MS, limit);
     if (ev == VB_EV_IDENTIFY)
@@ -361,6 +383,8 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     struct vb_session *s = w->s;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint64_t limit = vb_limits_event(&s->env->limits, ev);
+    if (ev == VB_EV_FREEZE)
+        limit = freeze_share(s, w, limit);
     w->running = ev;
     switch (ev) { /* noted before it is sent: whoever cleans up must know */
     case VB_EV_PREPARE_BACKUP: w->prepared = true; break;

@@ -254,7 +254,8 @@ char *vb_graph_describe(const struct vb_graph *g, size_t node)
 {
     const struct vb_node *x = &g->nodes[node];
     VB_AUTO_FREE char *full = safe(x->full);
-    VB_AUTO_FREE char *writer = safe(g->hosts[x->host].writers[x->writer]->name);
+    const struct vb_writer_metadata *m = g->hosts[x->host].writers[x->writer];
+    VB_AUTO_FREE char *writer = safe(m->instance_name && *m->instance_name ? m->instance_name : m->name);
 
     return vb_printf("component '%s' of writer '%s' on host '%s'", full, writer, g->hosts[x->host].host);
 }

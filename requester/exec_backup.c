@@ -30,7 +30,7 @@ static struct vb_components *make_bcd(struct vb_xh *h, struct vb_error *err)
                        pc->instance_name ? pc->instance_name : "") == 0)
                 wm = h->here.writers[i];
         if (!wm) {
-            vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", pc->writer_name);
+            vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", vb_plan_writer(pc));
             vb_components_free(b);
             return NULL;
         }
@@ -91,7 +91,10 @@ static void failure_of(const struct vb_writer_components *w, const struct vb_com
             vb_fail(e, VB_E_WRITER_PARTIAL_FAILURE, "%s", message);
     } else if (w->failure_code != VB_OK || state_failed(w->state)) {
         vb_fail(e, w->failure_code != VB_OK ? w->failure_code : VB_E_WRITER_NON_RETRYABLE, "writer '%s' %s: %s",
-                w->name ? w->name : w->writer_id, state_failed(w->state) ? vb_writer_state_word(w->state) : event,
+                w->instance_name && *w->instance_name ? w->instance_name
+                : w->name                             ? w->name
+                                                      : w->writer_id,
+                state_failed(w->state) ? vb_writer_state_word(w->state) : event,
                 w->failure_text ? w->failure_text
                 : message       ? message
                                 : "no reason was given");
@@ -127,7 +130,7 @@ void vb_x_check_status(struct vb_xh *h, const char *event)
         if (vb_x_policy(x, pc) == VB_POLICY_REQUIRED && !x->components[c].succeeded) {
             VB_AUTO_ERROR r = VB_ERROR_INIT;
             vb_error_copy(&r, &e);
-            vb_context(&r, "required writer '%s' on '%s'", pc->writer_name, vb_x_host_name(h));
+            vb_context(&r, "required writer '%s' on '%s'", vb_plan_writer(pc), vb_x_host_name(h));
             vb_x_abort_run(x, &r);
             return;
         }

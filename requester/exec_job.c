@@ -248,13 +248,14 @@ static void missing_writer(struct vb_xh *h, size_t c)
     const struct vb_plan_component *pc = &h->x->plan->components[c];
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     for (size_t i = 0; i < h->here.n_failed; i++) {
-        if (strcmp(h->here.failed[i].writer, pc->writer_name) != 0)
+        const struct vb_gather_failed *f = &h->here.failed[i];
+        if (strcmp(f->writer, pc->writer_name) != 0 && strcmp(f->writer, vb_plan_writer(pc)) != 0)
             continue;
         vb_error_copy(&e, &h->here.failed[i].error);
-        vb_context(&e, "writer '%s' is present, but Identify failed", pc->writer_name);
+        vb_context(&e, "writer '%s' is present, but Identify failed", vb_plan_writer(pc));
     }
     if (e.code == VB_OK) {
-        vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", pc->writer_name);
+        vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", vb_plan_writer(pc));
         vb_hint(&e, "is it configured and enabled on '%s'? vbackup writers --host %s", vb_x_host_name(h),
                 vb_x_host_name(h));
     }
@@ -290,7 +291,7 @@ static void on_identified(void *arg, const struct vb_msg *m, const struct vb_err
             missing_writer(h, c);
         } else if (x->plan->kind == VB_JOB_BACKUP && !vb_wm_find(wm, pc->logical_path, pc->name)) {
             VB_AUTO_ERROR e = VB_ERROR_INIT;
-            vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "writer '%s' does not offer it any more", pc->writer_name);
+            vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "writer '%s' does not offer it any more", vb_plan_writer(pc));
             vb_x_fail_component(x, c, &e);
         }
     }
@@ -346,9 +347,18 @@ void vb_x_release(struct vb_xh *h)
 static void on_aborted(void *arg, const struct vb_msg *m, const struct vb_error *err)
 {
     struct vb_xh *h = arg;
-    (void)m;
     vb_x_log(h, "reply", "ABORT", err, NULL);
-    send_release(h);
+    if (m) {
+        send_release(h);
+        return;
+    }
+    /* It does not answer any more: its lease ends the job, and waiting longer would help nobody. */
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_fail(&e, VB_E_TIMEOUT, "the agent does not confirm the abort; its lease ends the job");
+    vb_x_warn(h->x, vb_x_host_name(h), &e);
+    vb_rjob_free(VB_STEAL(h->rjob));
+    h->ended = true;
+    vb_x_kick(h->x);
 }
 
 /* Whether everything has ended that must end before the writers here hear PostRestore, which an abort brings (D-59). */

@@ -27,7 +27,7 @@ char *vb_x_component_text(const struct vb_exec *x, size_t c)
 {
     const struct vb_plan_component *pc = &x->plan->components[c];
     VB_AUTO_FREE char *full = vb_full_path(pc->logical_path, pc->name);
-    return vb_printf("component '%s' of writer '%s' on '%s'", full, pc->writer_name, x->plan->hosts[pc->host].name);
+    return vb_printf("component '%s' of writer '%s' on '%s'", full, vb_plan_writer(pc), x->plan->hosts[pc->host].name);
 }
 
 /* ---- records ---- */
@@ -310,8 +310,11 @@ static void known_failures(struct vb_exec *x)
         if (m->from == VB_NO_INDEX || x->plan->kind == VB_JOB_RESTORE)
             continue;
         struct vb_error *doom = &x->components[m->from].doom;
-        if (doom->code == VB_OK)
+        if (doom->code == VB_OK) {
+            VB_AUTO_FREE char *hint = vb_plan_missing_hint(x->plan, m);
             vb_fail(doom, m->code, "%s", m->text ? m->text : "a dependency cannot be met");
+            vb_hint(doom, "%s", hint);
+        }
     }
 }
 

@@ -45,6 +45,7 @@ void vb_gather_host_clear(struct vb_gather_host *h)
         vb_wm_free(h->writers[i]);
     for (size_t i = 0; i < h->n_failed; i++) {
         free(h->failed[i].writer);
+        free(h->failed[i].class_id);
         vb_error_clear(&h->failed[i].error);
     }
     free(h->writers);
@@ -64,13 +65,14 @@ static struct ask *find(const struct vb_gather *g, const char *host)
 
 /* ---- reading the answer ---- */
 
-static void add_failed(struct vb_gather_host *h, char *writer, struct vb_error *err)
+static struct vb_gather_failed *add_failed(struct vb_gather_host *h, char *writer, struct vb_error *err)
 {
     VB_GROW(h->failed, h->n_failed, h->cap_failed);
     struct vb_gather_failed *f = &h->failed[h->n_failed++];
+    memset(f, 0, sizeof *f);
     f->writer = writer;
-    f->error = (struct vb_error)VB_ERROR_INIT;
     vb_error_move(&f->error, err);
+    return f;
 }
 
 static void add_document(struct vb_gather_host *h, const void *xml, size_t n, char *name_if_broken)
@@ -105,10 +107,16 @@ void vb_gather_read_reply(struct vb_gather_host *h, const struct vb_msg *m)
             add_document(h, xml ? (const void *)xml : "", len, class_id ? class_id : vb_strdup("unknown"));
         } else if (tag == VB_F_FAILED) {
             VB_AUTO_ERROR e = VB_ERROR_INIT;
-            char *writer = vb_msg_str(&group, VB_F_WRITER);
+            char *writer = vb_msg_str(&group, VB_F_INSTANCE_NAME);
+            if (!writer || !*writer) {
+                free(writer);
+                writer = vb_msg_str(&group, VB_F_WRITER);
+            }
             if (vb_msg_error(&group, &e) == 0)
                 vb_fail(&e, VB_E_UNEXPECTED, "Identify failed without a reason");
-            add_failed(h, writer ? writer : vb_strdup("unknown"), &e);
+            struct vb_gather_failed *f = add_failed(h, writer ? writer : vb_strdup("unknown"), &e);
+            f->class_id = vb_msg_str(&group, VB_F_CLASS);
+            f->required = vb_msg_u64(&group, VB_F_REQUIRED, 0) != 0;
         }
     }
 }
@@ -225,6 +233,10 @@ static void ask_agent(struct ask *a)
     job->created_ms = vb_loop_wall_ms(g->p.loop);
     job->lease_ms = LEASE_MS;
     job->backup_type = VB_BACKUP_FULL;
+    for (size_t i = 0; i < g->p.n_policies; i++) {
+        VB_GROW(job->writers, job->n_writers, job->cap_writers);
+        job->writers[job->n_writers++] = (struct vb_job_writer){ vb_strdup(g->p.policies[i].writer), g->p.policies[i].policy };
+    }
     if (strcmp(a->host.name, g->p.front_end) != 0) {
         job->front_end = vb_strdup(g->p.front_end);
     } else {
@@ -435,6 +447,40 @@ static void settle_late(void *arg)
     for (size_t i = 0; i < g->n; i++)
         vb_rjob_free(VB_STEAL(g->asks[i]->job));
     settle(g);
+}
+
+static void on_cancelled(void *arg, const struct vb_msg *m, const struct vb_error *err)
+{
+    struct ask *a = arg;
+    if (!m) {
+        on_released(arg, m, err);
+        return;
+    }
+    struct vb_msg release = VB_MSG_INIT(VB_M_RELEASE);
+    release.id = VB_M_RELEASE;
+    vb_rjob_command(a->job, &release, RELEASE_MS, on_released, a);
+}
+
+void vb_gather_cancel(struct vb_gather *g, uint64_t limit_ms, vb_loop_fn *fn, void *arg)
+{
+    vb_loop_unpost(g->p.loop, g);
+    g->done = true;
+    for (size_t i = 0; i < g->n; i++) {
+        struct ask *a = g->asks[i];
+        vb_loop_unpost(g->p.loop, a);
+        if (!a->job || a->host.asked)
+            continue;
+        a->host.asked = true;
+        if (!vb_rjob_is_open(a->job)) { /* if it comes to be after all, its lease ends it */
+            vb_rjob_free(VB_STEAL(a->job));
+            continue;
+        }
+        vb_rjob_drop_commands(a->job);
+        struct vb_msg m = VB_MSG_INIT(VB_M_ABORT);
+        m.id = VB_M_ABORT;
+        vb_rjob_command(a->job, &m, limit_ms, on_cancelled, a);
+    }
+    vb_gather_settle(g, limit_ms, fn, arg);
 }
 
 static void settle_now(void *arg)

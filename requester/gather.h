@@ -19,7 +19,8 @@
 
 struct vb_gather;
 
-struct vb_gather_failed { char *writer; struct vb_error error; }; /* present, but Identify failed */
+/* Present, but Identify failed. writer is the name by which people know it. */
+struct vb_gather_failed { char *writer, *class_id; bool required; struct vb_error error; };
 
 struct vb_gather_host {
     char *name;
@@ -38,6 +39,7 @@ struct vb_gather_params {
     uint64_t lease_ms;
     const struct vb_select_options *select; /* asks, excludes, resolve; borrowed until the gather is freed */
     const struct vb_strv *paths, *path_excludes; /* ad-hoc component of the front end; borrowed as well */
+    const struct vb_job_writer *policies; size_t n_policies; /* borrowed: whom to leave out, who must be there */
     const struct vb_strv *fixed;      /* restore: exactly these hosts, no closure; NULL otherwise */
     void (*new_guid)(void *arg, char out[37]); /* not NULL */
     void *guid_arg;
@@ -58,6 +60,8 @@ const struct vb_gather_host *vb_gather_hosts(const struct vb_gather *g, size_t *
 /* The reached ones in the same order as input of the selection; map[i] is the index among all. Caller frees both. */
 struct vb_sel_host *vb_gather_sel_hosts(const struct vb_gather *g, size_t *n, size_t **map);
 
+/* Ends the throw-away jobs, whatever they are at; then as vb_gather_settle. `done` is not called any more. */
+void vb_gather_cancel(struct vb_gather *g, uint64_t limit_ms, vb_loop_fn *fn, void *arg);
 /* Calls fn once when the throw-away jobs have ended too, or after limit_ms. */
 void vb_gather_settle(struct vb_gather *g, uint64_t limit_ms, vb_loop_fn *fn, void *arg);
 

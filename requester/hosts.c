@@ -18,7 +18,7 @@
 static const char *const host_keys[] = { "address", "port", "user", "identity", "known-hosts", "agent-command",
                                          "alias", "local", NULL };
 static const char *const requester_keys[] = { "name", "missing-dependency", "lease", "allow-live", "state-dir",
-                                              "on-writer-failure", NULL };
+                                              "on-writer-failure", "answer-limit", NULL };
 
 static void entry_clear(struct vb_host_entry *e)
 {
@@ -134,6 +134,8 @@ struct vb_hosts *vb_hosts_load(const struct vb_config *c, struct vb_error *err)
                 goto fail;
             if (vb_section_get(s, "name"))
                 self_name = vb_section_get(s, "name");
+            if (vb_section_duration_ms(s, "answer-limit", 0, &h->answer_limit_ms, err) < 0)
+                goto fail;
         }
         if (strcmp(s->kind, "host") != 0)
             continue;

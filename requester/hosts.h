@@ -36,6 +36,7 @@ struct vb_hosts {
     struct vb_host_entry *v;
     size_t n, cap;
     size_t self; /* index of this machine */
+    uint64_t answer_limit_ms; /* answer-limit of [requester]; 0: the usual limits */
 };
 
 /* Reads all [host ...] sections and [requester]; config may be NULL (only this machine then). */

@@ -227,7 +227,9 @@ static void *real_open(void *ctx, const char *name, vb_link_fn *fn, void *arg)
     }
     g.host = o->host->name;
     /* over SSH the time limit of the connection itself comes first and says more */
-    g.timeout_ms = o->host->local ? 0 : 30000;
+    g.timeout_ms = o->host->local ? VB_GREET_TIMEOUT_MS : 30000;
+    if (r->hosts->answer_limit_ms > 0 && r->hosts->answer_limit_ms < g.timeout_ms)
+        g.timeout_ms = r->hosts->answer_limit_ms;
     o->greet = vb_greet(o->conn, &g, greeted, o);
     return o;
 }
@@ -269,6 +271,7 @@ struct vb_links *vb_links_real(struct vb_loop *l, const struct vb_hosts *hosts)
     r->loop = l;
     r->hosts = hosts;
     k->loop = l;
+    k->answer_limit_ms = hosts->answer_limit_ms;
     k->ctx = r;
     k->open = real_open;
     k->cancel = real_cancel;

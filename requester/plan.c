@@ -100,6 +100,7 @@ void vb_plan_free(struct vb_plan *p)
         free(m->logical_path);
         free(m->name);
         free(m->text);
+        free(m->writer);
     }
     for (size_t i = 0; i < p->n_steps; i++) {
         free(p->steps[i].id);
@@ -302,6 +303,35 @@ static void relate_hosts(struct vb_plan *p)
     free(g.edge);
     free(g.cut);
     free(g.colour);
+}
+
+void vb_plan_add_lost_writer(struct vb_plan *p, const char *host, const char *writer, const struct vb_error *why)
+{
+    VB_GROW(p->missing, p->n_missing, p->cap_missing);
+    struct vb_plan_missing *m = &p->missing[p->n_missing++];
+    memset(m, 0, sizeof *m);
+    m->from = VB_NO_INDEX;
+    m->writer = vb_strdup(writer);
+    m->host = vb_strdup(host);
+    m->code = why->code;
+    m->text = vb_printf("writer '%s' on '%s' cannot take part: %s", writer, host, vb_error_text(why));
+}
+
+const char *vb_plan_writer(const struct vb_plan_component *c)
+{
+    return c->instance_name && *c->instance_name ? c->instance_name : c->writer_name;
+}
+
+char *vb_plan_missing_hint(const struct vb_plan *p, const struct vb_plan_missing *m)
+{
+    size_t h = m->host ? vb_plan_find_host(p, m->host) : VB_NO_INDEX;
+    if (m->code == VB_E_HOST_UNKNOWN)
+        return vb_printf("declare the host in the configuration: a section [host %s]", m->host_text ? m->host_text : "NAME");
+    if (h != VB_NO_INDEX && p->hosts[h].hint)
+        return vb_strdup(p->hosts[h].hint);
+    if (m->writer)
+        return vb_printf("mend it, or leave it out with --ignore '%s'", m->writer);
+    return vb_strdup("make the target available, or go on without it with --on-missing continue");
 }
 
 size_t *vb_plan_host_order(const struct vb_plan *p)

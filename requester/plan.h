@@ -84,9 +84,10 @@ struct vb_plan_host {
     size_t n_front_ends, cap_front_ends; /* hosts whose components depend on ours, cut ones left out */
 };
 
-/* A dependency that cannot be met. */
+/* A dependency that cannot be met; or a writer that was to take part and cannot: writer names it, from is VB_NO_INDEX. */
 struct vb_plan_missing {
-    size_t from;         /* component */
+    size_t from;         /* component; VB_NO_INDEX: left out itself */
+    char *writer;
     char *host_text, *host, *writer_id, *logical_path, *name;
     enum vb_code code;   /* VB_E_HOST_UNKNOWN, VB_E_DEPENDENCY_MISSING, or why the host was not reached */
     char *text;
@@ -140,6 +141,12 @@ struct vb_plan_input {
     void *arg;
 };
 
+/* Notes a writer of this host that was to take part and cannot. */
+void vb_plan_add_lost_writer(struct vb_plan *p, const char *host, const char *writer, const struct vb_error *why);
+/* The name by which people know a writer: its instance's if it has one. */
+const char *vb_plan_writer(const struct vb_plan_component *c);
+/* What to do about a dependency that cannot be met; caller frees. */
+char *vb_plan_missing_hint(const struct vb_plan *p, const struct vb_plan_missing *m);
 /* Pure: same input, same plan.  Never fails: what cannot be done is in missing and warnings. */
 struct vb_plan *vb_plan_make(const struct vb_plan_input *in);
 void vb_plan_free(struct vb_plan *p);

@@ -88,6 +88,7 @@ static json_t *missing_json(const struct vb_plan_missing *m)
     json_object_set_new(o, "from", index_or_null(m->from));
     json_object_set_new(o, "host_text", text(m->host_text));
     json_object_set_new(o, "host", text(m->host));
+    json_object_set_new(o, "writer", text(m->writer));
     json_object_set_new(o, "writer_id", text(m->writer_id));
     json_object_set_new(o, "logical_path", text(m->logical_path));
     json_object_set_new(o, "name", text(m->name));
@@ -316,6 +317,7 @@ static void read_missing(struct in *in, const json_t *a, struct vb_plan *p)
         m->from = to_index(in, json_object_get(o, "from"), "from", p->n_components, true);
         m->host_text = get_text(in, o, "host_text", false);
         m->host = get_text(in, o, "host", false);
+        m->writer = get_text(in, o, "writer", false);
         m->writer_id = get_text(in, o, "writer_id", false);
         m->logical_path = get_text(in, o, "logical_path", false);
         m->name = get_text(in, o, "name", false);

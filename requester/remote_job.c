@@ -339,9 +339,16 @@ static void greeting_late(void *arg)
     struct vb_rjob *j = arg;
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     j->timer = NULL;
-    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the job within %u s", j->host, GREETING_MS / 1000);
+    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the job within %llu s", j->host,
+            (unsigned long long)(vb_links_limit(j->links, GREETING_MS) / 1000));
     vb_hint(&e, "look at the agent on that host: vbackup host test %s", j->host);
     stream_failed(j, &e);
+}
+
+static void keep_alive(const struct vb_rjob *j, struct vb_conn *conn)
+{
+    uint64_t silence = vb_links_limit(j->links, SILENCE_MS);
+    vb_conn_keepalive(conn, PING_MS < silence / 3 ? PING_MS : silence / 3 + 1, silence);
 }
 
 static void linked(void *arg, struct vb_conn *conn, const struct vb_error *err)
@@ -357,7 +364,7 @@ static void linked(void *arg, struct vb_conn *conn, const struct vb_error *err)
     j->state = GREETING;
     vb_conn_set_name(conn, j->host);
     vb_conn_set_handler(conn, &handler, j);
-    vb_conn_keepalive(conn, PING_MS, SILENCE_MS);
+    keep_alive(j, conn);
     VB_AUTO_MSG m = VB_MSG_INIT(j->token ? VB_M_ATTACH : VB_M_OPEN);
     if (j->token) {
         vb_msg_add_str(&m, VB_F_JOB, j->job_id);
@@ -369,7 +376,7 @@ static void linked(void *arg, struct vb_conn *conn, const struct vb_error *err)
     }
     j->sent = true;
     vb_conn_send(conn, &m);
-    j->timer = vb_loop_after(j->links->loop, GREETING_MS, greeting_late, j);
+    j->timer = vb_loop_after(j->links->loop, vb_links_limit(j->links, GREETING_MS), greeting_late, j);
 }
 
 static void connect_now(void *arg)
@@ -420,7 +427,7 @@ void vb_rjob_command(struct vb_rjob *j, struct vb_msg *msg, uint64_t limit_ms, v
     c->job = j;
     c->msg = *msg;
     *msg = (struct vb_msg)VB_MSG_INIT(msg->type);
-    c->limit_ms = limit_ms;
+    c->limit_ms = vb_links_limit(j->links, limit_ms);
     c->fn = fn;
     c->arg = arg;
     struct command **p = &j->commands;
@@ -484,8 +491,8 @@ static void data_late(void *arg)
     struct vb_rjob *j = arg;
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     j->data_timer = NULL;
-    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the data stream within %u s", j->host,
-            GREETING_MS / 1000);
+    vb_fail(&e, VB_E_TIMEOUT, "host '%s': the agent did not take the data stream within %llu s", j->host,
+            (unsigned long long)(vb_links_limit(j->links, GREETING_MS) / 1000));
     data_failed(j, &e);
 }
 
@@ -501,12 +508,12 @@ static void data_linked(void *arg, struct vb_conn *conn, const struct vb_error *
     j->data_conn = conn;
     vb_conn_set_name(conn, j->host);
     vb_conn_set_handler(conn, &handler, j);
-    vb_conn_keepalive(conn, PING_MS, SILENCE_MS);
+    keep_alive(j, conn);
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_DATA);
     vb_msg_add_str(&m, VB_F_JOB, j->job_id);
     vb_msg_add_str(&m, VB_F_TOKEN, j->token);
     vb_conn_send(conn, &m);
-    j->data_timer = vb_loop_after(j->links->loop, GREETING_MS, data_late, j);
+    j->data_timer = vb_loop_after(j->links->loop, vb_links_limit(j->links, GREETING_MS), data_late, j);
 }
 
 void vb_rjob_data(struct vb_rjob *j, vb_rjob_data_fn *fn, void *arg)

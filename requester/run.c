@@ -12,6 +12,7 @@
 #include "base/text.h"
 
 #define SETTLE_MS 2000u
+#define CANCEL_MS 1000u /* for agents to end what they were asked to look at */
 
 static void clear_result(struct vb_run_result *x)
 {
@@ -213,6 +214,13 @@ void vb_r_plan_made(struct vb_run *r)
         return;
     }
     VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (r->plan->n_steps == 0 && r->plan->n_missing > 0) {
+        vb_fail(&e, r->plan->missing[0].code, "nothing is left to do: %s", r->plan->missing[0].text);
+        VB_AUTO_FREE char *hint = vb_plan_missing_hint(r->plan, &r->plan->missing[0]);
+        vb_hint(&e, "%s", hint);
+        vb_r_fail(r, &e);
+        return;
+    }
     if (r->plan->n_steps == 0) {
         vb_fail(&e, VB_E_NOT_FOUND, "there is nothing to do: no component was chosen");
         vb_hint(&e, "see what there is with 'vbackup writers', or name paths to back up");
@@ -341,6 +349,13 @@ struct vb_run *vb_run_resume(const struct vb_run_env *env, const char *run_id, c
     return r;
 }
 
+static void gather_cancelled(void *arg)
+{
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_fail(&e, VB_E_CANCELLED, "cancelled");
+    vb_r_fail(arg, &e);
+}
+
 void vb_run_cancel(struct vb_run *r)
 {
     if (r->over || r->cancelled)
@@ -350,7 +365,8 @@ void vb_run_cancel(struct vb_run *r)
         vb_exec_cancel(r->exec);
         return;
     }
-    VB_AUTO_ERROR e = VB_ERROR_INIT;
-    vb_fail(&e, VB_E_CANCELLED, "cancelled");
-    vb_r_fail(r, &e);
+    if (r->gather && !r->plan)
+        vb_gather_cancel(r->gather, CANCEL_MS, gather_cancelled, r);
+    else
+        gather_cancelled(r);
 }

@@ -29,8 +29,19 @@ static void on_call(void *arg, const char *host, const char *what, const struct 
     const struct vb_run_event *e = vb_event_log_own(&r->log, host, "gather", what, err, NULL);
     if (r->h.event)
         r->h.event(r->arg, e);
-    if (err && !r->over)
-        vb_r_warn(r, host, err);
+}
+
+/* A host that was not reached; when the run is about to be refused for exactly this one, once is enough. */
+static void warn_unreached(struct vb_run *r, const struct vb_gather_host *hosts, size_t n)
+{
+    size_t unreached = 0;
+    for (size_t i = 0; i < n; i++)
+        unreached += !hosts[i].reached;
+    if (unreached == 1 && r->opts.o.missing == VB_MISSING_FAIL && !r->plan_only)
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (!hosts[i].reached && !r->over)
+            vb_r_warn(r, hosts[i].name, &hosts[i].error);
 }
 
 static void on_gathered(void *arg)
@@ -38,6 +49,7 @@ static void on_gathered(void *arg)
     struct vb_run *r = arg;
     size_t n;
     const struct vb_gather_host *hosts = vb_gather_hosts(r->gather, &n);
+    warn_unreached(r, hosts, n);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < hosts[i].n_failed; k++) {
             VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -58,18 +70,12 @@ static void gather(struct vb_run *r, const struct vb_strv *fixed)
 {
     static const struct vb_gather_handler handler = { on_event, on_call, on_gathered };
     const struct vb_run_options *o = &r->opts.o;
-    struct vb_gather_params p = { .loop = r->env.loop,
-                                  .links = r->env.links,
-                                  .offline = o->offline ? r->env.state : NULL,
-                                  .front_end = o->front_end,
-                                  .run_id = r->run_id,
-                                  .requester = o->requester,
-                                  .select = &r->select,
-                                  .paths = &r->opts.path_list,
-                                  .path_excludes = &r->opts.path_exclude_list,
-                                  .fixed = fixed,
-                                  .new_guid = r->env.new_guid,
-                                  .guid_arg = r->env.guid_arg };
+    struct vb_gather_params p = { .loop = r->env.loop, .links = r->env.links, .offline = o->offline ? r->env.state : NULL,
+                                  .front_end = o->front_end, .run_id = r->run_id, .requester = o->requester,
+                                  .select = &r->select, .policies = o->writers,
+                                  .n_policies = o->n_writers, .paths = &r->opts.path_list,
+                                  .path_excludes = &r->opts.path_exclude_list, .fixed = fixed,
+                                  .new_guid = r->env.new_guid, .guid_arg = r->env.guid_arg };
     vb_r_phase(r, VB_PHASE_GATHER);
     r->gather = vb_gather_start(&p, &handler, r);
 }
@@ -90,25 +96,16 @@ static const struct vb_gather_host *find_gathered(const struct vb_run *r, const 
 static void missing_error(const struct vb_plan *p, struct vb_error *err)
 {
     const struct vb_plan_missing *m = &p->missing[0];
-    const char *hint = NULL;
     VB_AUTO_FREE char *from = NULL;
-    if (m->from != VB_NO_INDEX) {
+    if (m->from != VB_NO_INDEX && !(m->text && strncmp(m->text, "component '", 11) == 0)) {
         const struct vb_plan_component *c = &p->components[m->from];
         VB_AUTO_FREE char *full = vb_full_path(c->logical_path, c->name);
-        from = vb_printf("component '%s' of writer '%s' on '%s': ", full, c->writer_name, p->hosts[c->host].name);
+        from = vb_printf("component '%s' of writer '%s' on '%s': ", full, vb_plan_writer(c), p->hosts[c->host].name);
     }
-    size_t h = m->host ? vb_plan_find_host(p, m->host) : VB_NO_INDEX;
-    if (h != VB_NO_INDEX)
-        hint = p->hosts[h].hint;
+    VB_AUTO_FREE char *hint = vb_plan_missing_hint(p, m);
     vb_fail(err, m->code, "%s%s%s", from ? from : "", m->text ? m->text : "a dependency cannot be met",
             p->n_missing > 1 ? " (and others)" : "");
-    if (m->code == VB_E_HOST_UNKNOWN)
-        vb_hint(err, "declare the host in the configuration: a section [host %s]",
-                m->host_text ? m->host_text : "NAME");
-    else if (hint)
-        vb_hint(err, "%s", hint);
-    else
-        vb_hint(err, "make the target available, or go on without it with --missing continue");
+    vb_hint(err, "%s", hint);
 }
 
 static bool ask_reached(const struct vb_run *r, const struct vb_ask *a)
@@ -161,6 +158,69 @@ static int plan_backup(struct vb_run *r, struct vb_error *err)
     return rc;
 }
 
+static bool names_writer(const char *text, const char *name, const char *class_id, const char *instance_name)
+{
+    return strcmp(text, name) == 0 || (class_id && vb_guid_equal(text, class_id)) ||
+           (instance_name && strcmp(text, instance_name) == 0);
+}
+
+/* Whether a writer of this host was to take part, were it able to. */
+static bool wanted(const struct vb_run *r, const struct vb_gather_host *h, const struct vb_gather_failed *f)
+{
+    const struct vb_run_options *o = &r->opts.o;
+    bool in = o->n_asks == 0 && o->n_paths == 0 && strcmp(h->name, o->front_end) == 0;
+    for (size_t i = 0; i < o->n_asks; i++)
+        in = in || (strcmp(o->asks[i].host ? o->asks[i].host : o->front_end, h->name) == 0 &&
+                    (!o->asks[i].writer || names_writer(o->asks[i].writer, f->writer, f->class_id, NULL)));
+    for (size_t i = 0; i < o->n_excludes; i++)
+        if (!o->excludes[i].component && o->excludes[i].writer &&
+            strcmp(o->excludes[i].host ? o->excludes[i].host : o->front_end, h->name) == 0 &&
+            names_writer(o->excludes[i].writer, f->writer, f->class_id, NULL))
+            in = false;
+    return in;
+}
+
+/* Writers that were to take part and cannot: the run is refused for a required one, and partial for others (B-65, Q-13). */
+static int judge_writers(struct vb_run *r, struct vb_error *err)
+{
+    const struct vb_run_options *o = &r->opts.o;
+    size_t n;
+    const struct vb_gather_host *hosts = vb_gather_hosts(r->gather, &n);
+    for (size_t k = 0; k < o->n_writers && !r->plan_only; k++) {
+        const struct vb_job_writer *p = &o->writers[k];
+        bool there = p->policy != VB_POLICY_REQUIRED;
+        for (size_t i = 0; i < n; i++) {
+            for (size_t w = 0; w < hosts[i].n_writers; w++)
+                there = there || names_writer(p->writer, hosts[i].writers[w]->name, hosts[i].writers[w]->writer_id,
+                                              hosts[i].writers[w]->instance_name);
+            for (size_t w = 0; w < hosts[i].n_failed && !there; w++)
+                if (hosts[i].failed[w].required || names_writer(p->writer, hosts[i].failed[w].writer, hosts[i].failed[w].class_id, NULL)) {
+                    vb_error_copy(err, &hosts[i].failed[w].error);
+                    vb_context(err, "required writer '%s' on '%s' cannot take part", hosts[i].failed[w].writer, hosts[i].name);
+                    return -1;
+                }
+        }
+        if (!there) {
+            vb_fail(err, VB_E_OBJECT_NOT_FOUND, "required writer '%s' is not there", p->writer);
+            vb_hint(err, "'vbackup writers' prints those of this machine, with --host those of another");
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t w = 0; w < hosts[i].n_failed; w++) {
+            const struct vb_gather_failed *f = &hosts[i].failed[w];
+            if (!wanted(r, &hosts[i], f))
+                continue;
+            if (f->required && !r->plan_only) {
+                vb_error_copy(err, &f->error);
+                vb_context(err, "required writer '%s' on '%s' cannot take part", f->writer, hosts[i].name);
+                return -1;
+            }
+            vb_plan_add_lost_writer(r->plan, hosts[i].name, f->writer, &f->error);
+        }
+    return 0;
+}
+
 static void gathered_for_backup(struct vb_run *r)
 {
     VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -187,7 +247,12 @@ static void gathered_for_backup(struct vb_run *r)
         vb_r_fail(r, &e);
         return;
     }
-    if (fail && r->plan->n_missing > 0 && !r->plan_only) {
+    bool unmet = r->plan->n_missing > 0; /* lost writers are another matter */
+    if (judge_writers(r, &e) < 0) {
+        vb_r_fail(r, &e);
+        return;
+    }
+    if (fail && unmet && !r->plan_only) {
         missing_error(r->plan, &e);
         if (r->h.plan)
             r->h.plan(r->arg, r->plan);

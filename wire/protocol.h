@@ -27,7 +27,7 @@
  *
  * Groups of these messages:
  *     WMD       CLASS, INSTANCE, XML                           STATUS  CLASS, INSTANCE, INSTANCE_NAME?, WRITER, STATE, CODE?, TEXT?, HINT?
- *     FAILED    WRITER, CODE, TEXT, HINT?
+ *     FAILED    WRITER, CLASS?, INSTANCE_NAME?, REQUIRED? (by its host's configuration or the job), CODE, TEXT, HINT?
  *     CAPTURE   NAMING_KEY, CUT_SEED, CUT_PARAMS of the repository, then the components to read.  The DATA stream is opened
  *               (and answered DATA_OK) before; without one, or when it breaks, the reply is CODE CONNECTION_LOST and the
  *               requester sends CAPTURE again with a new id after it has opened another.
@@ -99,7 +99,7 @@ enum vb_field_tag {
     VB_F_BITMAP = 106, VB_F_FILES = 107, VB_F_BYTES_DONE = 108, VB_F_BYTES_TOTAL = 109, VB_F_ROOT = 110, VB_F_NAMING_KEY = 111,
     VB_F_CUT_SEED = 112, VB_F_CUT_PARAMS = 113, VB_F_DIRS = 114, VB_F_WARNINGS = 115,
     VB_F_LEVEL = 120, VB_F_FREEZE_MS = 121, VB_F_USAGE = 122, VB_F_SOURCE = 123, VB_F_SESSION = 124, VB_F_DEADLINE_MS = 125,
-    VB_F_BACKUP_TYPE = 126, VB_F_RESTORE_TYPE = 127, VB_F_PATH_MAP = 128, VB_F_CONTEXT = 129, VB_F_RUN_AS = 130, VB_F_OWED = 131
+    VB_F_BACKUP_TYPE = 126, VB_F_RESTORE_TYPE = 127, VB_F_PATH_MAP = 128, VB_F_CONTEXT = 129, VB_F_RUN_AS = 130, VB_F_OWED = 131, VB_F_REQUIRED = 132
 };
 
 #endif

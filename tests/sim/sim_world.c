@@ -501,7 +501,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct sim_faults *f)
     s->f = *f;
     s->loop = vb_loop_new_virtual(START_WALL_MS);
     vb_rng_seed(&s->rng, seed);
-    s->links = (struct vb_links){ s->loop, s, link_open, link_cancel, NULL };
+    s->links = (struct vb_links){ .loop = s->loop, .ctx = s, .open = link_open, .cancel = link_cancel };
 }
 
 void sim_start(struct sim *s)
