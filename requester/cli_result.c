@@ -172,6 +172,7 @@ static void on_done(void *arg, const struct vb_run_result *res)
     vb_progress_free(r->progress);
     r->progress = NULL;
     r->status = (int)res->exit;
+    r->kind = res->kind; /* only now known when a run is resumed */
     if (r->show_plan) { /* the plan was the result */
         if (res->error.code)
             vb_cli_fail(r->cli, &res->error);

@@ -88,6 +88,7 @@ static void finish(struct vb_run *r)
     r->over = true;
     vb_exec_free(VB_STEAL(r->exec));
     vb_gather_free(VB_STEAL(r->gather));
+    r->result.kind = r->kind;
     r->result.run_id = vb_strdup(r->run_id);
     r->result.started_wall_ms = r->started_wall_ms;
     r->result.finished_wall_ms = vb_loop_wall_ms(r->env.loop);

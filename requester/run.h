@@ -113,6 +113,7 @@ struct vb_run_host {
     uint64_t files, bytes, window_us; /* window: length of the freeze window */
 };
 struct vb_run_result {
+    enum vb_job_kind kind;                  /* of a resumed run: as it was begun */
     enum vb_exit exit;
     struct vb_error error;   /* why the run as a whole failed; VB_OK otherwise */
     char *run_id, *backup_id /* NULL: none was made (backup) */;

@@ -270,6 +270,12 @@ void sim_check_restore(struct sim *s, const struct vb_plan *p, const struct vb_r
 {
     if (!p)
         return;
+    if (p->target_dir) { /* no writer hears of it */
+        for (size_t i = 0; i < s->n_trace; i++)
+            if (s->trace[i].event == VB_EV_PRE_RESTORE || s->trace[i].event == VB_EV_POST_RESTORE)
+                sim_broken(s, "R-57: a private restore sent %s", vb_event_word(s->trace[i].event));
+        return;
+    }
     check_edges(s, p, r);
     check_files(s, p, r);
     for (size_t c = 0; c < p->n_components; c++) {

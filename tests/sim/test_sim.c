@@ -269,6 +269,11 @@ static uint64_t run_seed(uint64_t seed, struct vb_strv *broken, unsigned exits[9
                                  .requester = "sim",
                                  .lease_ms = 60000,
                                  .missing = vb_rng_chance(&g->sim.rng, 800) ? VB_MISSING_CONTINUE : VB_MISSING_FAIL };
+    struct vb_job_writer required = { (char *)(uintptr_t)"w1", VB_POLICY_REQUIRED };
+    if (vb_rng_chance(&g->sim.rng, 150)) { /* */
+        g->opt.writers = &required;
+        g->opt.n_writers = 1;
+    }
     g->kind = VB_JOB_BACKUP;
     run_to_end(g);
     VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -286,6 +291,7 @@ static uint64_t run_seed(uint64_t seed, struct vb_strv *broken, unsigned exits[9
         g->opt.backup = "latest";
         g->opt.overwrite = true;
         g->opt.missing = VB_MISSING_CONTINUE;
+        g->opt.target_dir = vb_rng_chance(&g->sim.rng, 150) ? "/tmp/elsewhere" : NULL; /* */
         g->lives = 0;
         run_to_end(g);
     }
