@@ -37,8 +37,8 @@ static void on_ended(void *arg, int status)
     (void)status; /* reaped; whether it was expected is told by the socket */
 }
 
-/* A frozen file system stays frozen when who froze it is killed.  The stream ends only after the process's last thread, so
- * that no freeze is under way any more. */
+/* A frozen file system stays frozen when who froze it is killed.  The stream ends only after the process's last
+ * thread, so that no freeze is under way any more. */
 static void thaw_after(const struct vb_watchdog *w)
 {
     for (size_t i = 0; i < w->n_mounts; i++)
@@ -119,7 +119,10 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
         return NULL;
     }
     struct vb_watchdog *w = vb_alloc(sizeof *w);
-    *w = (struct vb_watchdog){ .loop = l, .sock = pair[0], .pid = pid, .asked = VB_WD_START, .fn = fn, .fired = fired, .arg = arg };
+    *w = (struct vb_watchdog){ .loop = l, .sock = pair[0], .pid = pid, .asked = VB_WD_START };
+    w->fn = fn;
+    w->fired = fired;
+    w->arg = arg;
     w->mounts = vb_alloc_n(mounts->n + 1, sizeof *w->mounts);
     vb_loop_child(l, pid, on_ended, NULL);
     for (size_t i = 0; i < n_pids; i++)
