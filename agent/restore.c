@@ -146,7 +146,7 @@ static void component_clear(struct vb_rst_component *k)
     vb_error_clear(&k->error);
 }
 
-static int parse_root(const struct vb_msg *g, struct vb_rst_component *k, struct vb_error *err)
+static int parse_root(const struct vb_msg *g, const char *base, struct vb_rst_component *k, struct vb_error *err)
 {
     const unsigned char *p;
     size_t n;
@@ -164,6 +164,8 @@ static int parse_root(const struct vb_msg *g, struct vb_rst_component *k, struct
     if (!target || target[0] != '/')
         return vb_fail(err, VB_E_PROTOCOL, "component '%s' has a root without an absolute target", k->name);
     r->target = vb_path_clean(target);
+    if (base && !vb_path_below(r->target, base)) /* the recorded paths come from the host that was backed up */
+        return vb_fail(err, VB_E_GUARD, "'%s' is not inside '%s'", r->target, base);
     if (!vb_msg_bytes(g, VB_F_CHUNK_NAME, &p, &n) || n != VB_NAME_LEN)
         return vb_fail(err, VB_E_PROTOCOL, "component '%s' has a root without a name", k->name);
     memcpy(r->name.b, p, n);
@@ -190,7 +192,7 @@ static int parse_component(struct vb_restore *r, const struct vb_msg *g, struct 
     vb_field_iter_init(&it, g);
     while (vb_field_next(&it, &tag, &p, &n)) {
         struct vb_msg sub = vb_msg_view(p, n);
-        if (tag == VB_F_ROOT && parse_root(&sub, k, err) < 0)
+        if (tag == VB_F_ROOT && parse_root(&sub, r->base, k, err) < 0)
             return -1;
     }
     return 0;
@@ -203,6 +205,12 @@ static int parse_request(struct vb_restore *r, const struct vb_msg *m, int data_
     struct rlimit files = { 1024, 1024 };
     if (vb_msg_has(m, VB_F_NAMING_KEY) && (!vb_msg_bytes(m, VB_F_NAMING_KEY, &key, &n) || n != VB_CHUNK_KEY_LEN))
         return vb_fail(err, VB_E_PROTOCOL, "naming key of the restore request has a wrong size");
+    VB_AUTO_FREE char *base = vb_msg_str(m, VB_F_TARGET);
+    if (base && base[0] != '/')
+        return vb_fail(err, VB_E_PROTOCOL, "restore request has a base that is not absolute");
+    r->base = base ? vb_path_clean(base) : NULL;
+    if (r->base && !strcmp(r->base, "/"))
+        vb_free_ptr(&r->base); /* nothing is outside of it */
     r->overwrite = vb_msg_u64(m, VB_F_OVERWRITE, 0) != 0;
     r->keep_owner = vb_msg_u64(m, VB_F_KEEP_OWNER, 0) != 0;
     r->resume = vb_msg_u64(m, VB_F_COUNT, 0) > 1;
@@ -325,6 +333,7 @@ static void restore_clear(struct vb_restore *r)
     vb_namer_free(r->namer);
     vb_rst_meta_clear(r);
     vb_buf_clear(&r->path);
+    vb_free_ptr(&r->base);
 }
 
 int vb_restore_serve(int worker_fd, int data_fd, struct vb_error *err)

@@ -358,7 +358,7 @@ static int open_target(struct check *c, const struct vb_tree_entry *e, int *at, 
     struct stat st;
     vb_rst_split(c->root->target, &dir, &base);
     bool is_dir = e->type == VB_TREE_DIR;
-    VB_AUTO_FD int fd = vb_safe_open_dir(is_dir ? c->root->target : dir, false, NULL, at, &why);
+    VB_AUTO_FD int fd = vb_safe_open_inside(c->r->base, is_dir ? c->root->target : dir, false, NULL, at, &why);
     if (fd < 0 && why.code == VB_E_NOT_FOUND) {
         c->missing_from = 1;
         return 0;

@@ -51,6 +51,7 @@ struct vb_restore {
     int worker_fd;
     struct vb_chunk_fetcher *in;
     struct vb_namer *namer;          /* NULL without a key */
+    char *base;                      /* nothing may be put outside of it; NULL: everything goes to its own place */
     bool overwrite, keep_owner, is_root, resume;
     uint64_t max_links;              /* descriptors that may be held for hard links */
     struct vb_rst_component *components;

@@ -203,7 +203,7 @@ static int single(struct write *w, const struct vb_tree_entry *e, struct vb_erro
     vb_rst_split(w->root->target, &dir, &base);
     vb_buf_reset(&w->r->path);
     vb_buf_add_str(&w->r->path, dir);
-    VB_AUTO_FD int fd = vb_safe_open_dir(dir, true, NULL, NULL, err);
+    VB_AUTO_FD int fd = vb_safe_open_inside(w->r->base, dir, true, NULL, NULL, err);
     if (fd < 0)
         return -1;
     if (fstat(fd, &st) < 0)
@@ -221,7 +221,7 @@ static int single(struct write *w, const struct vb_tree_entry *e, struct vb_erro
 static int tree(struct write *w, const struct vb_tree_entry *e, struct vb_error *err)
 {
     bool made = false;
-    int fd = vb_safe_open_dir(w->root->target, true, &made, NULL, err);
+    int fd = vb_safe_open_inside(w->r->base, w->root->target, true, &made, NULL, err);
     if (fd < 0)
         return -1;
     VB_AUTO_FD int sync_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

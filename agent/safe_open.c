@@ -43,6 +43,8 @@ struct way {
     char *rest;       /* what is left of the path */
     unsigned links;
     bool made;
+    bool inside;      /* of the base: no way out any more */
+    bool more;        /* what is walked now is not the end of the path */
 };
 
 static void way_clear(struct way *w)
@@ -100,8 +102,10 @@ static int step(struct way *w, const char *element, bool create, struct vb_error
     int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
     VB_AUTO_FD int fd = openat(w->at, element, flags);
     w->made = false;
+    if (w->inside && !strcmp(element, ".."))
+        return vb_fail(err, VB_E_GUARD, "'..' would lead out of the place to restore to");
     if (fd < 0 && errno == ENOENT && create) {
-        if (mkdirat(w->at, element, is_last(w) ? 0700 : 0755) == 0)
+        if (mkdirat(w->at, element, is_last(w) && !w->more ? 0700 : 0755) == 0)
             w->made = true;
         else if (errno != EEXIST)
             return vb_fail_errno(err, errno, "directory '%s' cannot be made", element);
@@ -109,6 +113,11 @@ static int step(struct way *w, const char *element, bool create, struct vb_error
     }
     if (fd < 0 || fstat(fd, &st) < 0)
         return vb_fail_errno(err, errno, "'%s' cannot be opened", element);
+    if (S_ISLNK(st.st_mode) && w->inside) {
+        vb_fail(err, VB_E_GUARD, "'%s' is a symbolic link, which may lead out of the place to restore to", element);
+        vb_hint(err, "Restore this part alone, to another directory.");
+        return -1;
+    }
     if (S_ISLNK(st.st_mode))
         return follow(w, fd, &st, element, err);
     if (!S_ISDIR(st.st_mode))
@@ -120,27 +129,51 @@ static int step(struct way *w, const char *element, bool create, struct vb_error
     return 0;
 }
 
-int vb_safe_open_dir(const char *path, bool create, bool *made, int *nearest, struct vb_error *err)
+static int walk(struct way *w, const char *path, bool create, int *nearest, struct vb_error *err)
 {
-    VB_CLEANUP(way_clear) struct way w = { .at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), .rest = vb_strdup(path) };
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (path[0] != '/')
-        return vb_fail(err, VB_E_USAGE, "'%s' is not an absolute path", path);
     for (;;) {
-        VB_AUTO_FREE char *element = next_element(&w);
+        VB_AUTO_FREE char *element = next_element(w);
         if (!element)
-            break;
-        if (step(&w, element, create, &why) < 0) {
+            return 0;
+        if (step(w, element, create, &why) < 0) {
             if (why.code == VB_E_NOT_FOUND && nearest)
-                *nearest = VB_STEAL_FD(w.at);
+                *nearest = VB_STEAL_FD(w->at);
             vb_context(&why, "'%s'", path);
             return vb_error_move(err, &why);
         }
     }
+}
+
+int vb_safe_open_inside(const char *base, const char *path, bool create, bool *made, int *nearest, struct vb_error *err)
+{
+    size_t skip = base ? strlen(base) : 0;
+    if (path[0] != '/')
+        return vb_fail(err, VB_E_USAGE, "'%s' is not an absolute path", path);
+    if (base && !vb_path_below(path, base))
+        return vb_fail(err, VB_E_GUARD, "'%s' is not inside '%s'", path, base);
+    VB_CLEANUP(way_clear) struct way w = { .at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC),
+                                           .rest = base ? vb_strdup(base) : vb_strdup(path) };
+    if (base) {
+        w.more = path[skip + strspn(path + skip, "/")] != 0;
+        if (walk(&w, path, create, nearest, err) < 0)
+            return -1;
+        vb_free_ptr(&w.rest);
+        w.rest = vb_strdup(path + skip);
+        w.inside = true;
+        w.more = false;
+    }
+    if (walk(&w, path, create, nearest, err) < 0)
+        return -1;
     int fd = openat(w.at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return vb_fail_errno(err, errno, "'%s' cannot be opened", path);
     if (made)
         *made = w.made;
     return fd;
+}
+
+int vb_safe_open_dir(const char *path, bool create, bool *made, int *nearest, struct vb_error *err)
+{
+    return vb_safe_open_inside(NULL, path, create, made, nearest, err);
 }

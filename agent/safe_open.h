@@ -22,4 +22,9 @@ int vb_open_beneath(int dirfd, const char *name, int flags, mode_t mode);
  */
 int vb_safe_open_dir(const char *path, bool create, bool *made, int *nearest, struct vb_error *err);
 
+/* The same for a path that must stay inside `base` (absolute; NULL: as above): below it no link is followed, whoever
+ * owns it, and no ".." is taken, else VB_E_GUARD.  What was restored a moment ago may be a link to anywhere. */
+int vb_safe_open_inside(const char *base, const char *path, bool create, bool *made, int *nearest,
+                        struct vb_error *err);
+
 #endif

@@ -292,6 +292,8 @@ static int private_restore(struct vb_session *s, struct vb_error *err)
     uint16_t tag, t2;
     const unsigned char *p, *q;
     size_t n, k;
+    VB_AUTO_FREE char *base = vb_msg_str(&s->cmd, VB_F_TARGET);
+    vb_msg_add_str(&s->mover_spec, VB_F_TARGET, base); /* nothing leaves it */
     vb_field_iter_init(&it, &s->cmd);
     while (vb_field_next(&it, &tag, &p, &n)) {
         if (tag != VB_F_COMPONENT)

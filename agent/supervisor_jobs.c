@@ -180,6 +180,9 @@ static void on_recovered(void *arg, int status)
         VB_AUTO_FREE char *t = vb_wait_status_text(status);
         vb_log(VB_LOG_ERROR, "job '%s' could not be cleaned up completely (%s); it is tried again at the next start",
                j->id, t);
+        vb_error_clear(&j->why); /* it claimed that everything was released */
+        vb_fail(&j->why, VB_E_JOB_LOST, "the job died, and not everything that it held could be released");
+        vb_hint(&j->why, "the log of the agent's host says what is left; fsfreeze -u thaws a frozen file system");
     }
     ended(j);
 }

@@ -115,7 +115,7 @@ static void freeze_done(void)
         return;
     dog.freezing = false;
     if (dog.freeze_error || dog.give_up) {
-        int e = dog.freeze_error;
+        int e = dog.freeze_error ? dog.freeze_error : ETIMEDOUT; /* frozen at last, but too late: never a success */
         thaw_all();
         answer(VB_WD_FREEZE, e, e == ETIMEDOUT || dog.give_up ? VB_E_FLUSH_WRITES_TIMEOUT : VB_E_IO,
                e == ETIMEDOUT || dog.give_up ? "freezing the file system took too long"
@@ -158,7 +158,6 @@ static bool hosts_left(void)
 static void fire(const char *text)
 {
     dog.fired = true;
-    dog.deadline = 0;
     __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
     if (!dog.freezing)
         thaw_all();
@@ -172,13 +171,61 @@ static int last_will(void)
     if (!dog.freezing)
         thaw_all();
     uint64_t until = now_ms() + VB_WD_HOST_GRACE_MS;
-    while (dog.freezing || (hosts_left() && now_ms() < until)) {
+    bool over = false;
+    while (dog.freezing || !over) {
         struct pollfd p = { dog.done[0], POLLIN, 0 };
         if (poll(&p, 1, 50) == 1 && dog.freezing)
             freeze_done();
+        if (!over && (now_ms() >= until || !hosts_left())) {
+            kill_hosts(); /* a freeze that does not return is no reason to let the applications wait */
+            over = true;
+        }
     }
-    kill_hosts();
     return 0;
+}
+
+/* ---- the clock ---- */
+
+static int wait_ms(void)
+{
+    uint64_t next = dog.deadline, now = now_ms();
+    if (dog.hold && (!next || dog.hold < next))
+        next = dog.hold;
+    if (!next)
+        return -1;
+    return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
+}
+
+static void look_at_clock(void)
+{
+    uint64_t now = now_ms();
+    if (dog.hold && now >= dog.hold) {
+        dog.hold = 0;
+        fire("a file system was frozen longer than allowed");
+    }
+    if (dog.deadline && now >= dog.deadline) {
+        dog.deadline = 0;
+        fire("the time of the freeze window is over");
+        kill_hosts();
+    }
+}
+
+/* Waits for a freeze that nobody wants any more, with an eye on the clock and on the parent as ever. */
+static void finish_freeze(void)
+{
+    bool orphan = false;
+    __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
+    while (dog.freezing) {
+        struct pollfd p[2] = { { dog.done[0], POLLIN, 0 }, { dog.sock, 0, 0 } };
+        (void)poll(p, orphan ? 1 : 2, wait_ms());
+        if (!orphan && (p[1].revents & (POLLHUP | POLLERR))) {
+            orphan = true;
+            dog.deadline = now_ms() + VB_WD_HOST_GRACE_MS;
+        }
+        look_at_clock();
+        if (p[0].revents & POLLIN)
+            freeze_done();
+    }
 }
 
 /* ---- requests ---- */
@@ -244,13 +291,14 @@ static bool handle(const struct vb_wd_request *r, int fd)
         dog.deadline = now_ms() + r->ms;
         answer(VB_WD_ARM, 0, VB_OK, NULL);
         break;
-    case VB_WD_FREEZE: start_freeze(r->ms); break;
+    case VB_WD_FREEZE:
+        if (dog.fired || !dog.has_thread)
+            answer(VB_WD_FREEZE, ETIMEDOUT, VB_E_HOLD_WRITES_TIMEOUT, "the freeze window is over already");
+        else
+            start_freeze(r->ms);
+        break;
     case VB_WD_THAW:
-        if (dog.freezing) {
-            __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
-            while (dog.freezing)
-                freeze_done();
-        }
+        finish_freeze();
         e = thaw_all();
         answer(VB_WD_THAW, e, e ? VB_E_IO : VB_OK, e ? "a file system cannot be thawed" : NULL);
         break;
@@ -282,29 +330,6 @@ static bool receive(void)
     return handle(&r, fd);
 }
 
-static int wait_ms(void)
-{
-    uint64_t next = dog.deadline, now = now_ms();
-    if (dog.hold && (!next || dog.hold < next))
-        next = dog.hold;
-    if (!next)
-        return -1;
-    return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
-}
-
-static void look_at_clock(void)
-{
-    uint64_t now = now_ms();
-    if (dog.hold && now >= dog.hold) {
-        dog.hold = 0;
-        fire("a file system was frozen longer than allowed");
-    }
-    if (dog.deadline && now >= dog.deadline) {
-        fire("the time of the freeze window is over");
-        kill_hosts();
-    }
-}
-
 int vb_watchdog_main(struct vb_agent *a, int argc, char **argv)
 {
     struct stat st;
@@ -330,11 +355,7 @@ int vb_watchdog_main(struct vb_agent *a, int argc, char **argv)
     }
     if (dog.parent_gone)
         return last_will();
-    if (dog.freezing) {
-        __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
-        while (dog.freezing)
-            freeze_done();
-    }
+    finish_freeze();
     thaw_all();
     return 0;
 }

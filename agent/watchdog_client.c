@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,9 @@ struct vb_watchdog {
     struct vb_loop *loop;
     int sock, pid;
     struct vb_watch *watch;
+    uint32_t asked;         /* the last request that is answered */
+    int *mounts;            /* ours, for the case that the process dies with something frozen */
+    size_t n_mounts;
     vb_watchdog_fn *fn;
     vb_watchdog_fired_fn *fired;
     void *arg;
@@ -30,6 +35,14 @@ static void on_ended(void *arg, int status)
 {
     (void)arg;
     (void)status; /* reaped; whether it was expected is told by the socket */
+}
+
+/* A frozen file system stays frozen when who froze it is killed.  The stream ends only after the process's last
+ * thread, so that no freeze is under way any more. */
+static void thaw_after(const struct vb_watchdog *w)
+{
+    for (size_t i = 0; i < w->n_mounts; i++)
+        (void)ioctl(w->mounts[i], FITHAW, 0); /* EINVAL: it is not frozen */
 }
 
 static void on_answer(void *arg, short revents)
@@ -44,7 +57,10 @@ static void on_answer(void *arg, short revents)
     if (n != (ssize_t)sizeof a) {
         vb_watch_cancel(w->watch);
         w->watch = NULL;
+        thaw_after(w);
         w->fired(w->arg, "the watchdog process ended unexpectedly");
+        vb_fail(&err, VB_E_HOLD_WRITES_TIMEOUT, "the watchdog process ended unexpectedly");
+        w->fn(w->arg, (enum vb_watchdog_call)w->asked, &err); /* whoever waits for its answer */
         return;
     }
     a.text[sizeof a.text - 1] = '\0';
@@ -103,7 +119,11 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
         return NULL;
     }
     struct vb_watchdog *w = vb_alloc(sizeof *w);
-    *w = (struct vb_watchdog){ l, pair[0], pid, NULL, fn, fired, arg };
+    *w = (struct vb_watchdog){ .loop = l, .sock = pair[0], .pid = pid, .asked = VB_WD_START };
+    w->fn = fn;
+    w->fired = fired;
+    w->arg = arg;
+    w->mounts = vb_alloc_n(mounts->n + 1, sizeof *w->mounts);
     vb_loop_child(l, pid, on_ended, NULL);
     for (size_t i = 0; i < n_pids; i++)
         (void)request(w, VB_WD_ADD_HOST, pids[i], 0, -1);
@@ -114,6 +134,7 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
             vb_watchdog_end(w);
             return NULL;
         }
+        w->mounts[w->n_mounts++] = VB_STEAL_FD(fd);
     }
     w->watch = vb_loop_watch(l, w->sock, POLLIN, on_answer, w);
     (void)request(w, VB_WD_START, 0, 0, -1);
@@ -123,6 +144,7 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
 void vb_watchdog_call(struct vb_watchdog *w, enum vb_watchdog_call call, uint64_t ms)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    w->asked = (uint32_t)call;
     if (request(w, (uint32_t)call, 0, ms, -1) < 0) {
         vb_fail_errno(&err, errno, "the watchdog does not answer");
         w->fn(w->arg, call, &err);
@@ -136,5 +158,8 @@ void vb_watchdog_end(struct vb_watchdog *w)
     (void)request(w, VB_WD_DISARM, 0, 0, -1);
     vb_watch_cancel(w->watch);
     vb_close_fd(&w->sock);
+    for (size_t i = 0; i < w->n_mounts; i++)
+        vb_close_fd(&w->mounts[i]);
+    free(w->mounts);
     free(w);
 }

@@ -36,6 +36,7 @@ struct lab {
     /* knobs for the next run */
     uint64_t cut_after;    /* the data stream is cut after so many messages from the process; 0: never */
     void (*meanwhile)(struct lab *l, pid_t pid); /* called once the process was told what to do */
+    const char *base;      /* restore: TARGET of the whole request, relative; NULL: none */
     bool as_nobody;        /* the process gives up root first */
     struct lab_fake *fakes; /* restore: served before the repository is asked */
     size_t n_fakes, cap_fakes;

@@ -177,6 +177,38 @@ static void safe_open_follows_own_links_only(void **state)
     assert_non_null(err.hint);
 }
 
+/* A link that a first part of a restore has just put there must not lead the second part out of the target. */
+static void safe_open_inside_leaves_the_base_by_no_way(void **state)
+{
+    struct place *p = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct stat st;
+    assert_int_equal(mkdirat(p->fd, "outside", 0700), 0);
+    assert_int_equal(mkdirat(p->fd, "target", 0700), 0);
+    assert_int_equal(symlinkat("target", p->fd, "way"), 0);
+    assert_int_equal(symlinkat("../outside", p->fd, "target/link"), 0);
+    VB_AUTO_FREE char *base = vb_printf("%s/way", p->dir), *good = vb_printf("%s/a/b", base);
+    VB_AUTO_FREE char *link = vb_printf("%s/link/a", base), *dots = vb_printf("%s/../outside", base);
+    VB_AUTO_FREE char *beside = vb_printf("%s/outside", p->dir);
+    VB_AUTO_FD int fd = vb_safe_open_inside(base, good, true, NULL, NULL, &err); /* the way to the base is the user's */
+    assert_true(fd >= 0);
+    assert_int_equal(fstatat(p->fd, "target/a/b", &st, 0), 0);
+    const char *const bad[] = { link, dots, beside };
+    for (size_t i = 0; i < VB_COUNT(bad); i++) {
+        vb_error_clear(&err);
+        assert_int_equal(vb_safe_open_inside(base, bad[i], true, NULL, NULL, &err), -1);
+        assert_int_equal(err.code, VB_E_GUARD);
+    }
+    assert_int_equal(fstatat(p->fd, "outside/a", &st, 0), -1);
+    VB_AUTO_FREE char *fresh = vb_printf("%s/new/base", p->dir), *below = vb_printf("%s/x", fresh);
+    mode_t mask = umask(022);
+    VB_AUTO_FD int made = vb_safe_open_inside(fresh, below, true, NULL, NULL, &err);
+    umask(mask);
+    assert_true(made >= 0);
+    assert_int_equal(fstatat(p->fd, "new/base", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(open_beneath_takes_one_name, setup, teardown),
         cmocka_unit_test_setup_teardown(safe_open_makes_what_is_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(safe_open_follows_own_links_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(safe_open_inside_leaves_the_base_by_no_way, setup, teardown),
     };
     return cmocka_run_group_tests_name("dirstack and safe_open", tests, NULL, NULL);
 }

@@ -501,6 +501,32 @@ static void swapped_while_we_write(void **state)
     print_message("# %u rounds finished, %u refused\n", done, refused);
 }
 
+/* The first part puts a link of ours into the target, the second part's recorded path leads through it. */
+static void nothing_leaves_the_target(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "first", 0755);
+    assert_int_equal(symlinkat(lab_path(l, "outside"), l->fd, "first/link"), 0);
+    lab_mkdir(l, "outside", 0755);
+    struct vb_name first = captured(l, "first");
+    make_source(l);
+    struct vb_name second = captured(l, "src");
+    struct vb_msg c = lab_component("c");
+    l->base = "dst";
+    lab_restore_root(l, &c, &first, "dst/first", NULL, true, NULL);
+    lab_restore_root(l, &c, &second, "dst/first/link/in", NULL, true, NULL);
+    lab_restore(l, &c, 1, 0);
+    assert_outcome(l, VB_E_GUARD, VB_FILE_RESTORE_FAILED);
+    assert_true(lab_exists(l, "dst/first/link"));
+    assert_false(lab_exists(l, "outside/in"));
+    /* a path that a host recorded with ".." in it: the whole request is refused */
+    struct vb_msg d = lab_component("c");
+    lab_restore_root(l, &d, &second, "dst/../outside/in", NULL, true, NULL);
+    lab_restore(l, &d, 1, 0);
+    assert_false(lab_exists(l, "outside/in"));
+    l->base = NULL;
+}
+
 #define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
 
 int main(void)
@@ -525,6 +551,7 @@ int main(void)
         LAB_TEST("devices and set-id bits need root and owners kept", devices_and_set_id_bits),
         LAB_TEST("hostile place: links in the target", links_in_the_target),
         LAB_TEST("hostile place: the target behind a link", target_behind_a_link),
+        LAB_TEST("hostile backup: nothing leaves the target", nothing_leaves_the_target),
         LAB_TEST("hostile place: directories and names swapped while we write", swapped_while_we_write),
     };
     return cmocka_run_group_tests_name("restore", tests, NULL, NULL);
