@@ -130,6 +130,11 @@ int main(int argc, char **argv)
     }
     if (!a.config_path)
         a.config_path = usual_config();
+    char *absolute = a.config_path ? realpath(a.config_path, NULL) : NULL;
+    if (absolute) { /* the supervisor and all that it starts run in another directory */
+        free(a.config_path);
+        a.config_path = absolute;
+    }
     static char relay[] = "relay";
     static char *no_args[] = { relay, NULL };
     const char *word = i < argc ? argv[i] : relay;

@@ -126,30 +126,41 @@ static enum vb_consistency least(enum vb_consistency a, enum vb_consistency b)
     return a < b ? a : b;
 }
 
+/* Data of a component that need a shadow copy lie on this volume: directly, or mounted below (B-28). */
+static bool lies_on(struct vb_session *s, const struct vb_fileset *fs, const struct vb_sv *v)
+{
+    const char *path = fs->alternate_path ? fs->alternate_path : fs->path;
+    if (!vb_s_needs_snapshot(s, fs))
+        return false;
+    return v == vb_s_volume_of(s, path) || (fs->recursive && vb_path_below(v->vol->mount_point, path));
+}
+
 /* The level that was reached, not the one hoped for: provider, writer's whole session, and the writer's own word. */
 static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c)
 {
     bool held = w->froze && w->thawed && !w->aborted;
     enum vb_consistency level = held ? VB_CONSISTENCY_APPLICATION : VB_CONSISTENCY_CRASH;
-    size_t n, in_set = 0;
-    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
     const struct vb_sv *first = NULL;
-    for (size_t i = 0; i < n; i++) {
-        const struct vb_fileset *fs = f[i].fileset;
-        if (!vb_s_needs_snapshot(s, fs))
+    size_t n;
+    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+    for (size_t k = 0; k < s->n_set; k++) {
+        const struct vb_sv *v = &s->set[k];
+        bool used = false;
+        for (size_t i = 0; i < n && !used; i++)
+            used = lies_on(s, f[i].fileset, v);
+        if (!used)
             continue;
-        const struct vb_sv *v = vb_s_volume_of(s, fs->alternate_path ? fs->alternate_path : fs->path);
-        in_set++;
-        if (!v || !v->provider)
+        if (!v->provider)
             level = least(level, VB_CONSISTENCY_NONE);
-        else if (!held || v->hold == 0)
+        else if (!held || v->hold == VB_HOLD_NONE)
             level = least(level, v->without_writers);
-        else if (first && first != v && !w->froze)
+        /* Nobody held, and the volumes were not captured at one instant. */
+        if (!held && first && !(first->provider == v->provider && first->group_atomic && v->group_atomic))
             level = least(level, VB_CONSISTENCY_NONE);
-        first = v;
+        first = first ? first : v;
     }
     free(f);
-    if (in_set == 0 && !held)
+    if (!first && !held)
         level = VB_CONSISTENCY_NONE; /* nothing was in a snapshot and nobody held */
     return w->lowered ? least(level, w->lowered) : level;
 }

@@ -26,6 +26,8 @@ static void print_job(const struct vb_msg *g)
            kind ? "  " : "", owner ? owner : "", vb_msg_u64(g, VB_F_HOLD, 0) ? "  (holds the snapshot slot)" : "");
     if (host)
         printf("    host '%s'\n", host);
+    if (vb_msg_has(g, VB_F_POSITION))
+        printf("    waits for the snapshot slot, position %ju\n", (uintmax_t)vb_msg_u64(g, VB_F_POSITION, 0));
     if (text)
         printf("    %s\n", text);
 }

@@ -97,12 +97,12 @@ bool vb_sup_busy(const struct vb_sup *s)
 
 /* ---- the slot (B-22, B-80, Q-1) ---- */
 
-static void tell_slot(struct vb_sup_job *j, unsigned position)
+static void tell_slot(struct vb_sup_job *j, unsigned pos)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_C_SLOT);
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    vb_msg_add_u64(&m, VB_F_POSITION, position);
-    if (position && j->sup->slot) {
+    vb_msg_add_u64(&m, VB_F_POSITION, pos);
+    if (pos && j->sup->slot) {
         const struct vb_sup_job *o = j->sup->slot;
         VB_AUTO_FREE char *who =
             vb_printf("job %.8s of %s", o->id, o->requester ? o->requester : "an unnamed requester");
@@ -112,17 +112,23 @@ static void tell_slot(struct vb_sup_job *j, unsigned position)
         vb_log_error(VB_LOG_WARNING, &err);
 }
 
+/* From 1; 0: it does not wait. */
+static unsigned position(const struct vb_sup *s, const struct vb_sup_job *j)
+{
+    unsigned before = 1;
+    if (!j->slot_order || j == s->slot)
+        return 0;
+    for (size_t k = 0; k < s->n_jobs; k++)
+        if (s->jobs[k] != s->slot && s->jobs[k]->slot_order && s->jobs[k]->slot_order < j->slot_order)
+            before++;
+    return before;
+}
+
 static void tell_queue(struct vb_sup *s)
 {
-    for (size_t i = 0; i < s->n_jobs; i++) {
-        unsigned before = 1;
-        if (!s->jobs[i]->slot_order || s->jobs[i] == s->slot)
-            continue;
-        for (size_t k = 0; k < s->n_jobs; k++)
-            if (s->jobs[k] != s->slot && s->jobs[k]->slot_order && s->jobs[k]->slot_order < s->jobs[i]->slot_order)
-                before++;
-        tell_slot(s->jobs[i], before);
-    }
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (position(s, s->jobs[i]))
+            tell_slot(s->jobs[i], position(s, s->jobs[i]));
 }
 
 static void grant_slot(struct vb_sup *s)
@@ -399,6 +405,8 @@ void vb_sup_status(struct vb_sup *s, struct vb_msg *m)
         vb_msg_add_str(&g, VB_F_KIND, j->word);
         vb_msg_add_u64(&g, VB_F_CREATED_SEC, j->created_ms / 1000);
         vb_msg_add_u64(&g, VB_F_HOLD, s->slot == j);
+        if (position(s, j))
+            vb_msg_add_u64(&g, VB_F_POSITION, position(s, j));
         vb_msg_add_error(&g, &j->why);
         vb_msg_add_group(m, VB_F_JOB_INFO, &g);
     }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/control.h"
@@ -81,10 +82,13 @@ static void on_event(void *arg, struct vb_msg *m)
 static void on_window(void *arg, bool inside)
 {
     struct worker *w = arg;
-    if (inside)
+    if (inside) {
         vb_log_hold();
-    else
+        (void)mlockall(MCL_CURRENT); /* as far as our rights go: no page of ours may come from a frozen file system */
+    } else {
+        (void)munlockall();
         vb_log_release();
+    }
     if (w->dialog)
         vb_dialog_hold(w->dialog, inside);
 }

@@ -376,6 +376,36 @@ static void consistency_is_what_was_reached(void **state)
     }
 }
 
+/* A tree over two volumes: with the writer's hold one instant, without it none, unless the provider takes both at
+ * once. */
+static void vss_b_28_a_tree_over_two_volumes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct vb_fake_host *h = host();
+        struct vb_fake_writer *w = vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data");
+        h->mounts = "20 1 8:1 / / rw - ext4 /dev/root rw\n21 20 8:2 / /data rw - btrfs /dev/data rw\n"
+                    "22 21 8:3 / /data/more rw - btrfs /dev/more rw\n";
+        if (i > 0)
+            w->way[VB_EV_THAW] = FAKE_FAIL;
+        h->p[0].group_atomic = i == 2;
+        until_prepared(h);
+        const struct vb_msg *r = vb_fake_command(h, VB_M_SNAPSHOT, NULL);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        static const enum vb_consistency WANT[] = { VB_CONSISTENCY_APPLICATION, VB_CONSISTENCY_NONE,
+                                                    VB_CONSISTENCY_CRASH };
+        assert_int_equal(c->n_snapshots, 2);
+        assert_int_equal(c->writers[0].components[0].consistency, WANT[i]);
+        vb_components_free(c);
+        if (i == 0) { /* each volume's files are read from its own shadow copy */
+            assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_CAPTURE, NULL)), VB_OK);
+            assert_non_null(memmem(h->mover_spec.body.data, h->mover_spec.body.len, "/snap/data/more", 15));
+        }
+        vb_fake_host_free(h);
+    }
+}
+
 static void freezer_is_used_only_where_a_provider_asks(void **state)
 {
     (void)state;
@@ -435,6 +465,7 @@ int main(void)
                 vss_s_9_no_provider_and_no_live_reading_fails),
         CM_TEST("VSS-Q-14 live reading is loud and recorded", vss_q_14_live_reading_is_loud_and_recorded),
         CM_TEST("consistency is what was reached", consistency_is_what_was_reached),
+        CM_TEST("VSS-B-28 a tree over two volumes", vss_b_28_a_tree_over_two_volumes),
         CM_TEST("the freezer is used only where a provider asks for it", freezer_is_used_only_where_a_provider_asks),
         CM_TEST("CAPTURE without a stream can be repeated", capture_without_a_stream_can_be_repeated),
     };

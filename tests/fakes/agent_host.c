@@ -241,6 +241,7 @@ static void answer_call(struct later *l)
         vb_msg_add_u64(&m, VB_F_PREFERENCE, p->preference);
         vb_msg_add_u64(&m, VB_F_CONSISTENCY, p->consistency);
         vb_msg_add_u64(&m, VB_F_ATOMIC, p->atomic);
+        vb_msg_add_u64(&m, VB_F_GROUP_ATOMIC, p->group_atomic);
         vb_msg_add_u64(&m, VB_F_PER_TREE, p->per_tree);
     }
     if (!strcmp(l->text, "snapshot_path")) {

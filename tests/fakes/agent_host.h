@@ -49,7 +49,7 @@ struct vb_fake_provider {
     char *name;
     bool supported;
     uint64_t hold, preference, consistency;
-    bool atomic, per_tree;
+    bool atomic, group_atomic, per_tree;
     const char *fail_call;         /* call that fails, hangs or crashes */
     enum vb_fake_way way;
     uint64_t delay_ms;             /* of commit */
