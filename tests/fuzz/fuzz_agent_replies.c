@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sim_init(&x->sim, 1, &none);
     sim_start(&x->sim);
     vb_buf_add(&x->in, data, size);
-    struct vb_links links = { x->sim.loop, x, link_open, link_cancel, NULL };
+    struct vb_links links = { .loop = x->sim.loop, .ctx = x, .open = link_open, .cancel = link_cancel };
     struct vb_run_env env = { .loop = x->sim.loop, .links = &links, .store = &x->sim.store, .new_guid = guid,
                               .guid_arg = &x->sim.rng };
     struct vb_run_options opt = {
