@@ -121,6 +121,8 @@ int vb_cli_fail(const struct vb_cli *cli, const struct vb_error *err)
     }
     VB_AUTO_FREE char *text = vb_escape_terminal(vb_error_text(err), strlen(vb_error_text(err)));
     fprintf(stderr, "vbackup: %s\n", text);
+    if (!err->hint && err->code == VB_E_USAGE)
+        fprintf(stderr, "  hint: see 'vbackup %s --help'\n", cli->verb->name);
     if (err->hint) {
         VB_AUTO_FREE char *hint = vb_escape_terminal(err->hint, strlen(err->hint));
         fprintf(stderr, "  hint: %s\n", hint);

@@ -17,7 +17,8 @@ static int run_any(struct vb_cli *cli, enum vb_job_kind kind, bool plan_only)
     int mode = restore ? VB_REPO_READ : plan_only ? -1 : VB_REPO_WRITE, status;
 
     r.show_plan = plan_only;
-    if (vb_cli_run_open(&r, cli, mode, &err) < 0 || vb_cli_run_options(&r, kind, &err) < 0) {
+    r.cli = cli;
+    if (vb_cli_run_options(&r, kind, &err) < 0 || vb_cli_run_open(&r, cli, mode, &err) < 0) {
         status = vb_cli_fail(cli, &err);
     } else {
         r.progress = vb_progress_new(cli, r.loop, restore ? "restore" : "backup");

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# tests/scenario/test_cli.sh - the command line itself: usage errors, malformed configuration with file and line, and --json that is
+# JSON and nothing else, in success and failure, for every verb.
+. "$abs_top_srcdir/tests/tap.sh"
+. "$abs_top_srcdir/tests/lib/scenario.sh"
+mkdir "$T/data"; echo one > "$T/data/a"
+good() { printf '[requester]\nname = here\n[writer null]\ncomponent = app\napp.path = %s\n' "$T/data" > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"; }
+good
+
+# ---- usage: exit status 2, and a hint ----
+usage() { # NAME ARGUMENT...
+    local name=$1; shift
+    out=$(vb "$@" 2>&1 < /dev/null); status=$?
+    is "usage, $name: exit status" "$status" 2
+    like "usage, $name: what to do" "$out" 'usage:|hint:|--help'
+}
+usage "unknown verb" frobnicate
+usage "unknown option" list --frobnicate
+usage "option without its value" backup --lease
+usage "too many arguments" list one
+usage "missing argument" writers metadata
+usage "duration that is none" backup --lease soon
+usage "policy that is none" backup --on-missing maybe
+usage "type that is none" backup --type half
+usage "map that is none" restore --repo "$T/none" --map backend
+usage "compression that is none" init --compression 99
+usage "unknown shell" completion tcsh
+VBACKUP_REPOSITORY='' usage "no repository" list
+for verb in init backup restore "plan backup" "plan restore" list show ls check resume writers "writers metadata" "host list" \
+    "host test" completion; do
+    # shellcheck disable=SC2086
+    ok "help of $verb" vb $verb --help
+    page=$abs_top_srcdir/doc/vbackup-${verb%% *}.1
+    # shellcheck disable=SC2086
+    missing=$(vb $verb --help | sed -n '/^Options of every verb/q; s/^ *\(-., \)\{0,1\}  *--\([a-z-]*\).*/\2/p; s/^  -., --\([a-z-]*\).*/\1/p' | sort -u |
+        while read -r o; do grep -qE "Fl .?\\\\?-?$o|\\\\-$o" "$page" "$abs_top_srcdir/doc/vbackup-backup.1" "$abs_top_srcdir/doc/vbackup-restore.1" || echo "$o"; done)
+    is "every option of $verb stands in its page; missing" "$missing" ""
+done
+
+# ---- malformed configuration: file, line, what was expected; exit status 2 ----
+config() { # NAME LINE-NUMBER REGEX, the file on standard input
+    cat > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"
+    out=$(vb host list 2>&1); status=$?
+    is "configuration, $1: exit status" "$status" 2
+    like "configuration, $1: file and line" "$out" "vbackup.conf:$2"
+    like "configuration, $1: what" "$out" "$3"
+}
+config "no section" 1 'section' <<< 'key = value'
+config "unfinished header" 1 'expected|\]' <<< '[host x'
+config "no equals sign" 2 '=' <<< $'[host x]\naddress'
+config "unknown key" 2 'adress' <<< $'[host x]\nadress = y'
+config "port out of range" 2 '65535' <<< $'[host x]\nport = 70000'
+config "port is no number" 2 'expected' <<< $'[host x]\nport = ssh'
+config "unsafe host name" 1 'not a host name' <<< '[host -oProxyCommand=x]'
+config "unsafe address" 2 'not an address' <<< $'[host x]\naddress = a;b'
+config "host declared twice" '[12]' 'stands already' <<< $'[host x]\n[host x]'
+config "unknown key of the requester" 2 'nmae' <<< $'[requester]\nnmae = x'
+config "neither yes nor no" 2 'expected' <<< $'[host x]\nlocal = maybe'
+good; chmod 666 "$T/vbackup.conf"
+out=$(vb host list 2>&1); status=$?
+is "configuration that others may write: exit status" "$status" 2
+like "... and why" "$out" 'writ'
+good
+printf '[writer null]\ncomponent = app\nfrobnicate = 1\n' > "$T/vbackup.conf"
+out=$(vb writers 2>&1); status=$?
+is "a writer's unknown key: exit status" "$status" 3
+like "... reaches the user with file and line" "$out" 'vbackup.conf:3: .*frobnicate'
+good
+
+# ---- JSON ----
+json() { # NAME STATUS ARGUMENT...
+    local name=$1 want=$2; shift 2
+    vb "$@" --json > "$T/json" 2> "$T/err"; status=$?
+    is "json, $name: exit status" "$status" "$want"
+    if jq -es 'length > 0 and all(.[]; type == "object" and ((has("message_type") and has("schema")) or has("format")))' "$T/json" > /dev/null 2>&1; then
+        pass "json, $name: only objects that say what they are"
+    else
+        fail "json, $name: only objects that say what they are" "$(cat "$T/json" "$T/err")"
+    fi
+}
+json "list without a repository" 1 list
+json "init" 0 init
+json "init again" 5 init
+json "show, nothing there" 1 show
+json "writers" 0 writers
+json "writers metadata" 0 writers metadata "null writer"
+json "writers metadata of none" 1 writers metadata nobody
+json "host list" 0 host list
+json "host test" 0 host test
+json "host test of an unknown one" 2 host test nobody
+json "plan backup" 0 plan backup
+json "backup" 0 backup
+json "backup of a path that is not there" 1 backup "$T/nothing"
+json "list" 0 list
+json "show" 0 show
+json "ls" 0 ls
+json "check" 0 check --read-data
+json "plan restore" 0 plan restore
+json "restore onto existing data" 5 restore
+json "restore elsewhere" 0 restore --target "$T/out"
+json "restore of an unknown backup" 1 restore ffffffff
+json "resume, nothing there" 1 resume
+is "the backup of the null writer's files is back" "$(cat "$T/out$T/data/a")" one
+done_testing
