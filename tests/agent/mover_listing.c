@@ -61,7 +61,8 @@ static void add_content(struct listing *t, const char *path, const struct stat *
     while ((n = read(fd, buf, sizeof buf)) > 0)
         crc = crc * 31 + vb_crc32(buf, (size_t)n);
     vb_buf_addf(&t->out, " crc=%08x", crc);
-    if ((uint64_t)st->st_blocks * 512 < (uint64_t)st->st_size)
+    /* where there are holes at all: the block count cannot tell, it wavers on btrfs while data are written back */
+    if (st->st_size && lseek(fd, 0, SEEK_HOLE) < st->st_size)
         for (off_t at = 0; at < st->st_size;) {
             off_t data = lseek(fd, at, SEEK_DATA), hole;
             if (data < 0)
