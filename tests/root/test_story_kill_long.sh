@@ -5,6 +5,7 @@
 # the next one succeeds; in the end the shop is destroyed, restored and audited.
 . "${abs_top_srcdir:?}/tests/root/story_test.sh"
 STORY_SABOTAGE=
+grep -q "^#define VB_FAULT_POINTS 1" "$abs_top_builddir/config.h" || skip_all "built without --enable-fault-points"
 story_hosts 2 || bail "the hosts cannot be made"
 ok "configured" story_configure 1
 ok "init" story_vb init

@@ -4,6 +4,7 @@
 # run is either taken up where it was (within the lease) or ended by the agents themselves (after it).
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/scenario.sh"
+grep -q "^#define VB_FAULT_POINTS 1" "$abs_top_builddir/config.h" || skip_all "built without --enable-fault-points"
 remote_available || skip_all "no second host: $SSHD_WHY"
 
 FILES=5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0002

@@ -3,6 +3,7 @@
 # attached to again through another one, and no event comes twice.
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/scenario.sh"
+grep -q "^#define VB_FAULT_POINTS 1" "$abs_top_builddir/config.h" || skip_all "built without --enable-fault-points"
 mkdir "$T/data"
 echo content > "$T/data/a"
 cat > "$T/vbackup.conf" <<END
