@@ -329,6 +329,7 @@ static int dump(const char *module)
     for (int e = VB_EV_IDENTIFY; e < VB_EV_COUNT; e++)
         if (vb_writer_callback_of(&h, (enum vb_event)e) != NULL)
             printf("callback=%s\n", vb_event_word((enum vb_event)e));
+    free(h.module_path);
     return fflush(stdout) == 0 ? VB_EXIT_DONE : VB_EXIT_FAILED;
 }
 
