@@ -284,6 +284,34 @@ static void record_snapshots(struct vb_session *s)
     }
 }
 
+/* "component 'db' of writer 'app'": the first one whose data lie on the volume; caller frees. */
+static char *component_on(const struct vb_session *s, const struct vb_volume *vol)
+{
+    for (size_t i = 0; i < s->bcd->n_writers; i++) {
+        const struct vb_writer_components *r = &s->bcd->writers[i];
+        const struct vb_sw *w = vb_sw_find(s, r->writer_id, r->instance_name);
+        for (size_t k = 0; w && k < r->n_components; k++) {
+            size_t n;
+            const struct vb_component *c = &r->components[k];
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+            bool found = false;
+            for (size_t j = 0; j < n && !found; j++) {
+                const struct vb_fileset *fs = f[j].fileset;
+                const char *path = fs->alternate_path ? fs->alternate_path : fs->path;
+                for (size_t t = 0; t < vol->trees.n && !found; t++)
+                    found = vb_s_needs_snapshot(s, fs) &&
+                            (vb_path_below(path, vol->trees.v[t]) || vb_path_below(vol->trees.v[t], path));
+            }
+            free(f);
+            if (found) {
+                VB_AUTO_FREE char *full = vb_full_path(c->logical_path, c->name);
+                return vb_printf("component '%s' of writer '%s'", full, w->name ? w->name : w->ref.name);
+            }
+        }
+    }
+    return vb_strdup("the job's data");
+}
+
 static void chosen(struct vb_session *s)
 {
     for (size_t i = 0; i < s->n_set; i++) {
@@ -291,12 +319,15 @@ static void chosen(struct vb_session *s)
         VB_AUTO_BUF why = VB_BUF_INIT;
         for (size_t k = 0; k < v->refusals.n; k++)
             vb_buf_addf(&why, "%s%s", k ? "; " : "", v->refusals.v[k]);
-        if (!v->provider && s->job->min_consistency > VB_CONSISTENCY_NONE) {
+        if (!v->provider && (s->job->min_consistency > VB_CONSISTENCY_NONE || !s->job->allow_live)) {
             VB_AUTO_ERROR err = VB_ERROR_INIT;
-            vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED, "no provider reaches '%s' on volume '%s' (%s): %s",
-                    vb_consistency_word(s->job->min_consistency), v->vol->mount_point, v->vol->fs_type,
+            VB_AUTO_FREE char *who = component_on(s, v->vol);
+            vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED,
+                    "%s lies on volume '%s' (%s), of which no provider can make a shadow copy (%s), and reading it live "
+                    "is not allowed", who, v->vol->mount_point, v->vol->fs_type,
                     v->refusals.n ? vb_buf_str(&why) : "there is none");
-            vb_hint(&err, "put the data on btrfs or another file system with snapshots, or allow live reading");
+            vb_hint(&err, "put the data on btrfs or xfs, or allow it to be read while it may change: --allow-live, or "
+                          "'allow-live = yes' under [requester]");
             s->phase = VB_PH_ABORTED; /* nothing was sent to a writer yet: it may just be released (B-69) */
             vb_s_fail(s, &err);
             return;

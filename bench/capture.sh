@@ -39,7 +39,7 @@ timed() { local a b; a=$(now); "$@"; b=$(now); echo $(((b - a) / 1000000)); }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 tar_backup() { tar -C "$W" -cf - src | zstd -q -3 -T1 > "$W/tar.zst"; sync "$W/tar.zst"; }
 tar_restore() { rm -rf "$W/out"; mkdir "$W/out"; zstd -q -d -c "$W/tar.zst" | tar -C "$W/out" -xf -; }
-first() { vb backup "$W/src"; }
+first() { vb backup --allow-live "$W/src"; }
 put_back() { vb restore latest --target "$W/out"; }
 
 make_tree

@@ -104,6 +104,8 @@ int vb_job_write(const struct vb_job *j, struct vb_buf *out, struct vb_error *er
     vb_xml_set(e, "minConsistency", vb_consistency_word(j->min_consistency));
     vb_xml_set_u64(e, "freezeLimitMs", j->freeze_limit_ms, 0);
     vb_xml_set_yes(e, "overwrite", j->overwrite);
+    vb_xml_set_yes(e, "allowLive", j->allow_live);
+    vb_xml_set_yes(e, "allowFreeze", j->allow_freeze);
     for (size_t i = 0; i < j->n_writers; i++) {
         e = vb_xml_add(root, "WRITER_POLICY");
         vb_xml_set(e, "writer", j->writers[i].writer);
@@ -139,6 +141,8 @@ static void get_demand(struct vb_xml *x, struct vb_job *j, const xmlNode *e)
     j->min_consistency = VB_XML_WORD(x, e, "minConsistency", vb_consistency_from_word, VB_CONSISTENCY_UNKNOWN);
     j->freeze_limit_ms = vb_xml_u64(x, e, "freezeLimitMs", 0);
     j->overwrite = vb_xml_yes(x, e, "overwrite");
+    j->allow_live = vb_xml_yes(x, e, "allowLive");
+    j->allow_freeze = vb_xml_yes(x, e, "allowFreeze");
 }
 
 static void get_list_item(struct vb_xml *x, struct vb_job *j, const xmlNode *e)

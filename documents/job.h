@@ -35,13 +35,15 @@ struct vb_job {
     char *requester;       /* "vbackup 0.1.0 on fe (pid 1234)" */
     uint64_t created_ms, lease_ms;
     enum vb_backup_type backup_type;
-    enum vb_consistency min_consistency; /* to be reached at least; VB_CONSISTENCY_NONE allows live reading */
+    enum vb_consistency min_consistency; /* to be reached at least */
     uint64_t freeze_limit_ms;            /* 0: writers' own windows only */
     struct vb_job_writer *writers; size_t n_writers, cap_writers;
     struct vb_strv paths;                /* ad-hoc paths */
     struct vb_strv path_excludes;        /* filespecs for the ad-hoc component */
     struct vb_job_visited *visited; size_t n_visited, cap_visited;
     bool overwrite;                      /* restore: consent to put back over existing data */
+    bool allow_live;                     /* consent to read without a shadow copy where none can be made */
+    bool allow_freeze;                   /* consent to a provider that copies while it keeps the file system frozen */
 };
 
 struct vb_job *vb_job_new(enum vb_job_kind kind, const char *host);

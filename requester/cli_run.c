@@ -124,17 +124,22 @@ static int take_paths(struct vb_cli_run *r, struct vb_error *err)
 static int backup_options(struct vb_cli_run *r, const struct vb_config_section *s, struct vb_error *err)
 {
     const char *type = vb_cli_opt(r->cli, "type");
-    bool live = true;
     r->opt.backup_type = VB_BACKUP_FULL;
     if (type && strcmp(type, "copy") == 0)
         r->opt.backup_type = VB_BACKUP_COPY;
     else if (type && strcmp(type, "full") != 0)
         return vb_fail(err, VB_E_USAGE, "--type: '%s' is not full or copy", type);
-    if (s && vb_section_bool(s, "allow-live", true, &live, err) < 0)
+    if (s && (vb_section_bool(s, "allow-live", false, &r->opt.allow_live, err) < 0 ||
+              vb_section_bool(s, "allow-freeze", false, &r->opt.allow_freeze, err) < 0))
         return -1;
-    if (vb_cli_flag(r->cli, "require-snapshot"))
-        live = false;
-    r->opt.min_consistency = live ? VB_CONSISTENCY_NONE : VB_CONSISTENCY_CRASH;
+    bool strict = vb_cli_flag(r->cli, "require-snapshot");
+    bool live = vb_cli_flag(r->cli, "allow-live"), freeze = vb_cli_flag(r->cli, "allow-freeze");
+    if (strict && (live || freeze))
+        return vb_fail(err, VB_E_USAGE, "--require-snapshot and --%s contradict each other",
+                       live ? "allow-live" : "allow-freeze");
+    r->opt.allow_live = !strict && (live || r->opt.allow_live);
+    r->opt.allow_freeze = !strict && (freeze || r->opt.allow_freeze);
+    r->opt.min_consistency = r->opt.allow_live ? VB_CONSISTENCY_NONE : VB_CONSISTENCY_CRASH;
     add_policies(r, "require", VB_POLICY_REQUIRED);
     add_policies(r, "ignore", VB_POLICY_IGNORED);
     r->opt.writers = r->writers;

@@ -61,7 +61,9 @@ static int run_plan_restore(struct vb_cli *cli)
     { "require", 0, "WRITER", "fail if this writer cannot take part (may repeat)" },                                    \
     { "ignore", 0, "WRITER", "do not involve this writer (may repeat)" },                                               \
     { "on-missing", 0, "POLICY", "dependency that cannot be met: fail, drop or continue" },                             \
-    { "require-snapshot", 0, NULL, "fail where no provider can take a snapshot, instead of reading live" },             \
+    { "allow-live", 0, NULL, "read live, while it may change, what no provider can take a snapshot of" },               \
+    { "allow-freeze", 0, NULL, "let small data be copied while their file system is kept frozen" },                     \
+    { "require-snapshot", 0, NULL, "neither of these, whatever the configuration allows" },                             \
     { "type", 0, "TYPE", "full (default) or copy: outside of any chain, no logs are cut" },                             \
     { "freeze-limit", 0, "TIME", "longest time any application may be held" },                                          \
     { "lease", 0, "TIME", "how long agents keep the job without a connection" },                                        \

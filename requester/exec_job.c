@@ -82,6 +82,8 @@ static int write_job(struct vb_xh *h, struct vb_error *err)
     job->min_consistency = o->min_consistency;
     job->freeze_limit_ms = o->freeze_limit_ms;
     job->overwrite = o->overwrite;
+    job->allow_live = o->allow_live;
+    job->allow_freeze = o->allow_freeze;
     for (size_t i = 0; i < o->n_writers; i++) {
         VB_GROW(job->writers, job->n_writers, job->cap_writers);
         job->writers[job->n_writers++] =

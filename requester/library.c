@@ -256,6 +256,7 @@ static void backup_options(struct call *c, const struct vb_backup_request *q)
     c->opt.n_paths = q->n_paths;
     c->opt.backup_type = q->type;
     c->opt.min_consistency = q->min_consistency;
+    c->opt.allow_live = q->min_consistency == VB_CONSISTENCY_NONE;
     c->opt.freeze_limit_ms = q->freeze_limit_ms;
     c->opt.lease_ms = q->lease_ms;
 }

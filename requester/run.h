@@ -69,6 +69,9 @@ struct vb_run_options {
     bool overwrite;                     /* consent to put back over existing data */
     /* plan only */
     bool offline;                       /* from the metadata of the last gather; no connection is made */
+    /* backup: consent, recorded with the job; without it the host's part is refused (VB_E_VOLUME_NOT_SUPPORTED) */
+    bool allow_live;                    /* to read without a shadow copy where none can be made */
+    bool allow_freeze;                  /* to copy while the file system is kept frozen */
 };
 
 enum vb_run_phase { VB_PHASE_GATHER = 1, VB_PHASE_PLAN = 2, VB_PHASE_RUN = 3, VB_PHASE_ABORT = 4, VB_PHASE_END = 5 };

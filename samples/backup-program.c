@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     request.repository = argv[1];
     request.paths = (const char *const *)(argv + 2);
     request.n_paths = (size_t)argc - 2;
-    request.min_consistency = VB_CONSISTENCY_NONE; /* plain paths may lie where no snapshot can be made */
+    request.min_consistency = VB_CONSISTENCY_NONE; /* plain paths may lie where no snapshot can be made: read live */
 
     struct vb_report *report = vb_requester_backup(requester, &request, &observer, NULL);
     for (size_t i = 0; i < vb_report_component_count(report); i++) {

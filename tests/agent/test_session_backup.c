@@ -316,12 +316,14 @@ static void vss_s_9_no_provider_and_no_live_reading_fails(void **state)
     h->p[0].supported = false;
     vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
     vb_fake_open(h, VB_JOB_BACKUP, &job);
-    job->min_consistency = VB_CONSISTENCY_CRASH;
+    (void)job; /* as it is made: nothing is allowed */
     identify(h);
     const struct vb_msg *r = prepare(h);
     assert_int_equal(vb_fake_code(r), VB_E_VOLUME_NOT_SUPPORTED);
-    VB_AUTO_FREE char *text = vb_msg_str(r, VB_F_TEXT);
+    VB_AUTO_FREE char *text = vb_msg_str(r, VB_F_TEXT), *hint = vb_msg_str(r, VB_F_HINT);
     assert_contains(text, "/data");
+    assert_contains(text, "of writer 'front'");
+    assert_contains(hint, "--allow-live");
     assert_contains(text, "not this file system");
     assert_int_equal(vb_fake_count(h, "front PrepareForBackup"), 0);
     vb_fake_host_free(h);
@@ -335,7 +337,7 @@ static void vss_q_14_live_reading_is_loud_and_recorded(void **state)
     h->p[0].supported = false;
     vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
     vb_fake_open(h, VB_JOB_BACKUP, &job);
-    job->min_consistency = VB_CONSISTENCY_NONE;
+    job->allow_live = true;
     identify(h);
     assert_int_equal(vb_fake_code(prepare(h)), VB_OK);
     const struct vb_msg *r = vb_fake_command(h, VB_M_SNAPSHOT, NULL);

@@ -73,6 +73,8 @@ static void random_jobs(void **state VB_UNUSED)
         j->min_consistency = (enum vb_consistency)vb_rng_below(&r, 6);
         j->backup_type = (enum vb_backup_type)vb_rng_below(&r, 7);
         j->overwrite = vb_rng_chance(&r, 500);
+        j->allow_live = vb_rng_chance(&r, 500);
+        j->allow_freeze = vb_rng_chance(&r, 500);
         j->run_id = vb_rng_chance(&r, 500) ? vb_strdup(INSTANCE) : NULL;
         for (uint64_t n = vb_rng_below(&r, 5); n > 0; n--) {
             VB_AUTO_FREE char *p = vb_printf("/p%c", (char)(1 + vb_rng_below(&r, 255)));

@@ -22,7 +22,8 @@ for type in ext4 xfs btrfs; do
 done
 
 # the whole way, with the real program
-export VBACKUP_STATE_DIR=$T/state VBACKUP_RUNTIME_DIR=$T/run VBACKUP_REPOSITORY=$T/repo
+printf '[requester]\nallow-live = yes\n' > "$T/vbackup.conf"
+export VBACKUP_CONFIG=$T/vbackup.conf VBACKUP_STATE_DIR=$T/state VBACKUP_RUNTIME_DIR=$T/run VBACKUP_REPOSITORY=$T/repo
 vb() { "$abs_top_builddir/run" vbackup "$@"; }
 ok "a repository" vb init
 src=$T/src

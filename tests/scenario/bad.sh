@@ -37,7 +37,7 @@ $both"
 
 bad_config() { # LINE...: more of the back end's section
     {
-        printf '[requester]\nname = front\nanswer-limit = 2s\nlease = 2s\n'
+        printf '[requester]\nallow-live = yes\nname = front\nanswer-limit = 2s\nlease = 2s\n'
         [ -n "${NO_BACKEND:-}" ] || remote_host backend
         [ $# = 0 ] || printf '%s\n' "$@"
         cat <<END2

@@ -11,7 +11,7 @@ FILES=5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0002
 mkdir "$T/front" "$T/back"
 echo front > "$T/front/a"; echo back > "$T/back/b"
 {
-    echo "[requester]"; echo "name = front"; remote_host backend
+    echo "[requester]"; echo "allow-live = yes"; echo "name = front"; remote_host backend
     cat <<END
 [writer null]
 component = app

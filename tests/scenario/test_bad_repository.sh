@@ -6,7 +6,7 @@ mkdir -p "$T/data"
 echo one > "$T/data/a"; head -c 200000 /dev/urandom > "$T/data/b"
 config() {
     {
-        printf '[requester]\nname = here\nlease = 2s\n[agent]\nidle-exit = 20s\n'
+        printf '[requester]\nallow-live = yes\nname = here\nlease = 2s\n[agent]\nidle-exit = 20s\n'
         printf '[writer null app]\ncomponent = a\na.path = %s\nevent-log = %s\ntopology-lock = %s\n' "$T/data" "$T/events" "$T/lock"
         [ $# = 0 ] || printf '%s\n' "$@"
     } > "$T/vbackup.conf"

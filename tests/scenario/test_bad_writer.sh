@@ -7,7 +7,7 @@ echo good > "$T/good/a"; echo bad > "$T/bad/b"
 
 config() { # LINE... of the bad writer's section
     {
-        printf '[requester]\nname = here\nlease = 2s\n[agent]\nidle-exit = 20s\ntimeout-freeze = 2s\n'
+        printf '[requester]\nallow-live = yes\nname = here\nlease = 2s\n[agent]\nidle-exit = 20s\ntimeout-freeze = 2s\n'
         printf 'timeout-prepare-backup = 2s\ntimeout-prepare-snapshot = 2s\ntimeout-thaw = 2s\ntimeout-post-snapshot = 2s\n'
         printf 'timeout-backup-complete = 2s\ntimeout-backup-shutdown = 2s\ntimeout-identify = 2s\ntimeout-abort = 2s\n'
         printf '[writer null good]\ncomponent = a\na.path = %s\nevent-log = %s\ntopology-lock = %s\n' "$T/good" "$T/events" "$T/lock"

@@ -4,7 +4,7 @@
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/scenario.sh"
 mkdir "$T/data"; echo one > "$T/data/a"
-good() { printf '[requester]\nname = here\n[writer null]\ncomponent = app\napp.path = %s\n' "$T/data" > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"; }
+good() { printf '[requester]\nallow-live = yes\nname = here\n[writer null]\ncomponent = app\napp.path = %s\n' "$T/data" > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"; }
 good
 
 # ---- usage: exit status 2, and a hint ----
@@ -65,6 +65,35 @@ printf '[writer null]\ncomponent = app\nfrobnicate = 1\n' > "$T/vbackup.conf"
 out=$(vb writers 2>&1); status=$?
 is "a writer's unknown key: exit status" "$status" 3
 like "... reaches the user with file and line" "$out" 'vbackup.conf:3: .*frobnicate'
+good
+
+# ---- reading live is never chosen silently ----
+good; sed -i '/^allow-live/d' "$T/vbackup.conf"
+here=$(stat -f -c %T "$T/data")
+if [ "$here" = btrfs ] || [ "$here" = xfs ]; then
+    skip "reading live" "a snapshot can be made of $T"
+else
+    ok "init" vb init -q
+    for what in "app of the configuration" "$T/data"; do
+        path=; [ ! -e "$what" ] || path=$what
+        out=$(vb backup $path 2>&1); status=$?
+        is "live reading of $what is refused: exit status" "$status" 1
+        like "... naming component and volume" "$out" "component '.*' of writer '.*' lies on volume '/.*no provider can make a shadow copy"
+        like "... and what to do" "$out" "hint: .*btrfs or xfs, .*--allow-live.*'allow-live = yes' under \[requester\]"
+        is "... and nothing was backed up" "$(vb list --json | grep -c '"state":"complete"')" 0
+    done
+    out=$(vb backup --allow-live --require-snapshot "$T/data" 2>&1); status=$?
+    is "--allow-live against --require-snapshot: exit status" "$status" 2
+    out=$(vb backup --allow-live "$T/data" 2>&1); status=$?
+    is "with --allow-live it is done: exit status" "$status" 0
+    like "... loudly" "$out" "read live while it may change: no shadow copy"
+    like "... and recorded" "$out" "complete +none"
+    good
+    ok "allow-live in the configuration" vb backup -q "$T/data"
+    out=$(vb backup --require-snapshot "$T/data" 2>&1); status=$?
+    is "--require-snapshot is stronger: exit status" "$status" 1
+    rm -rf "$T/repo"
+fi
 good
 
 # ---- JSON ----

@@ -10,7 +10,7 @@ echo front > "$T/front/a"
 head -c 3000000 /dev/urandom > "$T/back/b"
 NULL=$(vbackup-agent writer-host --dump null | sed -n 's/^class_id=//p')
 {
-    echo "[requester]"; echo "name = front"; remote_host backend
+    echo "[requester]"; echo "allow-live = yes"; echo "name = front"; remote_host backend
     cat <<END
 [writer null]
 component = app

@@ -8,6 +8,7 @@ mkdir "$T/data"
 echo content > "$T/data/a"
 cat > "$T/vbackup.conf" <<END
 [requester]
+allow-live = yes
 name = front
 [writer null]
 component = app
