@@ -165,10 +165,12 @@ void vb_index_drop(struct vb_index *x, const struct vb_name *name)
     }
 }
 
-static void fill_hit(const struct chunk *c, struct vb_index_hit *hit)
+static void fill_hit(const struct vb_index *x, size_t number, struct vb_index_hit *hit)
 {
+    const struct chunk *c = &x->chunks[number];
     hit->entry = (struct vb_pack_entry){ c->name, c->type, c->encoding, c->raw_size, c->stored_size, c->offset };
     hit->pack = c->pack;
+    hit->number = (uint32_t)number;
 }
 
 bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct vb_index_hit *hit)
@@ -177,7 +179,7 @@ bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct v
     if (!x->table[slot] || !counts(x, &x->chunks[x->table[slot] - 1]))
         return false;
     if (hit)
-        fill_hit(&x->chunks[x->table[slot] - 1], hit);
+        fill_hit(x, x->table[slot] - 1, hit);
     return true;
 }
 
@@ -186,13 +188,18 @@ size_t vb_index_chunk_count(const struct vb_index *x)
     return x->n_chunks - x->n_dropped;
 }
 
+size_t vb_index_numbers(const struct vb_index *x)
+{
+    return x->n_chunks;
+}
+
 int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb_index_hit *hit), void *arg)
 {
     for (size_t i = 0; i < x->n_chunks; i++) {
         struct vb_index_hit hit;
         if (!counts(x, &x->chunks[i]))
             continue;
-        fill_hit(&x->chunks[i], &hit);
+        fill_hit(x, i, &hit);
         int result = fn(arg, &hit);
         if (result != 0)
             return result;

@@ -36,7 +36,8 @@ struct vb_index_pack {
 /* Where a chunk is. */
 struct vb_index_hit {
     struct vb_pack_entry entry;
-    uint32_t pack; /* number, for vb_index_pack_at */
+    uint32_t pack;   /* number, for vb_index_pack_at */
+    uint32_t number; /* of the chunk: below vb_index_numbers, stays while the index lives */
 };
 
 struct vb_index *vb_index_new(void);
@@ -57,6 +58,7 @@ void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry 
 void vb_index_drop(struct vb_index *x, const struct vb_name *name);
 bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct vb_index_hit *hit);
 size_t vb_index_chunk_count(const struct vb_index *x);
+size_t vb_index_numbers(const struct vb_index *x); /* one more than the highest number of a chunk */
 /* Every chunk, in the order of adding; fn returning non-zero stops and is returned. */
 int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb_index_hit *hit), void *arg);
 

@@ -111,8 +111,8 @@ int vb_content_walk(struct vb_repo *r, const struct vb_content *content, vb_cont
 /* Writes open packs and the index, and passes the barrier.  For long backups: what was put so far survives. */
 int vb_repo_flush(struct vb_repo *r, struct vb_error *err);
 
-/* The end of a backup: flush, re-check that every root and document the entry names is in the durable index and
- * its pack in place, then write the catalog entry.  Sets id (if empty), sequence, previous, hash and the added_*
+/* The end of a backup: flush, re-check that everything the entry refers to, directly and below, is in the durable index
+ * and its pack still in place, then write the catalog entry.  Sets id (if empty), sequence, previous, hash and the added_*
  * figures of *e.  After 0 the backup exists; after -1 it does not, and commit may be called again. */
 int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err);
 

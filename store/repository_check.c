@@ -22,7 +22,8 @@ struct check {
     uint64_t damages;
     struct vb_index *index;   /* from index files alone */
     struct vb_index *present; /* chunks that a pack really has */
-    struct vb_index *visited; /* directories and lists that were looked at */
+    struct vb_repo_reach reach; /* over present */
+    const char *object;       /* the backup that is being looked at */
 };
 
 static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
@@ -169,63 +170,32 @@ static int check_indexed(void *arg, const struct vb_index_hit *hit)
 
 /* ---- backups ---- */
 
-struct visit {
-    struct check *check;
-    const char *object;
-    unsigned depth;
-};
-
-static int visit_ref(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
+static int bad_ref(void *arg, const struct vb_name *name, unsigned type, const struct vb_index_hit *hit,
+                   struct vb_error *err)
 {
-    struct visit *v = arg;
-    struct check *c = v->check;
-    struct vb_index_hit hit;
+    struct check *c = arg;
     char hex[VB_NAME_HEX_LEN + 1];
-    VB_AUTO_BUF plain = VB_BUF_INIT;
-    VB_AUTO_ERROR why = VB_ERROR_INIT;
     (void)err;
     vb_name_hex(name, hex);
-    if (!vb_index_get(c->present, name, &hit)) {
-        VB_AUTO_FREE char *text = vb_printf("refers to the %s chunk %.16s..., which is not there",
-                                            type ? vb_chunk_type_name(type) : "data", hex);
-        tell(c, VB_CHECK_DAMAGE, v->object, text);
-        return 0;
-    }
-    bool refers = hit.entry.type == VB_CHUNK_TREE || hit.entry.type == VB_CHUNK_LIST;
-    if (type ? hit.entry.type != type : refers) {
-        tell(c, VB_CHECK_DAMAGE, v->object, "refers to a chunk of the wrong type");
-        return 0;
-    }
-    if (!type || vb_index_get(c->visited, name, NULL))
-        return 0;
-    vb_index_add(c->visited, 0, &hit.entry);
-    if (v->depth > VB_TREE_MAX_DEPTH + VB_TREE_MAX_HEIGHT) {
-        tell(c, VB_CHECK_DAMAGE, v->object, "directories are nested too deeply");
-        return 0;
-    }
-    v->depth++;
-    if (vb_repo_get(c->repo, (enum vb_chunk_type)type, name, &plain, &why) < 0 ||
-        vb_chunk_refs((enum vb_chunk_type)type, plain.data, plain.len, visit_ref, v, &why) < 0)
-        tell_error(c, VB_CHECK_DAMAGE, v->object, &why);
-    v->depth--;
+    VB_AUTO_FREE char *text = vb_printf("refers to the %s chunk %.16s..., which is %s",
+                                        type ? vb_chunk_type_name(type) : "data", hex,
+                                        hit ? "of another type" : "not there");
+    tell(c, VB_CHECK_DAMAGE, c->object, text);
     return 0;
 }
 
-static void check_backup(struct check *c, const char *path, const struct vb_catalog_entry *e)
+static int unreadable(void *arg, const struct vb_index_hit *hit, struct vb_error *why)
 {
-    struct visit v = { c, path, 0 };
-    for (size_t h = 0; h < e->n_hosts; h++)
-        for (size_t i = 0; i < e->hosts[h].n_components; i++) {
-            const struct vb_catalog_component *comp = &e->hosts[h].components[i];
-            for (size_t k = 0; k < comp->n_roots; k++)
-                if (comp->roots[k].has_tree)
-                    visit_ref(&v, &comp->roots[k].tree, VB_CHUNK_TREE, NULL);
-        }
-    for (size_t d = 0; d < e->n_documents; d++) {
-        const struct vb_content *content = &e->documents[d].content;
-        for (uint32_t i = 0; i < content->n; i++)
-            visit_ref(&v, &content->refs[i].name, content->level ? VB_CHUNK_LIST : 0, NULL);
-    }
+    struct check *c = arg;
+    (void)hit;
+    tell_error(c, VB_CHECK_DAMAGE, c->object, why);
+    return 0;
+}
+
+static int check_backup(struct check *c, const char *path, const struct vb_catalog_entry *e, struct vb_error *err)
+{
+    c->object = path;
+    return vb_repo_reach_entry(&c->reach, e, err);
 }
 
 static void check_chain(struct check *c, const char *path, const struct vb_catalog_entry *e,
@@ -250,7 +220,7 @@ static int check_catalog(struct check *c, struct vb_error *err)
         struct vb_catalog_entry *e = vb_repo_read_entry(c->repo, paths.v[i], &why);
         if (e) {
             check_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
-            check_backup(c, paths.v[i], e);
+            result = check_backup(c, paths.v[i], e, err);
         } else {
             tell_error(c, VB_CHECK_DAMAGE, paths.v[i], &why);
         }
@@ -268,8 +238,7 @@ static int check_catalog(struct check *c, struct vb_error *err)
 int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
 {
     struct check c = { .repo = r, .read_data = read_data, .report = report, .arg = arg, .index = vb_index_new(),
-                       .present = vb_index_new(), .visited = vb_index_new() };
-    vb_index_open_pack(c.visited);
+                       .present = vb_index_new() };
     check_config(&c);
     int result = 0;
     if (vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
@@ -277,11 +246,15 @@ int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *
         result = -1;
     if (result == 0) {
         vb_index_each(c.index, check_indexed, &c);
+        vb_repo_reach_init(&c.reach, r, c.present);
+        c.reach.arg = &c;
+        c.reach.problem = bad_ref;
+        c.reach.unreadable = unreadable;
         result = check_catalog(&c, err);
+        vb_repo_reach_clear(&c.reach);
     }
     vb_index_free(c.index);
     vb_index_free(c.present);
-    vb_index_free(c.visited);
     if (result < 0)
         return -1;
     if (c.damages == 0)

@@ -207,7 +207,7 @@ static int recheck_root(struct vb_repo *r, const struct vb_catalog_root *root, s
     return vb_fail(err, VB_E_CORRUPT, "root of '%s' must have exactly one entry", root->path);
 }
 
-static int recheck_all(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
+static int recheck_roots(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct vb_index_hit hit;
     for (size_t h = 0; h < e->n_hosts; h++)
@@ -226,6 +226,73 @@ static int recheck_all(struct vb_repo *r, const struct vb_catalog_entry *e, stru
             }
     }
     return 0;
+}
+
+/* ---- everything below ---- */
+
+/*
+ * What was put in this run was accepted only when all it refers to was in the index, and the index was true when the
+ * lock was taken.  So all that is below the roots is there unless packs have vanished since: one listing tells.  Only
+ * if one has is it necessary to look what this backup needs of it.
+ */
+struct below {
+    struct vb_repo *repo;
+    struct vb_repo_listed *there; /* sorted */
+    size_t n;
+    bool *lost;                   /* packs of the index */
+    bool any;
+};
+
+static int is_lost(void *arg, const struct vb_index_hit *hit, struct vb_error *err)
+{
+    struct below *b = arg;
+    const struct vb_index_pack *pack = vb_index_pack_at(b->repo->index, hit->pack);
+    if (!b->lost[hit->pack])
+        return 0;
+    char chunk[VB_NAME_HEX_LEN + 1];
+    VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
+    vb_name_hex(&hit->entry.name, chunk);
+    vb_fail(err, VB_E_NOT_FOUND, "'%s': pack has vanished or changed its size since the backup began, and with it the "
+            "%s chunk %.16s...", path, vb_chunk_type_name(hit->entry.type), chunk);
+    vb_hint(err, "find out what removes files from the repository, then back up again: what is missing is stored anew");
+    return -1;
+}
+
+static int not_indexed(void *arg, const struct vb_name *name, unsigned type, const struct vb_index_hit *hit,
+                       struct vb_error *err)
+{
+    char hex[VB_NAME_HEX_LEN + 1];
+    (void)arg, (void)hit;
+    vb_name_hex(name, hex);
+    return vb_fail(err, VB_E_CORRUPT, "%s chunk %.16s... is not in the repository",
+                   type ? vb_chunk_type_name(type) : "data", hex);
+}
+
+static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
+{
+    struct below b = { .repo = r };
+    if (vb_repo_list_packs(r, &b.there, &b.n, err) < 0)
+        return -1;
+    size_t packs = vb_index_pack_count(r->index);
+    b.lost = vb_alloc_n(packs + 1, sizeof *b.lost);
+    for (size_t i = 0; i < packs; i++) {
+        const struct vb_index_pack *p = vb_index_pack_at(r->index, (uint32_t)i);
+        b.lost[i] = !p->gone && !p->open && !vb_repo_is_listed(b.there, b.n, &p->name, p->size);
+        b.any = b.any || b.lost[i];
+    }
+    int result = 0;
+    if (b.any) {
+        struct vb_repo_reach reach;
+        vb_repo_reach_init(&reach, r, r->index);
+        reach.arg = &b;
+        reach.visit = is_lost;
+        reach.problem = not_indexed;
+        result = vb_repo_reach_entry(&reach, e, err);
+        vb_repo_reach_clear(&reach);
+    }
+    free(b.there);
+    free(b.lost);
+    return result;
 }
 
 /* The entry's place in the chain: behind the newest name, whether or not that entry can still be read. */
@@ -273,7 +340,8 @@ static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_
 
 int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
 {
-    if (vb_repo_flush(r, err) < 0 || recheck_all(r, e, err) < 0)
+    if (vb_repo_flush(r, err) < 0 || recheck_below(r, e, err) < 0 ||
+        recheck_roots(r, e, err) < 0)
         return -1;
     if (!e->id[0])
         vb_guid_new(e->id);

@@ -19,15 +19,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* A pack file as the listing shows it. */
-struct listed {
-    struct vb_name name;
-    uint64_t size;
-};
-
 struct scan {
-    struct listed *packs; /* sorted by name */
-    size_t n, cap;
+    struct vb_repo_listed *packs; /* sorted by name */
+    size_t n;
     bool scanned;
     bool missing; /* an index file names a pack that is not there */
     bool damaged; /* an index file cannot be used */
@@ -35,29 +29,55 @@ struct scan {
     struct vb_repo *repo;
 };
 
+/* ---- the packs that are there ---- */
+
+struct listing {
+    struct vb_repo_listed *v;
+    size_t n, cap;
+};
+
 static int by_name(const void *a, const void *b)
 {
-    return vb_name_compare(&((const struct listed *)a)->name, &((const struct listed *)b)->name);
+    return vb_name_compare(&((const struct vb_repo_listed *)a)->name, &((const struct vb_repo_listed *)b)->name);
 }
 
 static int see_pack(void *arg, const char *path, uint64_t size, struct vb_error *err)
 {
-    struct scan *s = arg;
-    struct listed l = { .size = size };
+    struct listing *l = arg;
+    struct vb_repo_listed one = { .size = size };
     (void)err;
-    if (!vb_pack_path_parse(path, &l.name))
+    if (!vb_pack_path_parse(path, &one.name))
         return 0;
-    VB_GROW(s->packs, s->n, s->cap);
-    s->packs[s->n++] = l;
+    VB_GROW(l->v, l->n, l->cap);
+    l->v[l->n++] = one;
     return 0;
+}
+
+int vb_repo_list_packs(struct vb_repo *r, struct vb_repo_listed **packs, size_t *n, struct vb_error *err)
+{
+    struct listing l = { 0 };
+    if (vb_backend_list(r->backend, "packs/", see_pack, &l, err) != 0) {
+        free(l.v);
+        return -1;
+    }
+    if (l.n > 1)
+        qsort(l.v, l.n, sizeof *l.v, by_name);
+    *packs = l.v;
+    *n = l.n;
+    return 0;
+}
+
+bool vb_repo_is_listed(const struct vb_repo_listed *packs, size_t n, const struct vb_name *name, uint64_t size)
+{
+    struct vb_repo_listed key = { .name = *name };
+    const struct vb_repo_listed *l = n ? bsearch(&key, packs, n, sizeof key, by_name) : NULL;
+    return l && l->size == size;
 }
 
 static bool is_there(void *arg, const struct vb_name *name, uint64_t size)
 {
     struct scan *s = arg;
-    struct listed key = { .name = *name };
-    const struct listed *l = s->n ? bsearch(&key, s->packs, s->n, sizeof key, by_name) : NULL;
-    if (l && l->size == size)
+    if (vb_repo_is_listed(s->packs, s->n, name, size))
         return true;
     s->missing = true;
     return false;
@@ -94,7 +114,7 @@ static int read_index_file(void *arg, const char *path, uint64_t size, struct vb
 /* ---- packs that no index file names ---- */
 
 /* For a writer the whole pack is verified: what is taken in will be referred to without being sent again. */
-static int pack_entries(struct scan *s, const struct listed *l, struct vb_pack_entry **entries, size_t *n,
+static int pack_entries(struct scan *s, const struct vb_repo_listed *l, struct vb_pack_entry **entries, size_t *n,
                         struct vb_error *err)
 {
     if (s->repo->mode == VB_REPO_READ)
@@ -106,7 +126,7 @@ static int pack_entries(struct scan *s, const struct listed *l, struct vb_pack_e
     return vb_pack_parse(bytes.data, bytes.len, &l->name, entries, n, err);
 }
 
-static int take_in(struct scan *s, const struct listed *l, struct vb_error *err)
+static int take_in(struct scan *s, const struct vb_repo_listed *l, struct vb_error *err)
 {
     VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -196,12 +216,8 @@ static int close_over(struct closure *c, struct vb_error *err)
 static int load(struct scan *s, struct vb_error *err)
 {
     struct vb_backend *b = s->repo->backend;
-    if (s->scanned) {
-        if (vb_backend_list(b, "packs/", see_pack, s, err) != 0)
-            return -1;
-        if (s->n > 1)
-            qsort(s->packs, s->n, sizeof *s->packs, by_name);
-    }
+    if (s->scanned && vb_repo_list_packs(s->repo, &s->packs, &s->n, err) < 0)
+        return -1;
     if (vb_backend_list(b, "index/", read_index_file, s, err) != 0)
         return -1;
     if (!s->scanned)

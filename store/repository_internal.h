@@ -43,6 +43,13 @@ int vb_repo_config_decode(const void *p, size_t len, struct vb_repo_info *info, 
 /* repository_index.c: reads the index files; scan: also lists the packs, leaves out those that are missing and takes
  * in those that no index file names. */
 int vb_repo_load_index(struct vb_repo *r, bool scan, struct vb_error *err);
+/* The pack files that are there, sorted by name; caller frees. */
+struct vb_repo_listed {
+    struct vb_name name;
+    uint64_t size;
+};
+int vb_repo_list_packs(struct vb_repo *r, struct vb_repo_listed **packs, size_t *n, struct vb_error *err);
+bool vb_repo_is_listed(const struct vb_repo_listed *packs, size_t n, const struct vb_name *name, uint64_t size);
 
 /* repository_put.c */
 void vb_repo_drop_open_packs(struct vb_repo *r);
@@ -57,5 +64,30 @@ int vb_repo_open_stored(struct vb_repo *r, const struct vb_index_hit *hit, const
 int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
 /* Reads and verifies one entry. */
 struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err);
+
+/* repository_reach.c: everything below some roots, each chunk once, without recursion.  The callbacks are set after
+ * init; what a callback returns that is not 0 ends it and is returned. */
+struct vb_repo_reach {
+    struct vb_repo *repo;
+    struct vb_index *index; /* borrowed; must not change meanwhile */
+    void *arg;
+    /* Reached for the first time; may be NULL. */
+    int (*visit)(void *arg, const struct vb_index_hit *hit, struct vb_error *err);
+    /* Referred to and not in the index (hit NULL), or of another type. type 0: data or doc. */
+    int (*problem)(void *arg, const struct vb_name *name, unsigned type, const struct vb_index_hit *hit,
+                   struct vb_error *err);
+    /* A tree or list that cannot be read, and why (moved on if not 0 is returned); may be NULL: ends it with -1. */
+    int (*unreadable)(void *arg, const struct vb_index_hit *hit, struct vb_error *why);
+    unsigned char *seen; /* private from here */
+    struct vb_name *waiting;
+    size_t n, cap;
+};
+void vb_repo_reach_init(struct vb_repo_reach *x, struct vb_repo *r, struct vb_index *index);
+void vb_repo_reach_clear(struct vb_repo_reach *x);
+int vb_repo_reach_add(struct vb_repo_reach *x, const struct vb_name *name, unsigned type, struct vb_error *err);
+int vb_repo_reach_run(struct vb_repo_reach *x, struct vb_error *err);
+/* Adds all that a backup's record refers to, and runs. */
+int vb_repo_reach_entry(struct vb_repo_reach *x, const struct vb_catalog_entry *e, struct vb_error *err);
+bool vb_repo_reach_seen(const struct vb_repo_reach *x, uint32_t number); /* of a chunk in the index */
 
 #endif

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "store/repository_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -64,49 +65,119 @@ int vb_tree_read(struct vb_repo *r, const struct vb_name *directory, vb_tree_dir
 
 /* ---- walk ---- */
 
+/*
+ * One TREE chunk on the way from the root to where the walk is. Directories nest as deep as the file system lets them,
+ * so the way is kept here and not on the stack, and only its last chunks are kept decoded: the others are read again
+ * when the walk comes back to them.
+ */
+struct place {
+    struct vb_name name;
+    size_t next;      /* child or entry that is looked at next */
+    size_t path_len;  /* of the directory */
+    bool loaded;
+    bool directory;   /* the chunk that stands for a directory, not a part of one */
+    struct vb_tree t; /* when loaded */
+};
+#define KEPT_DECODED 64u
+
 struct walk {
     struct vb_repo *repo;
     vb_tree_walk_fn *fn;
     void *arg;
     struct vb_buf path;
-    unsigned depth;
+    struct place *places;
+    size_t n, cap;
+    size_t depth; /* directories above and with this one */
 };
 
-static int walk_entry(void *arg, const struct vb_tree_entry *entry, struct vb_error *err)
+static void unload(struct place *p)
 {
-    struct walk *w = arg;
-    size_t at = w->path.len;
-    if (w->depth > 0) { /* the root's own entry has the path "" */
-        if (at > 0)
+    if (p->loaded)
+        vb_tree_clear(&p->t);
+    p->loaded = false;
+}
+
+/* parent: the branch of which this is part i; NULL for a directory. */
+static int push(struct walk *w, const struct vb_name *name, const struct vb_tree *parent, size_t i,
+                struct vb_error *err)
+{
+    struct place p = { .name = *name, .path_len = w->path.len, .directory = !parent, .loaded = true };
+    int result = parent ? get_part(w->repo, parent, i, &p.t, err) : get_tree(w->repo, name, &p.t, err);
+    if (result < 0) {
+        vb_tree_clear(&p.t);
+        if (w->depth > 0)
+            vb_context(err, "directory '%s'", vb_buf_str(&w->path));
+        return -1;
+    }
+    if (w->n >= KEPT_DECODED)
+        unload(&w->places[w->n - KEPT_DECODED]);
+    VB_GROW(w->places, w->n, w->cap);
+    w->places[w->n++] = p;
+    w->depth += p.directory;
+    return 0;
+}
+
+static void pop(struct walk *w)
+{
+    struct place *p = &w->places[--w->n];
+    unload(p);
+    w->depth -= p->directory;
+}
+
+static int reload(struct walk *w, struct place *p, struct vb_error *err)
+{
+    if (p->loaded)
+        return 0;
+    p->loaded = true;
+    return get_tree(w->repo, &p->name, &p->t, err);
+}
+
+static int walk_entry(struct walk *w, const struct vb_tree_entry *entry, struct vb_error *err)
+{
+    if (w->depth > 1) { /* the root's own entry has the path "" */
+        if (w->path.len > 0)
             vb_buf_add_char(&w->path, '/');
         vb_buf_add_str(&w->path, entry->name);
     }
     int result = w->fn(w->arg, vb_buf_str(&w->path), entry, err);
-    if (result == 0 && entry->type == VB_TREE_DIR) {
-        if (w->depth >= VB_TREE_MAX_DEPTH)
-            return vb_fail(err, VB_E_LIMIT, "'%s': directories are nested too deeply", vb_buf_str(&w->path));
-        VB_AUTO_FREE char *path = vb_strdup(vb_buf_str(&w->path));
-        w->depth++;
-        VB_AUTO_ERROR why = VB_ERROR_INIT;
-        result = vb_tree_read(w->repo, &entry->subtree, walk_entry, w, &why);
-        w->depth--;
-        /* told once, at the directory itself, and not again at each one above it */
-        if (result < 0 && why.code != VB_OK && w->path.len == strlen(path))
-            vb_context(&why, "directory '%s'", path);
-        if (result < 0)
-            vb_error_move(err, &why);
-    } else if (result == VB_WALK_SKIP && entry->type == VB_TREE_DIR) {
-        result = 0;
+    if (result == VB_WALK_SKIP && entry->type == VB_TREE_DIR)
+        return 0;
+    if (result != 0 || entry->type != VB_TREE_DIR)
+        return result;
+    if (w->depth > VB_TREE_MAX_DEPTH)
+        return vb_fail(err, VB_E_LIMIT, "more than %u directories inside each other", VB_TREE_MAX_DEPTH);
+    return push(w, &entry->subtree, NULL, 0, err);
+}
+
+static int walk_on(struct walk *w, struct vb_error *err)
+{
+    while (w->n > 0) {
+        struct place *p = &w->places[w->n - 1];
+        w->path.len = p->path_len;
+        if (reload(w, p, err) < 0)
+            return -1;
+        if (p->next == p->t.n) {
+            pop(w);
+            continue;
+        }
+        size_t i = p->next++;
+        int result = p->t.height ? push(w, &p->t.children[i].name, &p->t, i, err)
+                                 : walk_entry(w, &p->t.entries[i], err);
+        if (result != 0)
+            return result;
     }
-    if (result == 0)
-        w->path.len = at;
-    return result;
+    return 0;
 }
 
 int vb_tree_walk(struct vb_repo *r, const struct vb_name *root, vb_tree_walk_fn *fn, void *arg, struct vb_error *err)
 {
     struct walk w = { .repo = r, .fn = fn, .arg = arg };
-    int result = vb_tree_read(r, root, walk_entry, &w, err);
+    int result = push(&w, root, NULL, 0, err);
+    if (result == 0)
+        result = walk_on(&w, err);
+    while (w.n > 0)
+        pop(&w);
+    free(w.places);
     vb_buf_clear(&w.path);
     return result;
 }

@@ -35,7 +35,7 @@
 #define VB_TREE_MAX_XATTRS 1024u
 #define VB_TREE_MAX_XATTR_BYTES (1u << 20) /* names and values of one entry together */
 #define VB_TREE_MAX_HOLES 65536u
-#define VB_TREE_MAX_DEPTH 4096u           /* of directories, for walkers */
+#define VB_TREE_MAX_DEPTH 100000u         /* of directories inside each other, for walkers; they keep no stack */
 #define VB_TREE_MAX_HEIGHT 8u             /* of branches within one directory */
 
 enum vb_tree_type {

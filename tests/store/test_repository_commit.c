@@ -5,6 +5,7 @@
 #include <config.h>
 #include "tests/cm.h"
 
+#include "store/pack.h"
 #include "tests/store/opened.h"
 
 /* ---- commit, list, find ---- */
@@ -193,6 +194,49 @@ static void commit_notices_packs_that_vanished(void **state)
     vb_catalog_entry_free(e);
 }
 
+struct find_pack {
+    struct vb_backend *files;
+    unsigned n;
+};
+
+/* Removes the packs whose first record is data: directories and documents stay. */
+static int remove_data_packs(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct find_pack *f = arg;
+    struct vb_name name;
+    VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
+    size_t n = 0;
+    if (!vb_pack_path_parse(path, &name) || vb_pack_read_entries(f->files, &name, size, &entries, &n, err) < 0)
+        return -1;
+    if (n == 0 || entries[0].type != VB_CHUNK_DATA)
+        return 0;
+    f->n++;
+    return vb_backend_remove(f->files, path, err);
+}
+
+/* Root and directories are all there; a chunk of a file far below them is not. */
+static void commit_notices_what_vanished_below_the_root(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, gone = VB_ERROR_INIT;
+    struct find_pack f = { b->files, 0 };
+    assert_ok(fixture_backup(b->repo, 1, FIXTURE_SMALL, NULL, &err));
+    vb_repo_unlock(b->repo);
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err)); /* the next run: all it needs is there */
+    assert_ok(vb_backend_list(b->files, "packs/", remove_data_packs, &f, &err));
+    assert_true(f.n > 0);
+    assert_int_equal(fixture_backup(b->repo, 1, FIXTURE_SMALL, NULL, &gone), -1);
+    assert_int_equal(gone.code, VB_E_NOT_FOUND);
+    assert_contains(gone.text, "data chunk");
+    /* A backup that needs nothing of it is not hindered, and the next run stores it again. */
+    commit(b->repo, "front", VB_CATALOG_COMPLETE, (char[VB_GUID_LEN + 1]){ "" });
+    vb_repo_unlock(b->repo);
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(fixture_backup(b->repo, 1, FIXTURE_SMALL, NULL, &err));
+    assert_ok(fixture_verify(b->repo, "latest", FIXTURE_SMALL, &err));
+    assert_ok(vb_repo_check(b->repo, true, NULL, NULL, &err));
+}
+
 static void whole_backups_come_back_and_share_their_chunks(void **state)
 {
     struct bench *b = *state;
@@ -225,6 +269,7 @@ int main(void)
         T(an_id_is_committed_once),
         T(commit_rechecks_what_the_entry_names),
         T(commit_notices_packs_that_vanished),
+        T(commit_notices_what_vanished_below_the_root),
         T(whole_backups_come_back_and_share_their_chunks),
     };
     return CM_RUN("repository_commit", tests);

@@ -5,6 +5,8 @@
 #include <config.h>
 #include "tests/cm.h"
 
+#include <sys/resource.h>
+
 #include "tests/store/opened.h"
 
 /* ---- trees ---- */
@@ -99,12 +101,67 @@ static void large_directories_are_read_in_parts(void **state)
     free(list);
 }
 
+struct deepest {
+    size_t entries, longest;
+};
+
+static int measure(void *arg, const char *path, const struct vb_tree_entry *e, struct vb_error *err)
+{
+    struct deepest *d = arg;
+    size_t n = strlen(path);
+    (void)e, (void)err;
+    d->entries++;
+    d->longest = n > d->longest ? n : d->longest;
+    return 0;
+}
+
+/* As deep as a file system goes, with a sibling behind each directory, so that the walk must come back to each level. */
+static void trees_of_12000_levels_are_walked_without_a_deep_stack(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    const unsigned levels = 12000;
+    struct vb_tree_entry two[2] = { { .name = "d", .type = VB_TREE_DIR }, { .name = "z", .type = VB_TREE_FIFO } };
+    struct vb_catalog_entry *e = vb_catalog_entry_new();
+    struct vb_catalog_root *r = vb_catalog_add_root(vb_catalog_add_component(vb_catalog_add_host(e, "h")), "/d", "*", true);
+    struct deepest d = { 0, 0 };
+    assert_ok(vb_tree_write(&two[1], 1, vb_repo_put_raw, b->repo, &two[0].subtree, &err));
+    for (unsigned i = 1; i < levels; i++) {
+        struct vb_name name;
+        assert_ok(vb_tree_write(two, 2, vb_repo_put_raw, b->repo, &name, &err));
+        two[0].subtree = name;
+    }
+    two[0].name = ".";
+    r->has_tree = true;
+    assert_ok(vb_tree_write(two, 1, vb_repo_put_raw, b->repo, &r->tree, &err));
+    assert_ok(vb_repo_commit(b->repo, e, &err));
+    struct rlimit small = { 256 << 10, RLIM_INFINITY }, before;
+    assert_int_equal(getrlimit(RLIMIT_STACK, &before), 0);
+    small.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_STACK, &small), 0);
+    assert_ok(vb_tree_walk(b->repo, &r->tree, measure, &d, &err));
+    assert_int_equal(d.entries, 2 * levels);
+    assert_int_equal(d.longest, 2 * levels - 1);
+    assert_ok(vb_repo_check(b->repo, true, NULL, NULL, &err));
+    VB_AUTO_BUF path = VB_BUF_INIT;
+    for (unsigned i = 1; i < levels; i++)
+        vb_buf_add_str(&path, "d/");
+    vb_buf_add_str(&path, "z");
+    VB_AUTO_TREE t = { 0 };
+    const struct vb_tree_entry *found = NULL;
+    assert_ok(vb_tree_lookup(b->repo, &r->tree, vb_buf_str(&path), &t, &found, &err));
+    assert_int_equal(found->type, VB_TREE_FIFO);
+    assert_int_equal(setrlimit(RLIMIT_STACK, &before), 0);
+    vb_catalog_entry_free(e);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, start, stop)
     const struct CMUnitTest tests[] = {
         T(trees_are_walked_and_looked_up),
         T(large_directories_are_read_in_parts),
+        T(trees_of_12000_levels_are_walked_without_a_deep_stack),
     };
     return CM_RUN("repository_tree", tests);
 }
