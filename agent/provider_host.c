@@ -11,6 +11,8 @@
  */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,8 @@
 
 enum set_state { NONE, PREPARING, PREPARED, PRECOMMITTED, COMMITTED, POSTCOMMITTED, PREFINAL, CREATED, ABORTED };
 
+#define OUR_FAULT "this is an error of the agent, not of yours: please report it"
+
 struct host {
     struct vb_provider p; /* our copy: the smaller of both sizes, the rest absent */
     void *ctx;
@@ -39,6 +43,7 @@ struct host {
     size_t n_options;
     enum set_state state;
     char *set_id;
+    unsigned volumes;        /* taken by begin_prepare */
     struct vb_error error;   /* what the provider said in the call that runs */
     struct vb_strv held;     /* log lines */
     bool hold_log;
@@ -123,6 +128,13 @@ static bool code_allowed(enum vb_code c)
            c == VB_E_CANCELLED || c == VB_E_PREREQUISITE || c == VB_E_IO || c == VB_E_BUSY || c == VB_E_LIMIT;
 }
 
+/* Every refusal says what to do (S-37); a better word is the provider's duty. */
+static void see_its_page(struct host *h)
+{
+    if (!h->error.hint)
+        vb_hint(&h->error, "see vbackup-provider-%s(8)", h->p.name ? h->p.name : "NAME");
+}
+
 static void provider_failed(struct host *h, const char *call)
 {
     if (h->error.code == VB_OK) {
@@ -131,8 +143,10 @@ static void provider_failed(struct host *h, const char *call)
         VB_AUTO_FREE char *text = vb_strdup(h->error.text);
         vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "'%s' gave a code outside its contract: %s", call, text);
     } else {
+        see_its_page(h);
         return;
     }
+    see_its_page(h);
     if (h->hold_log)
         vb_strv_take(&h->held, vb_printf("%s: %s", h->p.name, h->error.text));
     else
@@ -172,6 +186,7 @@ static void drop_set(struct host *h)
 static int veto(struct host *h, const char *call, const char *why)
 {
     vb_fail(&h->error, VB_E_PROVIDER_VETO, "call '%s' %s", call, why);
+    vb_hint(&h->error, OUR_FAULT);
     drop_set(h);
     return -1;
 }
@@ -215,6 +230,14 @@ static int run_step(struct host *h, const struct step *s, const char *set_id, st
         release_log(h);
     if (call_step(h, s, &count) < 0) {
         provider_failed(h, s->call);
+        drop_set(h);
+        return -1;
+    }
+    /* A provider that takes volumes makes one shadow copy of each, or fails (B-41). */
+    if (s->from == COMMITTED && h->p.begin_prepare && count != h->volumes) {
+        vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "it says that %u shadow copies were made, not %u",
+                count, h->volumes);
+        vb_hint(&h->error, "this is an error of the provider: use another one, and report it");
         drop_set(h);
         return -1;
     }
@@ -324,9 +347,12 @@ static int run_begin(struct host *h, const struct vb_msg *m, const char *set_id)
     else {
         h->state = PREPARING;
         h->set_id = vb_strdup(set_id);
+        h->volumes = 0;
     }
-    if (!h->p.begin_prepare || h->p.begin_prepare(h->ctx, h->set_id, &v.v) == 0)
+    if (!h->p.begin_prepare || h->p.begin_prepare(h->ctx, h->set_id, &v.v) == 0) {
+        h->volumes++;
         return 0;
+    }
     provider_failed(h, "begin_prepare");
     drop_set(h);
     return -1;
@@ -345,8 +371,22 @@ static int run_path(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         provider_failed(h, "snapshot_path");
         return -1;
     }
+    /* Said to be created, and not there: nothing would be captured, and nobody would miss it. */
+    if (faccessat(AT_FDCWD, out, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+        faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        vb_fail_errno(&h->error, errno, "the shadow copy of '%s' is not there (%s)", path, out);
+        vb_hint(&h->error, "if it was not made just now, this is an error of the provider: use another one");
+        return -1;
+    }
     vb_msg_add_str(done, VB_F_PATH, out);
     return 0;
+}
+
+static int is_it(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
+                 int64_t created_sec)
+{
+    (void)set_id, (void)mount_point, (void)path, (void)created_sec;
+    return vb_guid_equal(snapshot_id, arg) ? 1 : 0;
 }
 
 static int run_delete(struct host *h, const struct vb_msg *m)
@@ -354,9 +394,14 @@ static int run_delete(struct host *h, const struct vb_msg *m)
     VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT);
     if (!id || !vb_guid_valid(id))
         return vb_fail(&h->error, VB_E_PROTOCOL, "delete needs a snapshot id");
-    if (!h->p.delete_snapshot || h->p.delete_snapshot(h->ctx, id) == 0)
+    if (h->p.delete_snapshot && h->p.delete_snapshot(h->ctx, id) < 0) {
+        provider_failed(h, "delete");
+        return -1;
+    }
+    if (!h->p.query || h->p.query(h->ctx, is_it, id) != 1)
         return 0;
-    provider_failed(h, "delete");
+    vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "shadow copy '%s' is still there", id);
+    vb_hint(&h->error, "delete it by hand; this is an error of the provider");
     return -1;
 }
 
@@ -413,8 +458,11 @@ static int answer(struct host *h, const struct vb_msg *m, struct vb_error *err)
     VB_AUTO_MSG done = VB_MSG_INIT(VB_M_P_DONE);
     done.id = m->id;
     vb_error_clear(&h->error);
-    if (dispatch(h, m, &done) < 0)
+    if (dispatch(h, m, &done) < 0) {
+        if (!h->error.hint)
+            vb_hint(&h->error, OUR_FAULT);
         vb_msg_add_error(&done, &h->error);
+    }
     return vb_msg_send_fd(h->fd, &done, err);
 }
 

@@ -70,7 +70,7 @@ static void answered(struct vb_session *s, struct vb_pcall *c, const struct vb_m
         return;
     c->done = true;
     if (err && err->code != VB_OK) {
-        vb_context(err, "provider '%s'", c->p->name);
+        vb_context(err, "provider '%s', call '%s'", c->p->name, c->call);
         vb_s_event(s, "snapshot", c->call, "failed", NULL, err, 0);
     }
     if (s->calls.answer)

@@ -17,9 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/statfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "providers/support/support.h"
@@ -189,22 +187,26 @@ static bool same_file_system(int a, int b)
            x.f_fsid.__val[0] == y.f_fsid.__val[0];
 }
 
+/* The record first: whatever is made afterwards is known to who comes after us. */
 static int prepare_volume(struct ctx *c, struct volume *v)
 {
     const char *where = c->s.svc->option(c->s.host, "place");
-    char *place = NULL;
     v->source = open(v->record.source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (v->source < 0)
-        return vb_ps_fail_errno(&c->s, errno, NULL, "subvolume '%s' cannot be opened", v->record.source);
-    v->place = vb_ps_place_open(&c->s, where ? where : v->record.source, &place);
-    if (v->place < 0)
-        return -1;
+        return vb_ps_fail_errno(&c->s, errno, "Look whether it is still mounted, and run the job again.",
+                                "subvolume '%s' cannot be opened", v->record.source);
+    char *place = vb_ps_place_in(where ? where : v->record.source);
     v->record.place = vb_ps_printf("%s/%s", place, v->record.snapshot_id);
     free(place);
+    if (vb_ps_record_save(&c->s, &v->record) < 0)
+        return -1;
+    v->place = vb_ps_place_open(&c->s, where ? where : v->record.source);
+    if (v->place < 0)
+        return -1;
     if (where && !same_file_system(v->source, v->place))
         return vb_ps_fail(&c->s, VB_E_CONFIG, "Give a directory on the same btrfs.",
                           "place '%s' is not on the file system of '%s'", where, v->record.source);
-    return vb_ps_record_save(&c->s, &v->record);
+    return 0;
 }
 
 static int end_prepare(void *ctx, const char *set_id)
@@ -236,8 +238,7 @@ static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
     struct ctx *c = ctx;
     (void)set_id;
     for (struct volume *v = c->volumes; v; v = v->next) {
-        v->record.created_sec = (long long)time(NULL);
-        if (vb_ps_record_save(&c->s, &v->record) < 0)
+        if (vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
         *n_created += 1;
     }
@@ -282,11 +283,9 @@ static int post_final(void *ctx, const char *set_id)
 /* Only what is a subvolume under its own id in our directory is deleted, whatever the record says. */
 static int delete_place(struct ctx *c, const struct vb_ps_record *r)
 {
-    const char *base = strrchr(r->place, '/');
     struct stat st;
-    if (!base || strcasecmp(base + 1, r->snapshot_id) != 0)
-        return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
-                          "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
+    if (vb_ps_record_check_place(&c->s, r) < 0)
+        return -1;
     if (lstat(r->place, &st) < 0) {
         if (errno == ENOENT)
             return 0;
@@ -302,8 +301,9 @@ static int delete_place(struct ctx *c, const struct vb_ps_record *r)
     return failed(c, e, errno, "deleting the shadow copy", r->place);
 }
 
-static int remove_shadow(struct ctx *c, const struct vb_ps_record *r)
+static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
+    struct ctx *c = ctx;
     if (r->place && delete_place(c, r) < 0)
         return -1;
     if (r->place)
@@ -325,31 +325,14 @@ static int abort_set(void *ctx, const char *set_id)
 
 static int delete_snapshot(void *ctx, const char *snapshot_id)
 {
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1)
-        rc = remove_shadow(c, &r);
-    vb_ps_record_clear(&r);
-    return rc;
+    return vb_ps_delete(&((struct ctx *)ctx)->s, snapshot_id, remove_shadow, ctx);
 }
 
 /* ---- looking ---- */
 
 static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
 {
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1 && vb_ps_below(path, r.source)) {
-        const char *rest = path + (strcmp(r.source, "/") ? strlen(r.source) : 0);
-        *out = strcmp(rest, "/") ? vb_ps_printf("%s%s", r.place, rest) : vb_ps_strdup(r.place);
-        rc = 0;
-    } else if (rc >= 0) {
-        rc = vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, NULL, "shadow copy '%s' does not hold '%s'", snapshot_id, path);
-    }
-    vb_ps_record_clear(&r);
-    return rc;
+    return vb_ps_path(&((struct ctx *)ctx)->s, snapshot_id, path, out);
 }
 
 static int query(void *ctx,

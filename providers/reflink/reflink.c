@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "providers/reflink/reflink.h"
@@ -24,7 +22,8 @@
 
 struct volume {
     struct vb_ps_record record;
-    int stage; /* descriptor of the shadow copy's directory */
+    bool staged; /* record.place is the shadow copy's; before, the directory above the hidden one */
+    int stage;   /* descriptor of the shadow copy's directory */
     struct volume *next;
 };
 
@@ -162,18 +161,18 @@ static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider
 
 static int stage_volume(struct ctx *c, struct volume *v)
 {
-    char *hidden = NULL, *above = v->record.place;
-    int place = vb_ps_place_open(&c->s, above, &hidden);
-    v->record.place = NULL;
+    char *above = v->record.place, *hidden = vb_ps_place_in(above);
+    v->record.place = vb_ps_printf("%s/%s", hidden, v->record.snapshot_id);
+    v->staged = true;
+    int rc = vb_ps_record_save(&c->s, &v->record);
+    int place = rc == 0 ? vb_ps_place_open(&c->s, above) : -1;
+    free(hidden);
     free(above);
     if (place < 0)
         return -1;
-    v->record.place = vb_ps_printf("%s/%s", hidden, v->record.snapshot_id);
-    free(hidden);
-    int rc = vb_ps_record_save(&c->s, &v->record);
-    if (rc == 0 && mkdirat(place, v->record.snapshot_id, 0700) == 0)
+    if (mkdirat(place, v->record.snapshot_id, 0700) == 0)
         v->stage = openat(place, v->record.snapshot_id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (rc == 0 && v->stage < 0)
+    if (v->stage < 0)
         rc = vb_ps_fail_errno(&c->s, errno, NULL, "directory '%s' cannot be made", v->record.place);
     close(place);
     return rc;
@@ -208,8 +207,7 @@ static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
     struct ctx *c = ctx;
     (void)set_id;
     for (struct volume *v = c->volumes; v; v = v->next) {
-        v->record.created_sec = (long long)time(NULL);
-        if (vb_ps_record_save(&c->s, &v->record) < 0)
+        if (vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
         *n_created += 1;
     }
@@ -225,16 +223,12 @@ static int post_final(void *ctx, const char *set_id)
 
 /* ---- removing ---- */
 
-static int remove_shadow(struct ctx *c, const struct vb_ps_record *r)
+static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
-    const char *base = r->place ? strrchr(r->place, '/') : NULL;
-    if (base && strcasecmp(base + 1, r->snapshot_id) != 0)
-        return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
-                          "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
-    if (base && vb_reflink_remove(&c->s, r->place) < 0)
+    struct ctx *c = ctx;
+    if (vb_ps_record_check_place(&c->s, r) < 0 || vb_reflink_remove(&c->s, r->place) < 0)
         return -1;
-    if (base)
-        vb_ps_place_leave(r->place);
+    vb_ps_place_leave(r->place);
     return vb_ps_record_remove(&c->s, r->snapshot_id);
 }
 
@@ -243,52 +237,23 @@ static int abort_set(void *ctx, const char *set_id)
     struct ctx *c = ctx;
     int rc = 0;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next) {
-        const char *base = v->record.place ? strrchr(v->record.place, '/') : NULL;
-        bool staged = base && !strcasecmp(base + 1, v->record.snapshot_id);
-        if (staged && remove_shadow(c, &v->record) < 0)
+    for (struct volume *v = c->volumes; v; v = v->next)
+        if (v->staged && remove_shadow(c, &v->record) < 0)
             rc = -1;
-    }
     forget(c);
     return rc;
 }
 
 static int delete_snapshot(void *ctx, const char *snapshot_id)
 {
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1)
-        rc = remove_shadow(c, &r);
-    vb_ps_record_clear(&r);
-    return rc;
+    return vb_ps_delete(&((struct ctx *)ctx)->s, snapshot_id, remove_shadow, ctx);
 }
 
 /* ---- looking ---- */
 
-static bool holds(const struct vb_ps_record *r, const char *path)
-{
-    char *trees = vb_ps_strdup(r->trees ? r->trees : ""), *rest = trees;
-    bool found = false;
-    for (char *tree; !found && (tree = strsep(&rest, "\n"));)
-        found = tree[0] && vb_ps_below(path, tree);
-    free(trees);
-    return found;
-}
-
 static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
 {
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1 && holds(&r, path)) {
-        *out = vb_ps_printf("%s%s", r.place, path);
-        rc = 0;
-    } else if (rc >= 0) {
-        rc = vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, NULL, "shadow copy '%s' does not hold '%s'", snapshot_id, path);
-    }
-    vb_ps_record_clear(&r);
-    return rc;
+    return vb_ps_path(&((struct ctx *)ctx)->s, snapshot_id, path, out);
 }
 
 static int query(void *ctx,

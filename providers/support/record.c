@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "providers/support/support.h"
@@ -182,6 +184,61 @@ int vb_ps_record_each(const struct vb_ps *s, int (*fn)(void *arg, const struct v
         vb_ps_record_clear(&r);
     }
     closedir(d);
+    return rc;
+}
+
+int vb_ps_record_created(const struct vb_ps *s, struct vb_ps_record *r)
+{
+    r->created_sec = (long long)time(NULL);
+    return vb_ps_record_save(s, r);
+}
+
+int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r)
+{
+    const char *base = strrchr(r->place, '/');
+    if (base && !strcasecmp(base + 1, r->snapshot_id))
+        return 0;
+    return vb_ps_fail(s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
+                      "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
+}
+
+/* ---- callbacks ---- */
+
+int vb_ps_delete(const struct vb_ps *s, const char *snapshot_id, vb_ps_remove_fn *remove, void *arg)
+{
+    struct vb_ps_record r;
+    int rc = vb_ps_record_load(s, snapshot_id, &r);
+    if (rc == 1)
+        rc = remove(arg, &r);
+    vb_ps_record_clear(&r);
+    return rc;
+}
+
+static bool holds(const struct vb_ps_record *r, const char *path)
+{
+    if (!r->trees)
+        return vb_ps_below(path, r->source);
+    char *trees = vb_ps_strdup(r->trees), *rest = trees;
+    bool found = false;
+    for (char *tree; !found && (tree = strsep(&rest, "\n"));)
+        found = tree[0] && vb_ps_below(path, tree);
+    free(trees);
+    return found;
+}
+
+int vb_ps_path(const struct vb_ps *s, const char *snapshot_id, const char *path, char **out)
+{
+    struct vb_ps_record r;
+    int rc = vb_ps_record_load(s, snapshot_id, &r);
+    if (rc == 1 && holds(&r, path)) {
+        const char *rest = path + (r.trees || !strcmp(r.source, "/") ? 0 : strlen(r.source));
+        *out = strcmp(rest, "/") ? vb_ps_printf("%s%s", r.place, rest) : vb_ps_strdup(r.place);
+        rc = 0;
+    } else if (rc >= 0) {
+        rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, "It was deleted, or was never made of this path: make another one.",
+                        "shadow copy '%s' does not hold '%s'", snapshot_id, path);
+    }
+    vb_ps_record_clear(&r);
     return rc;
 }
 

@@ -91,11 +91,16 @@ bool vb_ps_below(const char *path, const char *root)
     return !strncmp(path, root, n) && (path[n] == 0 || path[n] == '/');
 }
 
+char *vb_ps_place_in(const char *dir)
+{
+    return vb_ps_printf("%s/%s", strcmp(dir, "/") ? dir : "", VB_PLACE);
+}
+
 /* A directory that somebody else made under our name is not used: he could swap what we put there. */
-int vb_ps_place_open(const struct vb_ps *s, const char *dir, char **path)
+int vb_ps_place_open(const struct vb_ps *s, const char *dir)
 {
     struct stat st, top;
-    char *place = vb_ps_printf("%s/%s", strcmp(dir, "/") ? dir : "", VB_PLACE);
+    char *place = vb_ps_place_in(dir);
     bool made = stat(dir, &top) == 0 && mkdir(place, 0700) == 0;
     int fd = open(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -110,7 +115,7 @@ int vb_ps_place_open(const struct vb_ps *s, const char *dir, char **path)
             struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, top.st_mtim };
             utimensat(AT_FDCWD, dir, t, 0);
         }
-        *path = place;
+        free(place);
         return fd;
     }
     if (fd >= 0)

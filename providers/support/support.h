@@ -54,9 +54,21 @@ int vb_ps_query(const struct vb_ps *s,
                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
                           const char *path, int64_t created_sec), void *arg);
 
-/* Opens or makes the hidden directory in `dir` (0700, ours, marked). *path: its path, caller frees. -1 with a
- * failure. */
-int vb_ps_place_open(const struct vb_ps *s, const char *dir, char **path);
+/* The callbacks delete_snapshot and snapshot_path over the records.  delete: `remove` is called if there is a record;
+ * none is success.  path: where `path` is seen below the record's place; of a record with trees only what lies in them,
+ * under its whole name; of one without, what lies below its source. */
+typedef int vb_ps_remove_fn(void *arg, const struct vb_ps_record *r);
+int vb_ps_delete(const struct vb_ps *s, const char *snapshot_id, vb_ps_remove_fn *remove, void *arg);
+int vb_ps_path(const struct vb_ps *s, const char *snapshot_id, const char *path, char **out);
+/* Notes in the record that the shadow copy was made just now. */
+int vb_ps_record_created(const struct vb_ps *s, struct vb_ps_record *r);
+/* 0 if the last element of the record's place is the shadow copy's own id, so that it may be removed. */
+int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r);
+
+/* Path of the hidden directory in `dir`; caller frees. */
+char *vb_ps_place_in(const char *dir);
+/* Opens or makes the hidden directory in `dir` (0700, ours, marked).  -1 with a failure. */
+int vb_ps_place_open(const struct vb_ps *s, const char *dir);
 /* Removes it if it is empty. */
 void vb_ps_place_leave(const char *dir_of_shadow_copy);
 

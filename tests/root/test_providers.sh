@@ -11,12 +11,16 @@ if ! loopfs_mount btrfs 512M user_subvol_rm_allowed; then
     skip_all "no btrfs on loop devices here"
 fi
 b=$LOOPFS
-ok "btrfs: the contract on the top subvolume" "$prog" btrfs --volume "$b" --type btrfs --tree "$b/tree"
+subvolumes="btrfs subvolume list '$b' | wc -l"
+ok "btrfs: the contract on the top subvolume" \
+    "$prog" btrfs --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2" --watch "$subvolumes"
 btrfs -q subvolume create "$b/sub"
-ok "btrfs: the contract on another subvolume" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree"
+ok "btrfs: the contract on two subvolumes at once" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" \
+    --volume "$b" --type btrfs --tree "$b/tree" --watch "$subvolumes"
+mkdir "$b/kept"
 ok "btrfs: snapshots kept in another place" \
-    "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b"
-ok "reflink: the contract on btrfs" "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree"
+    "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b/kept" --watch "$subvolumes; ls -A '$b/kept'"
+ok "reflink: the contract on btrfs" "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2"
 is "nothing is left on the btrfs" "$(btrfs subvolume list "$b" | wc -l)" 1
 
 # an ordinary user, on a subvolume of his own
@@ -30,7 +34,10 @@ if ! loopfs_mount xfs 512M; then
     done_testing
 fi
 x=$LOOPFS
-ok "reflink: the contract on xfs" "$prog" reflink --volume "$x" --type xfs --tree "$x/tree"
+loopfs_mount xfs 512M || bail "no second xfs"
+y=$LOOPFS
+ok "reflink: the contract on two xfs at once" "$prog" reflink --volume "$x" --type xfs --tree "$x/tree" --tree "$x/tree2" \
+    --volume "$y" --type xfs --tree "$y/tree"
 mkdir "$x/user" && chown nobody: "$x/user"
 ok "reflink: the contract as an ordinary user" \
     setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" reflink --volume "$x" --type xfs --tree "$x/user/tree"
