@@ -90,6 +90,7 @@ struct vb_sp {
 struct vb_sv {
     struct vb_volume *vol;          /* in s->volumes */
     struct vb_sp *provider;         /* NULL: read live */
+    bool refused;                   /* asked only: neither a provider nor live reading is possible */
     char snapshot_id[VB_GUID_LEN + 1];
     bool atomic, group_atomic, per_tree;
     uint64_t hold;                  /* enum vb_hold */

@@ -277,7 +277,7 @@ static void record_snapshots(struct vb_session *s)
                                           vb_strdup(v->vol->mount_point),
                                           vb_strdup(v->vol->device),
                                           vb_strdup(v->vol->fs_type),
-                                          vb_strdup(v->provider ? v->provider->name : "live"),
+                                          vb_strdup(v->provider ? v->provider->name : v->refused ? NULL : "live"),
                                           NULL,
                                           vb_strdup(v->remark),
                                           v->atomic };
@@ -312,8 +312,26 @@ static char *component_on(const struct vb_session *s, const struct vb_volume *vo
     return vb_strdup("the job's data");
 }
 
+/* Only asked: nothing was begun and no writer was told, so the job may just be released (B-69). */
+static void probed(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    for (size_t i = 0; i < s->n_providers; i++)
+        vb_sp_stop(s->providers[i], false);
+    record_snapshots(s);
+    s->phase = VB_PH_ABORTED;
+    if (vb_s_add_bcd(s, &m, &err) < 0) {
+        vb_msg_clear(&m);
+        vb_s_fail(s, &err);
+        return;
+    }
+    vb_s_reply(s, &m);
+}
+
 static void chosen(struct vb_session *s)
 {
+    bool probe = vb_msg_u64(&s->cmd, VB_F_PROBE, 0) != 0;
     for (size_t i = 0; i < s->n_set; i++) {
         struct vb_sv *v = &s->set[i];
         VB_AUTO_BUF why = VB_BUF_INIT;
@@ -328,6 +346,12 @@ static void chosen(struct vb_session *s)
                     v->refusals.n ? vb_buf_str(&why) : "there is none");
             vb_hint(&err, "put the data on btrfs or xfs, or allow it to be read while it may change: --allow-live, or "
                           "'allow-live = yes' under [requester]");
+            if (probe) {
+                v->refused = true;
+                free(v->remark);
+                v->remark = vb_strdup(err.text);
+                continue;
+            }
             s->phase = VB_PH_ABORTED; /* nothing was sent to a writer yet: it may just be released (B-69) */
             vb_s_fail(s, &err);
             return;
@@ -336,14 +360,21 @@ static void chosen(struct vb_session *s)
             free(v->remark);
             v->remark = vb_printf("read live while it may change: no shadow copy of '%s' (%s) is possible%s%s",
                                   v->vol->mount_point, v->vol->fs_type, v->refusals.n ? ": " : "", vb_buf_str(&why));
-            vb_s_warn(s, NULL, "volume '%s' is %s", v->vol->mount_point, v->remark);
+            if (!probe)
+                vb_s_warn(s, NULL, "volume '%s' is %s", v->vol->mount_point, v->remark);
             continue;
         }
+        if (probe)
+            continue;
         v->provider->in_set = true;
         VB_AUTO_FREE char *mp = vb_journal_escape(v->vol->mount_point);
         vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id,
                      v->provider->name, mp);
         vb_s_event(s, "call", "AddToSnapshotSet", NULL, NULL, NULL, 0);
+    }
+    if (probe) {
+        probed(s);
+        return;
     }
     for (size_t i = 0; i < s->n_providers; i++)
         if (!s->providers[i]->in_set)
@@ -367,7 +398,8 @@ void vb_s_prepare(struct vb_session *s)
         return;
     }
     vb_guid_new(s->set_id);
-    vb_s_call(s, "StartSnapshotSet");
+    if (!vb_msg_u64(&s->cmd, VB_F_PROBE, 0))
+        vb_s_call(s, "StartSnapshotSet");
     s->n_set = s->volumes.n;
     s->set = vb_alloc_n(s->n_set ? s->n_set : 1, sizeof *s->set);
     for (size_t i = 0; i < s->n_set; i++) {

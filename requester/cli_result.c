@@ -88,12 +88,21 @@ static void component_text(const struct vb_cli_run *r, const struct vb_run_resul
     }
 }
 
+/* Whether a component's line says it already: once is enough. */
+static bool said(const struct vb_run_result *res, const char *text)
+{
+    for (size_t i = 0; text && i < res->n_components; i++)
+        if (res->components[i].code != VB_OK && res->components[i].text && strstr(res->components[i].text, text))
+            return true;
+    return false;
+}
+
 static void result_text(const struct vb_cli_run *r, const struct vb_run_result *res)
 {
     VB_AUTO_FREE char *size = vb_size_human(res->bytes), *added = vb_size_human(res->added_bytes);
     VB_AUTO_FREE char *took = vb_duration_human(res->finished_wall_ms - res->started_wall_ms);
     for (size_t i = 0; i < res->n_hosts; i++)
-        if (res->hosts[i].code != VB_OK && res->hosts[i].text) {
+        if (res->hosts[i].code != VB_OK && res->hosts[i].text && !said(res, res->hosts[i].text)) {
             VB_AUTO_FREE char *text = vb_escape_terminal(res->hosts[i].text, strlen(res->hosts[i].text));
             printf("host %s: %s\n", res->hosts[i].name, text);
             if (res->hosts[i].hint)
@@ -181,7 +190,7 @@ static void on_done(void *arg, const struct vb_run_result *res)
             result_json(r, res);
         else
             result_text(r, res);
-        if (res->error.code && !r->cli->json)
+        if (res->error.code && !r->cli->json && !said(res, res->error.text))
             vb_cli_fail(r->cli, &res->error);
     }
     vb_loop_stop(r->loop, 0);

@@ -172,6 +172,8 @@ void vb_x_prepare(struct vb_xh *h)
         return;
     }
     vb_components_free(b);
+    if (h->x->p.probe)
+        vb_msg_add_u64(&m, VB_F_PROBE, 1);
     vb_x_command(h, &m, 0, on_prepared);
 }
 

@@ -357,6 +357,12 @@ struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_ex
     return x;
 }
 
+const struct vb_components *vb_exec_document(const struct vb_exec *x, size_t host, const struct vb_error **why)
+{
+    *why = &x->hosts[host].error;
+    return x->hosts[host].bcd;
+}
+
 void vb_exec_free(struct vb_exec *x)
 {
     if (!x)

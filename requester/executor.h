@@ -32,6 +32,7 @@ struct vb_exec_params {
     bool resume;                         /* jobs may exist already; tokens are in the state */
     const struct vb_exec_stored *stored; /* restore: [plan->n_hosts] */
     uint64_t started_wall_ms, started_ms;
+    bool probe;                          /* PREPARE only asks which provider would take which volume */
 };
 
 struct vb_exec_handler {
@@ -43,6 +44,8 @@ struct vb_exec_handler {
 
 struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_exec_handler *h, void *arg);
 void vb_exec_cancel(struct vb_exec *x);
+/* The document as this host's agent returned it last, NULL without one; and why its part is over, VB_OK if it is not. */
+const struct vb_components *vb_exec_document(const struct vb_exec *x, size_t host, const struct vb_error **why);
 void vb_exec_free(struct vb_exec *x); /* NULL ok; at once, without a word to the agents */
 /* Fills hosts, components, sums, completeness, exit and error of an empty result. */
 void vb_exec_result(const struct vb_exec *x, struct vb_run_result *r);

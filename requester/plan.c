@@ -107,6 +107,13 @@ void vb_plan_free(struct vb_plan *p)
         free(p->steps[i].components);
         free(p->steps[i].waits);
     }
+    for (size_t i = 0; i < p->n_volumes; i++) {
+        free(p->volumes[i].mount_point);
+        free(p->volumes[i].fs_type);
+        free(p->volumes[i].provider);
+        free(p->volumes[i].remark);
+    }
+    free(p->volumes);
     free(p->run_id);
     free(p->backup_id);
     free(p->target_dir);
@@ -139,6 +146,14 @@ static void add_index(size_t **v, size_t *n, size_t *cap, size_t x)
 {
     VB_GROW(*v, *n, *cap);
     (*v)[(*n)++] = x;
+}
+
+void vb_plan_add_volume(struct vb_plan *p, size_t host, const char *mount_point, const char *fs_type, const char *provider,
+                        const char *remark)
+{
+    VB_GROW(p->volumes, p->n_volumes, p->cap_volumes);
+    p->volumes[p->n_volumes++] = (struct vb_plan_volume){ host, vb_strdup(mount_point), vb_strdup(fs_type),
+                                                          vb_strdup(provider), vb_strdup(remark) };
 }
 
 /* ---- who takes part ---- */

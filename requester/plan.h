@@ -103,6 +103,12 @@ struct vb_plan_step {
     enum vb_on_failure on_failure;
 };
 
+/* Which provider would take a volume, asked beforehand (plan backup); provider NULL: refused, remark says why. */
+struct vb_plan_volume {
+    size_t host;
+    char *mount_point, *fs_type, *provider, *remark;
+};
+
 struct vb_plan {
     char *run_id;
     enum vb_job_kind kind;        /* VB_JOB_BACKUP or VB_JOB_RESTORE */
@@ -116,6 +122,7 @@ struct vb_plan {
     struct vb_plan_missing *missing; size_t n_missing, cap_missing;
     struct vb_plan_step *steps; size_t n_steps, cap_steps;
     struct vb_strv warnings;
+    struct vb_plan_volume *volumes; size_t n_volumes, cap_volumes; /* only in a plan that is shown */
 };
 
 /* One host of the input. */
@@ -145,6 +152,9 @@ struct vb_plan_input {
 void vb_plan_add_lost_writer(struct vb_plan *p, const char *host, const char *writer, const struct vb_error *why);
 /* The name by which people know a writer: its instance's if it has one. */
 const char *vb_plan_writer(const struct vb_plan_component *c);
+/* Notes a volume; the strings are copied. */
+void vb_plan_add_volume(struct vb_plan *p, size_t host, const char *mount_point, const char *fs_type, const char *provider,
+                        const char *remark);
 /* What to do about a dependency that cannot be met; caller frees. */
 char *vb_plan_missing_hint(const struct vb_plan *p, const struct vb_plan_missing *m);
 /* Pure: same input, same plan.  Never fails: what cannot be done is in missing and warnings. */

@@ -65,6 +65,18 @@ static json_t *host_json(const struct vb_plan_host *h)
     return o;
 }
 
+static json_t *volume_json(const struct vb_plan_volume *v)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "host", number(v->host));
+    json_object_set_new(o, "mount_point", text(v->mount_point));
+    json_object_set_new(o, "file_system", text(v->fs_type));
+    json_object_set_new(o, "provider", text(v->provider));
+    json_object_set_new(o, "refused", json_boolean(!v->provider));
+    json_object_set_new(o, "remark", text(v->remark));
+    return o;
+}
+
 static json_t *component_json(const struct vb_plan_component *c)
 {
     json_t *o = json_object();
@@ -140,6 +152,12 @@ void vb_plan_json(const struct vb_plan *p, struct vb_buf *out)
     for (size_t i = 0; i < p->n_missing; i++)
         json_array_append_new(a, missing_json(&p->missing[i]));
     json_object_set_new(o, "warnings", strings(&p->warnings));
+    if (p->n_volumes > 0) {
+        json_t *volumes = json_array();
+        for (size_t i = 0; i < p->n_volumes; i++)
+            json_array_append_new(volumes, volume_json(&p->volumes[i]));
+        json_object_set_new(o, "volumes", volumes);
+    }
     json_object_set_new(o, "steps", a = json_array());
     for (size_t i = 0; i < p->n_steps; i++)
         json_array_append_new(a, step_json(&p->steps[i]));

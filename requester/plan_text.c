@@ -99,6 +99,34 @@ static void add_host(const struct vb_plan *p, struct vb_buf *out, size_t h)
     }
 }
 
+static void add_volumes(const struct vb_plan *p, struct vb_buf *out)
+{
+    bool refused = false;
+    if (p->n_volumes > 0)
+        vb_buf_add_str(out, "\nvolumes\n");
+    for (size_t i = 0; i < p->n_volumes; i++) {
+        const struct vb_plan_volume *v = &p->volumes[i];
+        vb_buf_add_str(out, "    ");
+        add_name(out, p->hosts[v->host].name);
+        vb_buf_add_char(out, ' ');
+        add_name(out, v->mount_point);
+        vb_buf_add_str(out, " (");
+        add_name(out, v->fs_type);
+        vb_buf_add_str(out, v->provider ? "): " : "): REFUSED: ");
+        if (v->provider && strcmp(v->provider, "live") != 0) {
+            vb_buf_add_str(out, "snapshot by ");
+            add_name(out, v->provider);
+            if (v->remark && *v->remark)
+                vb_buf_add_str(out, ", ");
+        }
+        add_name(out, v->remark);
+        vb_buf_add_char(out, '\n');
+        refused = refused || !v->provider;
+    }
+    if (refused)
+        vb_buf_add_str(out, "    the backup will be refused there: put the data on btrfs or xfs, or give --allow-live\n");
+}
+
 static void add_edges(const struct vb_plan *p, struct vb_buf *out)
 {
     if (p->n_edges > 0)
@@ -194,6 +222,7 @@ void vb_plan_text(const struct vb_plan *p, struct vb_buf *out)
     for (size_t i = 0; i < p->n_hosts; i++)
         add_host(p, out, order[i]);
     free(order);
+    add_volumes(p, out);
     add_edges(p, out);
     if (p->warnings.n > 0)
         vb_buf_add_str(out, "\nwarnings\n");

@@ -54,6 +54,7 @@ void vb_run_free(struct vb_run *r)
     vb_restore_source_clear(&r->source);
     free(r->stored);
     vb_plan_free(r->plan);
+    vb_plan_free(r->probe);
     vb_event_log_clear(&r->log);
     vb_strv_clear(&r->fixed);
     clear_result(&r->result);
@@ -148,6 +149,8 @@ static void plan_is_all(struct vb_run *r)
     x->components = vb_alloc_n(p->n_components + 1, sizeof *x->components);
     x->backup_id = vb_strdup(p->backup_id);
     bool whole = p->n_missing == 0;
+    for (size_t i = 0; i < p->n_volumes; i++)
+        whole = whole && p->volumes[i].provider;
     for (size_t i = 0; i < p->n_hosts; i++) {
         struct vb_run_host *h = &x->hosts[x->n_hosts++];
         h->name = vb_strdup(p->hosts[i].name);
@@ -200,6 +203,10 @@ static int save_start(struct vb_run *r, struct vb_error *err)
 
 void vb_r_plan_made(struct vb_run *r)
 {
+    if (r->plan_only && r->kind == VB_JOB_BACKUP && !r->opts.o.offline && !r->probed && r->plan->n_steps > 0) {
+        vb_r_probe(r);
+        return;
+    }
     vb_r_phase(r, VB_PHASE_PLAN);
     for (size_t i = 0; i < r->plan->warnings.n; i++) {
         VB_AUTO_ERROR e = VB_ERROR_INIT;

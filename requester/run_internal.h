@@ -19,7 +19,7 @@ struct vb_run {
     struct vb_run_handler h;
     void *arg;
     enum vb_job_kind kind;
-    bool plan_only, resume, begun_store, cancelled, over;
+    bool plan_only, resume, begun_store, cancelled, over, probed;
     char run_id[37];
     uint64_t started_wall_ms, started_ms;
     struct vb_event_log log;
@@ -29,6 +29,7 @@ struct vb_run {
     struct vb_restore_selection picks;
     struct vb_plan *plan;
     struct vb_exec_stored *stored;    /* [plan->n_hosts] */
+    struct vb_plan *probe;            /* what of the plan is walked to ask for providers */
     struct vb_exec *exec;
     struct vb_journal *journal;
     struct vb_run_result result;
@@ -40,6 +41,9 @@ void vb_r_plan_made(struct vb_run *r);                         /* plan only: end
 void vb_r_execute(struct vb_run *r);
 void vb_r_warn(struct vb_run *r, const char *host, const struct vb_error *w);
 void vb_r_phase(struct vb_run *r, enum vb_run_phase phase);
+
+/* run_probe.c: asks the hosts of a backup's plan which provider would take which volume; then vb_r_plan_made again. */
+void vb_r_probe(struct vb_run *r);
 
 /* run_begin.c */
 void vb_r_begin(void *run);                                    /* posted */

@@ -329,6 +329,36 @@ static void vss_s_9_no_provider_and_no_live_reading_fails(void **state)
     vb_fake_host_free(h);
 }
 
+static void asked_only_tells_what_would_be_done(void **state)
+{
+    (void)state;
+    for (int supported = 0; supported < 2; supported++) {
+        struct vb_fake_host *h = host();
+        h->p[0].supported = supported;
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+        vb_fake_open(h, VB_JOB_BACKUP, NULL);
+        identify(h);
+        VB_AUTO_MSG m = VB_MSG_INIT(0);
+        vb_fake_bcd(h, false, &m);
+        vb_msg_add_u64(&m, VB_F_PROBE, 1);
+        const struct vb_msg *r = vb_fake_command(h, VB_M_PREPARE, &m);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        assert_int_equal(c->n_snapshots, 1);
+        assert_string_equal(c->snapshots[0].mount_point, "/data");
+        if (supported)
+            assert_string_equal(c->snapshots[0].provider, h->p[0].name);
+        else
+            assert_null(c->snapshots[0].provider);
+        vb_components_free(c);
+        assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_E_BAD_STATE);
+        assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_RELEASE, NULL)), VB_OK);
+        assert_int_equal(vb_fake_count(h, "front PrepareForBackup"), 0);
+        assert_int_equal(vb_fake_count(h, "prov begin_prepare"), 0);
+        vb_fake_host_free(h);
+    }
+}
+
 static void vss_q_14_live_reading_is_loud_and_recorded(void **state)
 {
     (void)state;
@@ -465,6 +495,7 @@ int main(void)
                 vss_s_27_two_providers_share_the_window),
         CM_TEST("VSS-S-9 no provider: the volume and the reasons are named",
                 vss_s_9_no_provider_and_no_live_reading_fails),
+        CM_TEST("a PREPARE that only asks says who would do it and touches nothing", asked_only_tells_what_would_be_done),
         CM_TEST("VSS-Q-14 live reading is loud and recorded", vss_q_14_live_reading_is_loud_and_recorded),
         CM_TEST("consistency is what was reached", consistency_is_what_was_reached),
         CM_TEST("VSS-B-28 a tree over two volumes", vss_b_28_a_tree_over_two_volumes),

@@ -811,9 +811,13 @@ static void offline_plan_is_the_plan_of_the_last_run(void **state)
     t->run = vb_run_plan_only(&t->env, VB_JOB_BACKUP, &t->opt, &handler, t);
     settle(t);
     assert_int_equal(t->exit, VB_EXIT_DONE);
-    const char *order = strstr(online, "\nhost"), *offline = strstr(t->plan_text, "\nhost");
     assert_non_null(strstr(t->plan_text, "from the metadata of the last run"));
-    assert_string_equal(order, offline);
+    /* Only the volumes cannot be known offline. */
+    const char *from = strstr(online, "\nvolumes\n"), *to = from ? strstr(from, "\ndependencies\n") : NULL;
+    assert_non_null(to);
+    assert_non_null(strstr(from, "snapshot by"));
+    VB_AUTO_FREE char *without = vb_printf("%.*s%s", (int)(from - online), online, to);
+    assert_string_equal(strstr(without, "\nhost"), strstr(t->plan_text, "\nhost"));
     tear_down(t);
 }
 

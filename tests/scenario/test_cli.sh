@@ -82,6 +82,11 @@ else
         like "... and what to do" "$out" "hint: .*btrfs or xfs, .*--allow-live.*'allow-live = yes' under \[requester\]"
         is "... and nothing was backed up" "$(vb list --json | grep -c '"state":"complete"')" 0
     done
+    out=$(vb plan backup "$T/data"); status=$?
+    is "the plan shows it beforehand: exit status" "$status" 3
+    like "... with the volume" "$out" "^    here / \(.*\): REFUSED: component 'paths'|^    here /.* \(.*\): REFUSED: component 'paths'"
+    is "... and in JSON" "$(vb plan backup --json "$T/data" | jq -r '.volumes[] | "\(.refused) \(.provider)"')" "true null"
+    is "... and that it would be read live" "$(vb plan backup --json --allow-live "$T/data" | jq -r '.volumes[] | "\(.refused) \(.provider)"')" "false live"
     out=$(vb backup --allow-live --require-snapshot "$T/data" 2>&1); status=$?
     is "--allow-live against --require-snapshot: exit status" "$status" 2
     out=$(vb backup --allow-live "$T/data" 2>&1); status=$?
