@@ -57,6 +57,8 @@ static int env_writers(void *arg, const struct vb_job *job, struct vb_child_refs
         vb_strv_clear(&e->adhoc);
         for (size_t i = 0; i < job->paths.n; i++)
             vb_strv_take(&e->adhoc, vb_printf("adhoc-path=%s", job->paths.v[i]));
+        if (job->kind == VB_JOB_RESTORE)
+            vb_strv_add(&e->adhoc, "adhoc-restore=yes"); /* they may be gone: that is why */
         for (size_t i = 0; i < job->path_excludes.n; i++)
             vb_strv_take(&e->adhoc, vb_printf("adhoc-exclude=%s", job->path_excludes.v[i]));
         VB_GROW(out->v, out->n, out->cap);

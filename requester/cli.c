@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,21 +112,22 @@ void vb_cli_json(json_t *object)
 int vb_cli_fail(const struct vb_cli *cli, const struct vb_error *err)
 {
     int status = (int)vb_code_exit(err->code);
+    VB_AUTO_FREE char *hint = err->hint ? vb_strdup(err->hint)
+                              : err->code == VB_E_USAGE && cli->verb ? vb_printf("see 'vbackup %s --help'", cli->verb->name)
+                                                                     : NULL;
     if (cli->json) {
         json_t *o = vb_cli_message("error");
         json_object_set_new(o, "code", json_string(vb_code_name(err->code)));
         json_object_set_new(o, "text", vb_cli_text(vb_error_text(err)));
-        json_object_set_new(o, "hint", err->hint ? vb_cli_text(err->hint) : json_null());
+        json_object_set_new(o, "hint", vb_cli_text(hint));
         json_object_set_new(o, "exit_status", json_integer(status));
         vb_cli_json(o);
     }
     VB_AUTO_FREE char *text = vb_escape_terminal(vb_error_text(err), strlen(vb_error_text(err)));
     fprintf(stderr, "vbackup: %s\n", text);
-    if (!err->hint && err->code == VB_E_USAGE)
-        fprintf(stderr, "  hint: see 'vbackup %s --help'\n", cli->verb->name);
-    if (err->hint) {
-        VB_AUTO_FREE char *hint = vb_escape_terminal(err->hint, strlen(err->hint));
-        fprintf(stderr, "  hint: %s\n", hint);
+    if (hint) {
+        VB_AUTO_FREE char *shown = vb_escape_terminal(hint, strlen(hint));
+        fprintf(stderr, "  hint: %s\n", shown);
     }
     return status;
 }
@@ -188,12 +190,49 @@ static const struct vb_cli_verb *find_verb(int argc, char **argv, int *words)
     return NULL;
 }
 
+/* Errors that come before the options are known ask the arguments themselves. */
+static bool wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+static int usage_error(struct vb_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int usage_error(struct vb_cli *cli, const char *fmt, ...)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    VB_AUTO_FREE char *text = vb_vprintf(fmt, ap);
+    va_end(ap);
+    vb_fail(&err, VB_E_USAGE, "%s", text);
+    vb_hint(&err, "see 'vbackup %s%s--help'", cli->verb ? cli->verb->name : "", cli->verb ? " " : "");
+    return vb_cli_fail(cli, &err);
+}
+
+/* What getopt_long refused, in our words: it prints nothing itself. */
+static int bad_option(struct vb_cli *cli, int c, char **argv)
+{
+    const char *arg = optind > 0 && argv[optind - 1] ? argv[optind - 1] : "";
+    VB_AUTO_FREE char *letter = optopt > 0 && optopt < 1000 ? vb_printf("-%c", optopt) : NULL;
+    const char *name = letter                       ? letter
+                       : optopt >= 1000             ? opt_at(cli->verb, optopt - 1000)->name
+                                                    : arg;
+    if (c == ':')
+        return usage_error(cli, "option '%s%s' needs a value", letter ? "" : "--", name);
+    if (optopt >= 1000)
+        return usage_error(cli, "option '--%s' takes no value", name);
+    return usage_error(cli, "there is no option '%s', or it is not clear which one is meant", name);
+}
+
 static int parse(struct vb_cli *cli, int argc, char **argv, bool *help)
 {
     struct option longs[MAX_OPTS];
-    char shorts[2 * MAX_OPTS + 2] = "";
+    char shorts[2 * MAX_OPTS + 3] = ":";
     int n = 0;
-    size_t s = 0;
+    size_t s = 1;
     memset(longs, 0, sizeof longs);
     for (const struct vb_opt *o; n < MAX_OPTS - 1 && (o = opt_at(cli->verb, n)) && o->name; n++) {
         longs[n].name = o->name;
@@ -206,10 +245,11 @@ static int parse(struct vb_cli *cli, int argc, char **argv, bool *help)
         }
     }
     optind = 1;
+    opterr = 0;
     for (int c; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
         int index = c - 1000;
-        if (c == '?')
-            return -1;
+        if (c == '?' || c == ':')
+            return bad_option(cli, c, argv);
         for (int i = 0; c < 1000 && i < n; i++)
             if (opt_at(cli->verb, i)->letter == c)
                 index = i;
@@ -225,14 +265,6 @@ static int parse(struct vb_cli *cli, int argc, char **argv, bool *help)
     return 0;
 }
 
-static int usage_error(const struct vb_cli_verb *verb, const char *text, const char *what)
-{
-    VB_AUTO_FREE char *shown = vb_escape_terminal(what, strlen(what));
-    fprintf(stderr, "vbackup: %s'%s'\n  hint: see 'vbackup %s%s--help'\n", text, shown, verb ? verb->name : "",
-            verb ? " " : "");
-    return VB_EXIT_USAGE;
-}
-
 int vb_cli_main(int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -242,10 +274,11 @@ int vb_cli_main(int argc, char **argv)
 
     signal(SIGPIPE, SIG_IGN);
     vb_log_init("vbackup");
+    cli.json = wants_json(argc, argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         if (argc > 2) {
             cli.verb = find_verb(argc - 1, argv + 1, &words);
-            return cli.verb ? vb_cli_help(cli.verb) : usage_error(NULL, "there is no verb ", argv[2]);
+            return cli.verb ? vb_cli_help(cli.verb) : usage_error(&cli, "there is no verb '%s'", argv[2]);
         }
         vb_cli_help(NULL);
         return argc < 2 ? VB_EXIT_USAGE : VB_EXIT_DONE;
@@ -256,20 +289,19 @@ int vb_cli_main(int argc, char **argv)
     }
     cli.verb = find_verb(argc, argv, &words);
     if (!cli.verb)
-        return usage_error(NULL, "there is no verb ", argv[1]);
+        return usage_error(&cli, "there is no verb '%s'", argv[1]);
     argv[words] = argv[0]; /* getopt names the program in its messages */
-    if (parse(&cli, argc - words, argv + words, &help) < 0) {
-        fprintf(stderr, "  hint: see 'vbackup %s --help'\n", cli.verb->name);
-        status = VB_EXIT_USAGE;
+    status = parse(&cli, argc - words, argv + words, &help);
+    if (status != 0)
         goto out;
-    }
     if (help) {
         status = vb_cli_help(cli.verb);
         goto out;
     }
     if (cli.argc < cli.verb->min_args || (cli.verb->max_args >= 0 && cli.argc > cli.verb->max_args)) {
-        fprintf(stderr, "usage: vbackup %s [options] %s\n", cli.verb->name, cli.verb->args);
-        status = VB_EXIT_USAGE;
+        status = usage_error(&cli, "%s, usage: vbackup %s [options] %s",
+                             cli.argc < cli.verb->min_args ? "an argument is missing" : "there are too many arguments",
+                             cli.verb->name, cli.verb->args);
         goto out;
     }
     cli.json = vb_cli_flag(&cli, "json");

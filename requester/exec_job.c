@@ -95,6 +95,11 @@ static int write_job(struct vb_xh *h, struct vb_error *err)
         for (size_t i = 0; i < o->n_path_excludes; i++)
             vb_strv_add(&job->path_excludes, o->path_excludes[i]);
     }
+    /* Backed up without a configuration: the same paths are the writer that puts them back. */
+    const struct vb_strv *paths = x->plan->kind == VB_JOB_RESTORE && !x->plan->target_dir ? x->p.stored[h->index].paths
+                                                                                        : NULL;
+    for (size_t i = 0; paths && i < paths->n; i++)
+        vb_strv_add(&job->paths, paths->v[i]);
     /* What is under way elsewhere: circles over several hosts end here (D-51). */
     for (size_t c = 0; x->plan->kind == VB_JOB_BACKUP && c < x->plan->n_components; c++) {
         const struct vb_plan_component *pc = &x->plan->components[c];

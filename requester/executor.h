@@ -21,6 +21,7 @@ struct vb_exec_stored {
     struct vb_components *bcd;
     struct vb_writer_metadata **writers; size_t n_writers;
     const struct vb_catalog_host *host;  /* in the entry */
+    const struct vb_strv *paths;         /* the ad-hoc paths of its backup, NULL or empty: there were none */
 };
 
 struct vb_exec_params {

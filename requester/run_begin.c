@@ -269,8 +269,10 @@ static struct vb_exec_stored *stored_of_plan(const struct vb_run *r)
     struct vb_exec_stored *v = vb_alloc_n(r->plan->n_hosts + 1, sizeof *v);
     for (size_t i = 0; i < r->plan->n_hosts; i++)
         for (size_t k = 0; k < r->source.n; k++)
-            if (r->plan->hosts[i].stored_as && strcmp(r->plan->hosts[i].stored_as, r->source.hosts[k].name) == 0)
+            if (r->plan->hosts[i].stored_as && strcmp(r->plan->hosts[i].stored_as, r->source.hosts[k].name) == 0) {
                 v[i] = r->source.hosts[k].stored;
+                v[i].paths = &r->source.hosts[k].paths;
+            }
     return v;
 }
 

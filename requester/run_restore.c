@@ -30,6 +30,7 @@ void vb_restore_source_clear(struct vb_restore_source *s)
             vb_wm_free(h->stored.writers[k]);
         free(h->stored.writers);
         free(h->actual);
+        vb_strv_clear(&h->paths);
     }
     free(s->hosts);
     vb_catalog_entry_free(s->entry);
@@ -45,7 +46,8 @@ static int load_host(struct vb_restore_source *s, struct vb_restore_source_host 
         if (!d->host || strcmp(d->host, h->name) != 0)
             continue;
         bool bcd = strcmp(d->kind, "components") == 0, wmd = strcmp(d->kind, "writer-metadata") == 0;
-        if (!bcd && !wmd)
+        bool job = strcmp(d->kind, "job") == 0;
+        if (!bcd && !wmd && !job)
             continue;
         VB_AUTO_BUF b = VB_BUF_INIT;
         if (d->size > MAX_DOCUMENT)
@@ -59,6 +61,13 @@ static int load_host(struct vb_restore_source *s, struct vb_restore_source_host 
             h->stored.bcd = vb_components_read(origin, b.data ? (const void *)b.data : "", b.len, err);
             if (!h->stored.bcd)
                 return -1;
+        } else if (job) {
+            struct vb_job *j = vb_job_read(origin, b.data ? (const void *)b.data : "", b.len, err);
+            if (!j)
+                return -1;
+            for (size_t k = 0; k < j->paths.n; k++)
+                vb_strv_add(&h->paths, j->paths.v[k]);
+            vb_job_free(j);
         } else {
             struct vb_writer_metadata *m = vb_wm_read(origin, b.data ? (const void *)b.data : "", b.len, err);
             if (!m)
@@ -92,6 +101,7 @@ int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_stor
             for (size_t k = 0; k < h->stored.n_writers; k++)
                 vb_wm_free(h->stored.writers[k]);
             free(h->stored.writers);
+            vb_strv_clear(&h->paths);
             memset(h, 0, sizeof *h);
             s->n--;
         }

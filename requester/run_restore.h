@@ -14,6 +14,7 @@ struct vb_restore_source_host {
     const char *name;             /* in the backup; borrowed from the entry */
     char *actual;                 /* where it is restored to: table name, after --map */
     struct vb_exec_stored stored;
+    struct vb_strv paths;         /* of its stored job: backed up without a configuration */
 };
 struct vb_restore_source {
     struct vb_catalog_entry *entry;

@@ -26,6 +26,20 @@ usage "map that is none" restore --repo "$T/none" --map backend
 usage "compression that is none" init --compression 99
 usage "unknown shell" completion tcsh
 VBACKUP_REPOSITORY='' usage "no repository" list
+json_usage() { # NAME ARGUMENT...: one object and nothing else on standard output
+    local name=$1; shift
+    out=$(vb "$@" 2> /dev/null < /dev/null | jq -r 'select(.message_type == "error" and .hint != null) | "\(.code) \(.exit_status)"')
+    is "usage with --json, $name: an error object" "$out" "USAGE 2"
+}
+json_usage "unknown verb" frobnicate --json
+json_usage "unknown option" list --json --frobnicate
+json_usage "unknown letter" list --json -Z
+json_usage "option without its value" backup --json --lease
+json_usage "value for a flag" backup --json --dry-run=5
+json_usage "too many arguments" list --json one
+json_usage "missing argument" writers metadata --json
+json_usage "duration that is none" backup --json --lease soon
+VBACKUP_REPOSITORY='' json_usage "no repository" list --json
 for verb in init backup restore "plan backup" "plan restore" list show ls check resume writers "writers metadata" "host list" \
     "host test" completion; do
     # shellcheck disable=SC2086
@@ -45,6 +59,9 @@ config() { # NAME LINE-NUMBER REGEX, the file on standard input
     like "configuration, $1: file and line" "$out" "vbackup.conf:$2"
     like "configuration, $1: what" "$out" "$3"
 }
+out=$(printf 'key = value\n' > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"; vb host list --json 2> /dev/null |
+    jq -r '"\(.message_type) \(.code) \(.exit_status)"')
+is "configuration with --json: an error object" "$out" "error CONFIG 2"
 config "no section" 1 'section' <<< 'key = value'
 config "unfinished header" 1 'expected|\]' <<< '[host x'
 config "no equals sign" 2 '=' <<< $'[host x]\naddress'

@@ -33,6 +33,7 @@ static const char *const OPTIONS[] = { "component",
                                        "recursive",
                                        "adhoc-path",
                                        "adhoc-exclude",
+                                       "adhoc-restore",
                                        NULL };
 
 /* Where the settings of one component stand: `NAME.key`, or plain `key` for the section's only component. */
@@ -165,6 +166,7 @@ static int add_component(const struct place *p, const char *name)
 /* `vbackup backup PATH...`: all of them are one component; a path inside another one is in it already. */
 static int add_adhoc(const struct vbw *w, const struct vbw_list *paths)
 {
+    bool restoring = w->svc->option(w->h, "adhoc-restore") != NULL; /* the stored file sets count, not today's */
     const struct vb_component_spec c = { .size = sizeof c,
                                          .type = VB_COMPONENT_FILEGROUP,
                                          .name = "paths",
@@ -180,7 +182,7 @@ static int add_adhoc(const struct vbw *w, const struct vbw_list *paths)
         VBW_AUTO char *me = vbw_clean(paths->v[i]);
         bool covered = false;
         struct stat st;
-        if (lstat(me, &st) != 0) {
+        if (!restoring && lstat(me, &st) != 0) {
             rc = vbw_fail_errno(w, errno, "name files and directories that exist", "cannot back up '%s'", me);
             break;
         }
