@@ -178,12 +178,14 @@ static void no_window(void *arg, bool inside)
     (void)arg;
     (void)inside;
 }
-static void no_keep(void *arg, const char *name, const void *p, size_t n)
+static int no_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     (void)arg;
     (void)name;
     (void)p;
     (void)n;
+    (void)err;
+    return 0;
 }
 static void on_ended(void *arg, const struct vb_error *why)
 {
@@ -231,7 +233,7 @@ static int clean(struct vb_agent *a, struct recovery *r, int dir, const char *jo
             vb_loop_run(r->loop);
             r->trouble = false;
             rc = vb_journal_replay(j, find_left, r, err);
-            r->trouble = r->trouble || trouble;
+            r->trouble = r->trouble || trouble || vb_session_left_behind(r->session); /* the record may have failed */
         } else if (doc && !r->env) {
             vb_job_free(doc);
         }

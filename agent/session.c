@@ -40,7 +40,7 @@ struct vb_session *vb_session_new(const struct vb_session_env *env, struct vb_jo
     s->restore = job->kind == VB_JOB_RESTORE;
     vb_guid_new(s->session_id);
     s->next_id = 1;
-    vb_s_journal(s, true, "session id=%s", s->session_id);
+    s->recorded = vb_s_journal(s, true, "session id=%s", s->session_id) == 0;
     return s;
 }
 
@@ -83,21 +83,28 @@ void vb_session_free(struct vb_session *s)
     vb_error_clear(&s->watchdog_fired);
     vb_error_clear(&s->service_error);
     vb_error_clear(&s->why);
+    vb_error_clear(&s->journal_error);
     vb_job_free(s->job);
     free(s);
 }
 
 /* ---- journal and events ---- */
 
-void vb_s_journal(struct vb_session *s, bool sync, const char *fmt, ...)
+int vb_s_journal(struct vb_session *s, bool sync, const char *fmt, ...)
 {
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
     va_list ap;
     va_start(ap, fmt);
     VB_AUTO_FREE char *text = vb_vprintf(fmt, ap);
     va_end(ap);
-    if (vb_journal_add(s->env->journal, sync && !s->window_open, &err, "%s", text) < 0)
-        vb_log_error(VB_LOG_ERROR, &err);
+    vb_error_clear(&s->journal_error);
+    if (vb_journal_add(s->env->journal, sync && !s->window_open, &s->journal_error, "%s", text) == 0)
+        return 0;
+    vb_hint(&s->journal_error, "make room on the file system that holds the agent's state directory on this host");
+    if (!s->journal_failed) { /* once: what fails after it, fails for the same reason */
+        s->journal_failed = true;
+        vb_log_error(VB_LOG_ERROR, &s->journal_error);
+    }
+    return -1;
 }
 
 void vb_s_event(struct vb_session *s, const char *kind, const char *name, const char *phase, const struct vb_sw *w,
@@ -139,10 +146,11 @@ void vb_s_warn(struct vb_session *s, const struct vb_sw *w, const char *fmt, ...
     vb_log(VB_LOG_WARNING, "%s", err.text);
 }
 
-void vb_s_call(struct vb_session *s, const char *name)
+int vb_s_call(struct vb_session *s, const char *name)
 {
-    vb_s_journal(s, true, "call name=%s", name);
-    vb_s_event(s, "call", name, NULL, NULL, NULL, 0);
+    int rc = vb_s_journal(s, true, "call name=%s", name);
+    vb_s_event(s, "call", name, rc < 0 ? "failed" : NULL, NULL, rc < 0 ? &s->journal_error : NULL, 0);
+    return rc;
 }
 
 /* ---- posted steps: a callback must not free what called it, so every continuation comes from the loop ---- */
@@ -212,7 +220,7 @@ void vb_s_reply(struct vb_session *s, struct vb_msg *m)
     m->type = VB_M_REPLY;
     m->id = s->cmd.id;
     s->busy = false;
-    vb_s_journal(s, true, "reply type=%u id=%ju code=%ju", s->cmd.type, (uintmax_t)m->id,
+    (void)vb_s_journal(s, true, "reply type=%u id=%ju code=%ju", s->cmd.type, (uintmax_t)m->id,
                  (uintmax_t)vb_msg_u64(m, VB_F_CODE, 0));
     s->env->reply(s->env->arg, m);
     vb_msg_clear(&s->cmd);
@@ -268,6 +276,26 @@ bool vb_session_in_window(const struct vb_session *s)
     return s->window_open;
 }
 
+/* What cannot be recorded is not done, except what cleans up. */
+static bool record_command(struct vb_session *s, const char *name, const struct vb_msg *m)
+{
+    if (!s->recorded)
+        s->recorded = vb_s_journal(s, true, "session id=%s", s->session_id) == 0;
+    if (s->recorded && vb_s_journal(s, true, "command name=%s id=%ju", name, (uintmax_t)m->id) == 0)
+        return true;
+    if (m->type == VB_M_RELEASE)
+        return true;
+    VB_AUTO_MSG r = VB_MSG_INIT(VB_M_REPLY);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    vb_error_copy(&err, &s->journal_error);
+    vb_context(&err, "'%s' refused", name);
+    r.id = m->id;
+    vb_msg_add_error(&r, &err);
+    vb_s_add_status(s, &r);
+    s->env->reply(s->env->arg, &r);
+    return false;
+}
+
 static void refuse(struct vb_session *s, const struct vb_msg *m, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 static void refuse(struct vb_session *s, const struct vb_msg *m, const char *fmt, ...)
@@ -302,13 +330,12 @@ void vb_session_command(struct vb_session *s, const struct vb_msg *m)
             refuse(s, m, "'%s' refused: the job is not a %s", r->name, r->mode == 1 ? "backup" : "restore");
         else if (!(r->phases & IN(s->phase)))
             refuse(s, m, "'%s' refused: the session is '%s'", r->name, PHASES[s->phase]);
-        else {
+        else if (record_command(s, r->name, m)) {
             s->busy = true;
             s->cmd.type = m->type;
             s->cmd.id = m->id;
             vb_buf_reset(&s->cmd.body);
             vb_buf_add(&s->cmd.body, m->body.data, m->body.len);
-            vb_s_journal(s, true, "command name=%s id=%ju", r->name, (uintmax_t)m->id);
             r->run(s);
         }
         return;

@@ -103,7 +103,7 @@ struct vb_session_env {
     void (*service)(void *arg, const char *name, bool start);
 
     /* Keeps a small file beside the journal, for vb_session_recover. */
-    void (*keep)(void *arg, const char *name, const void *p, size_t n);
+    int (*keep)(void *arg, const char *name, const void *p, size_t n, struct vb_error *err);
 
     /* --- to the requester --- */
     void (*reply)(void *arg, const struct vb_msg *m);
@@ -139,5 +139,8 @@ void vb_session_service_done(struct vb_session *s, const struct vb_error *err);
 /* For status displays. */
 const char *vb_session_state_word(const struct vb_session *s);
 bool vb_session_in_window(const struct vb_session *s);
+
+/* After the end: a shadow copy could not be deleted. */
+bool vb_session_left_behind(const struct vb_session *s);
 
 #endif

@@ -87,7 +87,7 @@ static void aborted(struct vb_session *s)
     s->after_abort = NULL;
     if (s->phase != VB_PH_NEW)
         s->phase = VB_PH_ABORTED;
-    vb_s_journal(s, true, "aborted");
+    (void)vb_s_journal(s, true, "aborted");
     if (next)
         next(s);
 }
@@ -178,7 +178,7 @@ void vb_s_abort(struct vb_session *s, const struct vb_msg *m)
         s->env->reply(s->env->arg, &r);
         return;
     }
-    vb_s_call(s, "AbortBackup");
+    (void)vb_s_call(s, "AbortBackup");
     s->aborting_ours = true;
     s->abort_id = m->id;
     VB_AUTO_FREE char *text = vb_msg_str(m, VB_F_TEXT);
@@ -193,12 +193,13 @@ static void released(struct vb_session *s)
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
     if (s->calls.failure.code != VB_OK) {
         vb_s_warn(s, NULL, "a shadow copy was not deleted: %s", vb_error_text(&s->calls.failure));
-        vb_s_journal(s, true, "not-deleted");
+        s->left_behind = true;
+        (void)vb_s_journal(s, true, "not-deleted");
     }
     for (size_t i = 0; i < s->n_providers; i++)
         vb_sp_stop(s->providers[i], false);
     s->phase = VB_PH_RELEASED;
-    vb_s_journal(s, true, "end code=%d", (int)s->why.code);
+    (void)vb_s_journal(s, true, "end code=%d", (int)s->why.code);
     if (s->busy)
         vb_s_reply(s, &m);
     vb_msg_clear(&m);
@@ -211,7 +212,7 @@ static void on_deleted(struct vb_session *s, struct vb_pcall *c, const struct vb
     if (err)
         return;
     s->set[c->volume].deleted = true;
-    vb_s_journal(s, false, "deleted id=%s", s->set[c->volume].snapshot_id);
+    (void)vb_s_journal(s, false, "deleted id=%s", s->set[c->volume].snapshot_id);
 }
 
 static void delete_snapshots(struct vb_session *s)
@@ -260,6 +261,11 @@ static void end_abort(struct vb_session *s)
         vb_s_abort_all(s, shutdown_writers); /* B-69: whoever stops early aborts before releasing */
 }
 
+bool vb_session_left_behind(const struct vb_session *s)
+{
+    return s->left_behind;
+}
+
 void vb_session_end(struct vb_session *s, enum vb_code code, const char *text)
 {
     if (s->ending || s->phase == VB_PH_RELEASED)
@@ -269,7 +275,7 @@ void vb_session_end(struct vb_session *s, enum vb_code code, const char *text)
     if (code != VB_OK)
         vb_fail(&s->why, code, "%s", text);
     VB_AUTO_FREE char *e = vb_journal_escape(text ? text : "");
-    vb_s_journal(s, true, "ending code=%d text=%s", (int)code, e);
+    (void)vb_s_journal(s, true, "ending code=%d text=%s", (int)code, e);
     vb_s_event(s, "state", "ending", NULL, NULL, code != VB_OK ? &s->why : NULL, 0);
     vb_s_cancel(s, end_abort);
 }

@@ -389,10 +389,10 @@ static void env_window(void *arg, bool inside)
     struct vb_real_env *e = arg;
     e->h.window(e->arg, inside);
 }
-static void env_keep(void *arg, const char *name, const void *p, size_t n)
+static int env_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct vb_real_env *e = arg;
-    e->h.keep(e->arg, name, p, n);
+    return e->h.keep(e->arg, name, p, n, err);
 }
 static void env_ended(void *arg, const struct vb_error *why)
 {

@@ -15,7 +15,7 @@ struct vb_real_env_hooks { /* what only the worker can do */
     void (*reply)(void *arg, const struct vb_msg *m);
     void (*event)(void *arg, struct vb_msg *m);
     void (*window)(void *arg, bool inside);
-    void (*keep)(void *arg, const char *name, const void *p, size_t n);
+    int (*keep)(void *arg, const char *name, const void *p, size_t n, struct vb_error *err);
     void (*ended)(void *arg, const struct vb_error *why);
 };
 

@@ -183,6 +183,12 @@ struct vb_session {
     uint64_t abort_id;
     bool ending;
     struct vb_error why;
+
+    /* journal */
+    bool recorded;                  /* the record of the session itself stands */
+    bool journal_failed;
+    struct vb_error journal_error;  /* of the last record */
+    bool left_behind;               /* a shadow copy was not deleted */
 };
 
 /* ---- session.c ---- */
@@ -195,8 +201,10 @@ int vb_s_add_bcd(struct vb_session *s, struct vb_msg *m, struct vb_error *err);
 void vb_s_event(struct vb_session *s, const char *kind, const char *name, const char *phase, const struct vb_sw *w,
                 const struct vb_error *err, uint64_t duration_us);
 void vb_s_warn(struct vb_session *s, const struct vb_sw *w, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void vb_s_call(struct vb_session *s, const char *name);             /* EVENT kind "call" and its journal record */
-void vb_s_journal(struct vb_session *s, bool sync, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int vb_s_call(struct vb_session *s, const char *name);              /* EVENT kind "call" and its journal record */
+/* -1: the record is not there, s->journal_error says why (logged once per session).  What is recorded before it is done
+ * is then not done, unless it cleans up; what was done already goes on. */
+int vb_s_journal(struct vb_session *s, bool sync, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void vb_s_post(struct vb_session *s, vb_step *step);                /* calls step from the loop */
 
 /* ---- session_writers.c ---- */

@@ -65,7 +65,11 @@ void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *next)
         vb_s_post(s, over);
         return;
     }
-    vb_s_journal(s, true, "%s", word(s));
+    if (vb_s_journal(s, true, "%s", word(s)) < 0) {
+        vb_error_copy(&s->trouble, &s->journal_error);
+        vb_s_post(s, over);
+        return;
+    }
     if (s->env->start(s->env->arg, kind, NULL, &s->mover, &s->trouble) < 0) {
         vb_s_post(s, over);
         return;

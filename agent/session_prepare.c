@@ -72,7 +72,11 @@ void vb_s_identify(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_child_refs refs = { NULL, 0, 0 };
-    vb_s_call(s, s->restore ? "InitializeForRestore" : "InitializeForBackup");
+    if (vb_s_call(s, s->restore ? "InitializeForRestore" : "InitializeForBackup") < 0) {
+        vb_error_copy(&err, &s->journal_error);
+        vb_s_fail(s, &err);
+        return;
+    }
     if (s->env->writers(s->env->arg, s->job, &refs, &err) < 0) {
         vb_child_refs_clear(&refs);
         vb_s_fail(s, &err);
@@ -82,7 +86,11 @@ void vb_s_identify(struct vb_session *s)
         vb_sw_add(s, &refs.v[i]);
     vb_child_refs_clear(&refs);
     apply_policies(s);
-    vb_s_call(s, "GatherWriterMetadata");
+    if (vb_s_call(s, "GatherWriterMetadata") < 0) {
+        vb_error_copy(&err, &s->journal_error);
+        vb_s_fail(s, &err);
+        return;
+    }
     vb_round(s, VB_EV_IDENTIFY, every_writer, identified);
 }
 
@@ -251,16 +259,22 @@ static void fail_aborted(struct vb_session *s)
     vb_s_fail(s, &s->trouble);
 }
 
+static void fail_set(struct vb_session *s, const struct vb_error *why)
+{
+    vb_error_copy(&s->trouble, why);
+    vb_s_abort_all(s, fail_aborted);
+}
+
 static void begun(struct vb_session *s)
 {
     if (s->calls.failure.code != VB_OK) {
-        vb_error_copy(&s->trouble, &s->calls.failure);
-        vb_s_abort_all(s, fail_aborted);
+        fail_set(s, &s->calls.failure);
         return;
     }
-    for (size_t i = 0; i < s->n_set; i++)
-        s->set[i].begun = s->set[i].provider != NULL;
-    vb_s_call(s, "PrepareForBackup");
+    if (vb_s_call(s, "PrepareForBackup") < 0) {
+        fail_set(s, &s->journal_error);
+        return;
+    }
     vb_round(s, VB_EV_PREPARE_BACKUP, takes_part, prepared);
 }
 
@@ -329,6 +343,23 @@ static void probed(struct vb_session *s)
     vb_s_reply(s, &m);
 }
 
+/* Nobody has a shadow copy that recover could not know of: the records stand before the first call. */
+static int record_choice(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->n_set; i++) {
+        struct vb_sv *v = &s->set[i];
+        if (!v->provider)
+            continue;
+        VB_AUTO_FREE char *mp = vb_journal_escape(v->vol->mount_point);
+        if (vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id,
+                         v->provider->name, mp) < 0)
+            return -1;
+        v->begun = true; /* from here on it is deleted at the end, whatever becomes of the set */
+        vb_s_event(s, "call", "AddToSnapshotSet", NULL, NULL, NULL, 0);
+    }
+    return 0;
+}
+
 static void chosen(struct vb_session *s)
 {
     bool probe = vb_msg_u64(&s->cmd, VB_F_PROBE, 0) != 0;
@@ -367,13 +398,13 @@ static void chosen(struct vb_session *s)
         if (probe)
             continue;
         v->provider->in_set = true;
-        VB_AUTO_FREE char *mp = vb_journal_escape(v->vol->mount_point);
-        vb_s_journal(s, true, "snapshot id=%s set=%s provider=%s volume=%s", v->snapshot_id, s->set_id,
-                     v->provider->name, mp);
-        vb_s_event(s, "call", "AddToSnapshotSet", NULL, NULL, NULL, 0);
     }
     if (probe) {
         probed(s);
+        return;
+    }
+    if (record_choice(s) < 0) {
+        fail_set(s, &s->journal_error);
         return;
     }
     for (size_t i = 0; i < s->n_providers; i++)
@@ -398,8 +429,12 @@ void vb_s_prepare(struct vb_session *s)
         return;
     }
     vb_guid_new(s->set_id);
-    if (!vb_msg_u64(&s->cmd, VB_F_PROBE, 0))
-        vb_s_call(s, "StartSnapshotSet");
+    if (!vb_msg_u64(&s->cmd, VB_F_PROBE, 0) && vb_s_call(s, "StartSnapshotSet") < 0) {
+        vb_strv_clear(&names);
+        vb_error_copy(&err, &s->journal_error);
+        vb_s_fail(s, &err);
+        return;
+    }
     s->n_set = s->volumes.n;
     s->set = vb_alloc_n(s->n_set ? s->n_set : 1, sizeof *s->set);
     for (size_t i = 0; i < s->n_set; i++) {

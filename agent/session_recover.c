@@ -118,6 +118,7 @@ struct vb_session *vb_session_recover(const struct vb_session_env *env, struct v
         vb_session_free(s);
         return NULL;
     }
-    vb_s_journal(s, true, "recover");
+    s->recorded = true;
+    (void)vb_s_journal(s, true, "recover");
     return s;
 }

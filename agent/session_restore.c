@@ -24,7 +24,12 @@ static void next_service(struct vb_session *s)
     }
     const char *name = s->queue.v[0];
     VB_AUTO_FREE char *e = vb_journal_escape(name);
-    vb_s_journal(s, true, "service %s name=%s", s->queue_start ? "start" : "stop", e);
+    if (vb_s_journal(s, true, "service %s name=%s", s->queue_start ? "start" : "stop", e) < 0 && !s->queue_start) {
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        vb_error_copy(&err, &s->journal_error);
+        vb_session_service_done(s, &err); /* not stopped: nobody would know that it has to be started again */
+        return;
+    }
     if (!s->queue_start && !vb_strv_has(&s->stopped, name))
         vb_strv_add(&s->stopped, name); /* owed from here on, even if stopping fails half way */
     s->env->service(s->env->arg, name, s->queue_start);
@@ -303,8 +308,16 @@ void vb_s_pre_restore(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
-    s->env->keep(s->env->arg, VB_KEPT_BCD, xml.data, xml.len); /* PostRestore is owed from here on, whoever sends it */
-    vb_s_call(s, "PreRestore");
+    /* PostRestore is owed from here on, whoever sends it. */
+    if (s->env->keep(s->env->arg, VB_KEPT_BCD, xml.data, xml.len, &err) < 0) {
+        vb_s_fail(s, &err);
+        return;
+    }
+    if (vb_s_call(s, "PreRestore") < 0) {
+        vb_error_copy(&err, &s->journal_error);
+        vb_s_fail(s, &err);
+        return;
+    }
     vb_round(s, VB_EV_PRE_RESTORE, gets_pre_restore, pre_restored);
 }
 
@@ -444,9 +457,13 @@ void vb_s_post_restore(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
+    if (vb_s_call(s, "PostRestore") < 0) {
+        vb_error_copy(&err, &s->journal_error);
+        vb_s_fail(s, &err);
+        return;
+    }
     mark_the_rest(s);
     note_replace_failed(s);
-    vb_s_call(s, "PostRestore");
     vb_s_services(s, &s->stopped, true, send_post_restore); /* started before PostRestore */
 }
 

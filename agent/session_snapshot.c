@@ -203,7 +203,12 @@ static void done(struct vb_session *s)
     s->snapshot_ok = true;
     s->phase = VB_PH_SNAPSHOT;
     fill_document(s);
-    vb_s_journal(s, true, "created set=%s", s->set_id);
+    if (vb_s_journal(s, true, "created set=%s", s->set_id) < 0) {
+        vb_error_copy(&s->trouble, &s->journal_error);
+        s->snapshot_ok = false;
+        vb_s_abort_all(s, failed); /* nobody needs it any more: past PostSnapshot, past "created" */
+        return;
+    }
     if (vb_s_add_bcd(s, &m, &err) < 0) {
         vb_msg_clear(&m);
         vb_s_fail(s, &err);
@@ -308,7 +313,7 @@ void vb_s_leave_window(struct vb_session *s)
     if (vb_journal_release(s->env->journal, &err) < 0)
         vb_log_error(VB_LOG_ERROR, &err);
     s->env->window(s->env->arg, false);
-    vb_s_journal(s, true, "window-closed set=%s us=%ju", s->set_id, (uintmax_t)s->bcd->window_us);
+    (void)vb_s_journal(s, true, "window-closed set=%s us=%ju", s->set_id, (uintmax_t)s->bcd->window_us);
     vb_s_event(s, "window", "Window", "end", NULL, NULL, s->bcd->window_us);
 }
 
@@ -459,8 +464,11 @@ static void enter_window(struct vb_session *s)
             VB_AUTO_FREE char *e = vb_journal_escape(s->set[i].vol->mount_point);
             vb_buf_addf(&mounts, " mount=%s", e);
         }
+    if (vb_s_journal(s, true, "window set=%s%s", s->set_id, vb_buf_str(&mounts)) < 0) {
+        fail_set(s, &s->journal_error); /* recover would not know what to thaw */
+        return;
+    }
     vb_s_event(s, "window", "Window", "begin", NULL, NULL, 0);
-    vb_s_journal(s, true, "window set=%s%s", s->set_id, vb_buf_str(&mounts));
     vb_journal_hold(s->env->journal);
     s->env->window(s->env->arg, true);
     s->window_open = true;
@@ -492,7 +500,10 @@ static void snapshot_prepared(struct vb_session *s)
 
 static void prepare(struct vb_session *s)
 {
-    vb_s_journal(s, true, "creating set=%s", s->set_id);
+    if (vb_s_journal(s, true, "creating set=%s", s->set_id) < 0) {
+        fail_set(s, &s->journal_error);
+        return;
+    }
     s->set_begun = true;
     vb_round(s, VB_EV_PREPARE_SNAPSHOT, vb_sw_alive, snapshot_prepared);
 }
@@ -519,7 +530,10 @@ void vb_s_snapshot(struct vb_session *s)
         fail_set(s, why);
         return;
     }
-    vb_s_call(s, "DoSnapshotSet");
+    if (vb_s_call(s, "DoSnapshotSet") < 0) {
+        fail_set(s, &s->journal_error);
+        return;
+    }
     s->slot_wanted = true;
     s->env->slot(s->env->arg, true);
 }

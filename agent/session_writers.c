@@ -378,6 +378,12 @@ static void on_ready(struct vb_sw *w, struct vb_msg *m)
         send_event(w);
 }
 
+/* What frees an application is sent even if it cannot be recorded. */
+static bool must_go_out(enum vb_event ev)
+{
+    return ev == VB_EV_THAW || ev == VB_EV_ABORT || ev == VB_EV_BACKUP_SHUTDOWN || ev == VB_EV_POST_RESTORE;
+}
+
 static void begin(struct vb_sw *w, enum vb_event ev)
 {
     struct vb_session *s = w->s;
@@ -386,6 +392,12 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     if (ev == VB_EV_FREEZE)
         limit = freeze_share(s, w, limit);
     w->running = ev;
+    if (vb_s_journal(s, ev != VB_EV_IDENTIFY, "event name=%s writer=%s", vb_event_word(ev), w->word) < 0 &&
+        !must_go_out(ev)) {
+        vb_error_copy(&err, &s->journal_error);
+        finished(w, &err); /* never sent: nothing is owed for it */
+        return;
+    }
     switch (ev) { /* noted before it is sent: whoever cleans up must know */
     case VB_EV_PREPARE_BACKUP: w->prepared = true; break;
     case VB_EV_FREEZE: w->holds = true; break;
@@ -396,7 +408,6 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     case VB_EV_POST_RESTORE: w->post_restore = true; break;
     default: break;
     }
-    vb_s_journal(s, ev != VB_EV_IDENTIFY, "event name=%s writer=%s", vb_event_word(ev), w->word);
     vb_s_event(s, "event", vb_event_word(ev), "begin", w, NULL, 0);
     if (ev == VB_EV_FREEZE)
         w->window = vb_loop_after(s->env->loop, w->freeze_ms, on_window, w);
@@ -415,7 +426,7 @@ static void begin(struct vb_sw *w, enum vb_event ev)
     VB_AUTO_FREE char *name = vb_printf("writer '%s'", w->ref.name);
     vb_conn_set_name(w->child.conn, name);
     vb_conn_set_handler(w->child.conn, &HANDLER, w);
-    vb_s_journal(s, false, "host writer=%s pid=%d", w->word, w->child.pid);
+    (void)vb_s_journal(s, false, "host writer=%s pid=%d", w->word, w->child.pid);
 }
 
 static void round_over(struct vb_session *s)
@@ -491,7 +502,7 @@ static void finished(struct vb_sw *w, struct vb_error *err)
             w->aborted = false; /* it died with the Abort unread: a fresh host gets it */
         if (ev == VB_EV_PREPARE_BACKUP || ev == VB_EV_PREPARE_SNAPSHOT)
             w->dropped = true;
-        vb_s_journal(s, false, "failed name=%s writer=%s code=%d", vb_event_word(ev), w->word, (int)err->code);
+        (void)vb_s_journal(s, false, "failed name=%s writer=%s code=%d", vb_event_word(ev), w->word, (int)err->code);
         vb_sw_fail(w, ev, err);
         if (ev == VB_EV_FREEZE || ev == VB_EV_THAW) { /* B-67: a failed Freeze or Thaw produces Abort, at once */
             w->froze = w->froze && ev == VB_EV_THAW;

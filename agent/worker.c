@@ -93,12 +93,10 @@ static void on_window(void *arg, bool inside)
         vb_dialog_hold(w->dialog, inside);
 }
 
-static void on_keep(void *arg, const char *name, const void *p, size_t n)
+static int on_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct worker *w = arg;
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    if (vb_write_file_at(w->dir, name, p, n, 0600, &err) < 0)
-        vb_log_error(VB_LOG_ERROR, &err);
+    return vb_write_file_at(w->dir, name, p, n, 0600, err);
 }
 
 static void maybe_stop(void *arg)

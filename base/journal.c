@@ -71,10 +71,33 @@ void vb_fault_point(const char *role)
     }
     kill(getpid(), SIGKILL);
 }
+/* Whether record number seq of this journal finds the disk full. */
+static bool fault_full(const char *role, uint64_t seq)
+{
+    const char *at = getenv("VBACKUP_TEST_FULL");
+    size_t n = strlen(role);
+    uint64_t from;
+    if (!at || strncmp(at, role, n) != 0 || at[n] != ':') {
+        return false;
+    }
+    VB_AUTO_FREE char *number = vb_strdup(at + n + 1);
+    char *only = strchr(number, '!');
+    if (only) {
+        *only = '\0';
+    }
+    return vb_parse_u64(number, &from) && (only ? seq == from : seq >= from);
+}
 #else
 void vb_fault_point(const char *role)
 {
     (void)role;
+}
+
+static bool fault_full(const char *role, uint64_t seq)
+{
+    (void)role;
+    (void)seq;
+    return false;
 }
 #endif
 
@@ -344,6 +367,11 @@ static void record_format(struct vb_buf *b, uint64_t seq, const char *payload, s
 int vb_journal_add(struct vb_journal *j, bool sync, struct vb_error *err, const char *fmt, ...)
 {
     va_list ap;
+    if (fault_full(j->role, j->seq + 1)) {
+        vb_fail_errno(err, ENOSPC, "cannot write");
+        vb_context(err, "cannot write the journal");
+        return -1;
+    }
     va_start(ap, fmt);
     int r;
     if (j->held) {

@@ -11,6 +11,8 @@
  * Fault points: after the n-th record of a journal opened with role R has been written and before the
  * call returns, the process kills itself with SIGKILL if the environment says VBACKUP_TEST_KILL=R:n
  * (only in builds with --enable-fault-points, which `make check` uses; a release build has none).
+ * VBACKUP_TEST_FULL=R:n lets the n-th record of such a journal and all after it fail as on a full disk;
+ * R:n! only the n-th.
  */
 #ifndef VB_BASE_JOURNAL_H
 #define VB_BASE_JOURNAL_H

@@ -115,7 +115,7 @@ void vb_x_step_done(struct vb_xh *h)
     h->step = VB_NO_INDEX;
     x->steps[i] = VB_STEP_DONE;
     vb_x_hold_journal(x);
-    vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id);
+    (void)vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id);
     vb_x_progress(x, h, i);
     if (x->plan->steps[i].verb == VB_VERB_RELEASE)
         h->ended = true;
@@ -132,7 +132,7 @@ static void end_step_as_failed(struct vb_xh *h, const struct vb_error *why)
     x->steps[i] = VB_STEP_FAILED;
     vb_x_hold_journal(x);
     VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(why));
-    vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(why->code), t);
+    (void)vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(why->code), t);
     vb_x_log(h, "step", x->plan->steps[i].id, why, NULL);
     vb_x_progress(x, h, i);
 }
@@ -175,7 +175,7 @@ void vb_x_break(struct vb_xh *h, const struct vb_error *why)
     vb_error_copy(&h->error, &e);
     if (!x->aborting) {
         VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&e));
-        vb_x_journal(x, true, "broken host=%s code=%s text=%s", vb_x_host_label(h), vb_code_name(e.code), t);
+        (void)vb_x_journal(x, true, "broken host=%s code=%s text=%s", vb_x_host_label(h), vb_code_name(e.code), t);
     }
     vb_x_data_stop(h);
     if (h->step != VB_NO_INDEX)
@@ -212,7 +212,7 @@ void vb_x_abort_run(struct vb_exec *x, const struct vb_error *why)
     x->aborting = true;
     vb_error_copy(&x->error, why);
     VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&x->error));
-    vb_x_journal(x, true, "abort code=%s text=%s", vb_code_name(x->error.code), t);
+    (void)vb_x_journal(x, true, "abort code=%s text=%s", vb_code_name(x->error.code), t);
     for (size_t i = 0; i < x->plan->n_hosts; i++)
         vb_x_break(&x->hosts[i], &x->error);
     vb_x_kick(x);

@@ -82,6 +82,8 @@ struct vb_exec {
     char *backup_id;
     uint64_t added_bytes, first_freeze_ms;
     size_t warnings;
+    struct vb_error journal_error; /* of the last record */
+    bool journal_told;
 };
 
 /* ---- executor.c ---- */
@@ -95,7 +97,9 @@ void vb_x_break(struct vb_xh *h, const struct vb_error *why);
 void vb_x_abort_run(struct vb_exec *x, const struct vb_error *why);
 void vb_x_fail_component(struct vb_exec *x, size_t c, const struct vb_error *why); /* the first reason stays */
 void vb_x_warn(struct vb_exec *x, const char *host, const struct vb_error *w);
-void vb_x_journal(struct vb_exec *x, bool sync, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* -1: the record is not there; x->journal_error says why (told once per run).  What is recorded before it is done is
+ * then not done, unless it brings a job to its end. */
+int vb_x_journal(struct vb_exec *x, bool sync, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void vb_x_log(struct vb_xh *h, const char *kind, const char *event, const struct vb_error *err, const char *text);
 void vb_x_progress(struct vb_exec *x, const struct vb_xh *h, size_t step);
 void vb_x_save(struct vb_exec *x, const char *host, const char *suffix, const void *p, size_t n);

@@ -82,12 +82,12 @@ void vb_x_write_outcome(struct vb_exec *x)
     for (size_t c = 0; c < x->plan->n_components; c++) {
         const struct vb_xc *xc = &x->components[c];
         VB_AUTO_FREE char *t = vb_journal_escape(xc->error.text ? xc->error.text : "");
-        vb_x_journal(x, false,
-                     "outcome component=%zu failed=%d status=%d consistency=%d files=%llu bytes=%llu code=%s text=%s",
-                     c, xc->failed, (int)xc->status, (int)vb_x_consistency(x, c), (unsigned long long)xc->files,
-                     (unsigned long long)xc->bytes, vb_code_name(xc->error.code), t);
+        (void)vb_x_journal(
+            x, false, "outcome component=%zu failed=%d status=%d consistency=%d files=%llu bytes=%llu code=%s text=%s",
+            c, xc->failed, (int)xc->status, (int)vb_x_consistency(x, c), (unsigned long long)xc->files,
+            (unsigned long long)xc->bytes, vb_code_name(xc->error.code), t);
     }
-    vb_x_journal(x, true, "outcome-written backup=%s", x->backup_id ? x->backup_id : "");
+    (void)vb_x_journal(x, true, "outcome-written backup=%s", x->backup_id ? x->backup_id : "");
 }
 
 static void take_outcomes(struct vb_exec *x)

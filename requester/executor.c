@@ -32,17 +32,26 @@ char *vb_x_component_text(const struct vb_exec *x, size_t c)
 
 /* ---- records ---- */
 
-void vb_x_journal(struct vb_exec *x, bool sync, const char *fmt, ...)
+/* What follows the first failure fails for the same reason: it is told once. */
+static int journal_failed(struct vb_exec *x)
+{
+    vb_hint(&x->journal_error, "make room on the file system that holds the requester's state, and run again");
+    if (!x->journal_told)
+        vb_x_warn(x, NULL, &x->journal_error);
+    x->journal_told = true;
+    return -1;
+}
+
+int vb_x_journal(struct vb_exec *x, bool sync, const char *fmt, ...)
 {
     if (!x->p.journal)
-        return;
+        return 0;
     va_list ap;
     va_start(ap, fmt);
     VB_AUTO_FREE char *s = vb_vprintf(fmt, ap);
     va_end(ap);
-    VB_AUTO_ERROR e = VB_ERROR_INIT;
-    if (vb_journal_add(x->p.journal, sync, &e, "%s", s) < 0)
-        vb_log_error(VB_LOG_WARNING, &e);
+    vb_error_clear(&x->journal_error);
+    return vb_journal_add(x->p.journal, sync, &x->journal_error, "%s", s) < 0 ? journal_failed(x) : 0;
 }
 
 void vb_x_log(struct vb_xh *h, const char *kind, const char *event, const struct vb_error *err, const char *text)
@@ -102,11 +111,11 @@ void vb_x_hold_journal(struct vb_exec *x)
     if (!x->p.journal || wanted == x->held)
         return;
     x->held = wanted;
-    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    vb_error_clear(&x->journal_error);
     if (wanted)
         vb_journal_hold(x->p.journal);
-    else if (vb_journal_release(x->p.journal, &e) < 0)
-        vb_log_error(VB_LOG_WARNING, &e);
+    else if (vb_journal_release(x->p.journal, &x->journal_error) < 0)
+        (void)journal_failed(x);
 }
 
 /* ---- the walk ---- */
@@ -172,14 +181,22 @@ static void begin_commit(struct vb_exec *x, size_t i)
 {
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     x->steps[i] = VB_STEP_RUNNING;
-    if (vb_x_commit(x, &e) < 0) {
-        VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&e));
-        vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(e.code), t);
+    if (vb_x_journal(x, true, "start step=%s", x->plan->steps[i].id) < 0) {
+        vb_error_copy(&e, &x->journal_error);
+        vb_context(&e, "step '%s' was not begun", x->plan->steps[i].id);
         x->steps[i] = VB_STEP_FAILED;
         vb_x_abort_run(x, &e);
         return;
     }
-    vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id);
+    vb_x_progress(x, NULL, i);
+    if (vb_x_commit(x, &e) < 0) {
+        VB_AUTO_FREE char *t = vb_journal_escape(vb_error_text(&e));
+        (void)vb_x_journal(x, true, "failed step=%s code=%s text=%s", x->plan->steps[i].id, vb_code_name(e.code), t);
+        x->steps[i] = VB_STEP_FAILED;
+        vb_x_abort_run(x, &e);
+        return;
+    }
+    (void)vb_x_journal(x, true, "done step=%s", x->plan->steps[i].id); /* whether it stands is asked of the catalog */
     x->steps[i] = VB_STEP_DONE;
 }
 
@@ -209,7 +226,12 @@ static void begin_host_step(struct vb_exec *x, size_t i)
     }
     if (s->verb == VB_VERB_RELEASE)
         vb_x_write_outcome(x);
-    vb_x_journal(x, true, "start step=%s", s->id);
+    if (vb_x_journal(x, true, "start step=%s", s->id) < 0 && s->verb != VB_VERB_RELEASE) {
+        vb_error_copy(&e, &x->journal_error);
+        vb_context(&e, "step '%s' was not begun", s->id);
+        vb_x_step_failed(h, &e);
+        return;
+    }
     vb_x_hold_journal(x);
     vb_x_progress(x, h, i);
     switch (s->verb) {
@@ -263,8 +285,6 @@ static void walk(void *arg)
             if (x->aborting && x->plan->steps[i].host == VB_NO_INDEX) {
                 x->steps[i] = VB_STEP_SKIPPED;
             } else if (x->plan->steps[i].host == VB_NO_INDEX) {
-                vb_x_journal(x, true, "start step=%s", x->plan->steps[i].id);
-                vb_x_progress(x, NULL, i);
                 begin_commit(x, i);
             } else {
                 begin_host_step(x, i);
@@ -397,6 +417,7 @@ void vb_exec_free(struct vb_exec *x)
     vb_strv_clear(&x->outcomes);
     vb_strv_clear(&x->done_before);
     vb_error_clear(&x->error);
+    vb_error_clear(&x->journal_error);
     free(x->steps);
     free(x->hosts);
     free(x->components);

@@ -237,6 +237,8 @@ void vb_r_plan_made(struct vb_run *r)
     }
     if (save_start(r, &e) < 0) {
         vb_context(&e, "the state of the run cannot be kept");
+        if (!e.hint)
+            vb_hint(&e, "make room on the file system that holds the requester's state, and run again");
         vb_r_fail(r, &e);
         return;
     }

@@ -549,12 +549,14 @@ static void env_service(void *arg, const char *name, bool start)
     vb_loop_after(h->loop, 1, run_later, l);
 }
 
-static void env_keep(void *arg, const char *name, const void *p, size_t n)
+static int env_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct vb_fake_host *h = arg;
-    (void)name;
+    if (h->keep_fails)
+        return vb_fail(err, VB_E_NO_SPACE, "'%s' cannot be kept", name);
     vb_buf_reset(&h->kept);
     vb_buf_add(&h->kept, p, n);
+    return 0;
 }
 
 static void keep_msg(struct vb_msg **v, size_t *n, size_t *cap, const struct vb_msg *m)

@@ -90,6 +90,7 @@ struct vb_fake_host {
     struct vb_msg *replies; size_t n_replies, cap_replies;
     struct vb_msg *events; size_t n_events, cap_events;
     struct vb_buf kept;
+    bool keep_fails;
     bool ended;
     struct vb_error why;
     bool in_window;

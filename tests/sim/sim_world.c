@@ -195,12 +195,14 @@ static void env_service(void *arg, const char *name, bool start)
     sim_broken(j->host->sim, "service '%s' asked for: %d", name, start);
 }
 
-static void env_keep(void *arg, const char *name, const void *p, size_t n)
+static int env_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct sim_job *j = arg;
     (void)name;
+    (void)err;
     vb_buf_reset(&j->kept);
     vb_buf_add(&j->kept, p, n);
+    return 0;
 }
 
 static void env_reply(void *arg, const struct vb_msg *m)
