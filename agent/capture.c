@@ -80,14 +80,19 @@ int vb_cap_fail_path(struct vb_capture *c, const char *name, const struct vb_err
     return warn(c, path, &named, err);
 }
 
-int vb_cap_warn_path(struct vb_capture *c, const char *name, enum vb_code code, const char *text, struct vb_error *err)
+int vb_cap_note_path(struct vb_capture *c, const char *name, enum vb_code code, const char *text, struct vb_error *err)
 {
     VB_AUTO_FREE char *path = vb_cap_path(c, name);
     VB_AUTO_FREE char *shown = vb_escape_terminal(path, strlen(path));
     VB_AUTO_ERROR what = VB_ERROR_INIT;
     vb_fail(&what, code, "'%s': %s", shown, text);
-    c->cur->partial = true;
     return warn(c, path, &what, err);
+}
+
+int vb_cap_warn_path(struct vb_capture *c, const char *name, enum vb_code code, const char *text, struct vb_error *err)
+{
+    c->cur->partial = true;
+    return vb_cap_note_path(c, name, code, text, err);
 }
 
 /* ---- the request ---- */

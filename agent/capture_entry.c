@@ -17,22 +17,36 @@
 #include <unistd.h>
 
 #include "agent/capture_internal.h"
+#include "agent/data_spec.h"
 
-/* Flags that mean something on the file system they come back to. */
-#define KEPT_FLAGS                                                                                               \
-    (FS_SYNC_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_COMPR_FL | FS_DIRSYNC_FL |    \
-     FS_NOCOW_FL)
 #define XATTR_TRIES 5 /* the list may grow between asking its size and reading it */
+
+/* Somebody (a file server, mostly) holds a lease: the kernel asks for it back and lets us wait, 45 seconds at most.
+ * Waiting is for files only, so the name is looked at first without opening what it stands for. */
+static int open_leased(int dirfd, const char *name, int flags)
+{
+    struct stat st;
+    VB_AUTO_FD int path = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (path < 0 || fstat(path, &st) < 0)
+        return -1;
+    if (!S_ISREG(st.st_mode)) {
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+    VB_AUTO_FREE char *proc = vb_printf("/proc/self/fd/%d", path);
+    return open(proc, flags & ~(O_NONBLOCK | O_NOFOLLOW));
+}
 
 int vb_cap_open(struct vb_capture *c, int dirfd, const char *name, const struct stat *st, int flags)
 {
     flags |= O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
-    if (c->noatime || st->st_uid == geteuid()) {
-        int fd = openat(dirfd, name, flags | O_NOATIME);
-        if (fd >= 0 || errno != EPERM)
-            return fd;
-    }
-    return openat(dirfd, name, flags);
+    int fd = -1;
+    bool noatime = c->noatime || st->st_uid == geteuid();
+    if (noatime)
+        fd = openat(dirfd, name, flags | O_NOATIME);
+    if (!noatime || (fd < 0 && errno == EPERM))
+        fd = openat(dirfd, name, flags);
+    return fd < 0 && errno == EWOULDBLOCK ? open_leased(dirfd, name, flags) : fd;
 }
 
 /* Names of owners are looked up once per number; "" when there is none. */
@@ -193,12 +207,28 @@ static int read_xattrs(struct vb_tree_entry *e, int fd, const char *proc, struct
     return rc < 0 ? -1 : check_limits(e, err);
 }
 
+/* The time when it was made, where inodes are the original's: in a copy it is the copy's. */
+static void read_btime(struct vb_tree_entry *e, int fd)
+{
+    struct statx sx;
+    if (e->inode && statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
+        (sx.stx_mask & STATX_BTIME)) {
+        e->btime_sec = sx.stx_btime.tv_sec;
+        e->btime_nsec = sx.stx_btime.tv_nsec;
+    }
+}
+
 int vb_cap_entry_attrs(struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err)
 {
     VB_AUTO_FREE char *proc = path_only ? vb_printf("/proc/self/fd/%d", fd) : NULL;
     unsigned flags = 0;
-    if ((e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0)
-        e->inode_flags = flags & (unsigned)KEPT_FLAGS;
+    struct fsxattr x = { .fsx_projid = 0 };
+    read_btime(e, fd);
+    if ((e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+        e->inode_flags = flags & VB_KEPT_INODE_FLAGS;
+        if (ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0)
+            e->project = x.fsx_projid;
+    }
     return read_xattrs(e, fd, proc, err);
 }
 

@@ -186,20 +186,11 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 }
 
 /* After the read: is it still the file that was opened? */
-static enum vb_cap_result check_unchanged(struct vb_capture *c, int fd, const char *name, const struct stat *before,
-                                          uint64_t size, struct vb_error *why)
+static bool unchanged(const struct vb_capture *c, const struct stat *before, const struct stat *now, uint64_t size)
 {
-    struct stat now;
-    if (fstat(fd, &now) < 0)
-        return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
-    if (now.st_size == before->st_size && (uint64_t)now.st_size == size && same_time(&now.st_mtim, &before->st_mtim) &&
-        (!c->set->live || same_time(&now.st_ctim, &before->st_ctim)))
-        return VB_CAP_TAKEN;
-    if (!c->set->live)
-        return vb_fail(why, VB_E_FILE_CHANGED, "changed during the read, although this is a shadow copy"),
-               VB_CAP_FAILED;
-    return vb_cap_warn_path(c, name, VB_E_FILE_CHANGED, "changed while it was read", why) < 0 ? VB_CAP_LOST
-                                                                                             : VB_CAP_TAKEN;
+    return now->st_size == before->st_size && (uint64_t)now->st_size == size &&
+           same_time(&now->st_mtim, &before->st_mtim) &&
+           (!c->set->live || same_time(&now->st_ctim, &before->st_ctim));
 }
 
 static enum vb_cap_result open_failed(struct vb_capture *c, struct vb_error *why)
@@ -207,6 +198,43 @@ static enum vb_cap_result open_failed(struct vb_capture *c, struct vb_error *why
     if ((errno == ENOENT || errno == ELOOP || errno == ESTALE) && c->set->live)
         return VB_CAP_VANISHED;
     return vb_fail_errno(why, errno, "cannot be opened"), VB_CAP_FAILED;
+}
+
+/* Metadata and content through the open file; once more if it changed under our hands. */
+static enum vb_cap_result read_file(struct vb_capture *c, int fd, const char *name, struct vb_cap_link *link,
+                                    struct stat *st, struct vb_tree_entry *e, struct vb_error *why)
+{
+    struct stat now;
+    for (int attempt = 1;; attempt++, *st = now) {
+        vb_cap_entry_stat(c, e, name, st);
+        if (link)
+            e->link_group = link->group;
+        if (vb_cap_entry_attrs(e, fd, false, why) < 0)
+            return VB_CAP_FAILED;
+        if (link && link->have && link->entry.mtime_sec == e->mtime_sec && link->entry.mtime_nsec == e->mtime_nsec &&
+            link->entry.size == (uint64_t)st->st_size) {
+            vb_cap_entry_copy_content(e, &link->entry);
+            c->bytes += e->size;
+            return VB_CAP_TAKEN;
+        }
+        enum vb_cap_result rc = read_content(c, fd, st, e, why);
+        if (rc != VB_CAP_TAKEN)
+            return rc;
+        if (fstat(fd, &now) < 0)
+            return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+        if (unchanged(c, st, &now, e->size))
+            return VB_CAP_TAKEN;
+        if (!c->set->live)
+            return vb_fail(why, VB_E_FILE_CHANGED, "changed during the read, although this is a shadow copy"),
+                   VB_CAP_FAILED;
+        if (attempt > 1)
+            return vb_cap_warn_path(c, name, VB_E_FILE_CHANGED,
+                                    "changed while it was read, and again while it was read anew; it may be torn",
+                                    why) < 0 ? VB_CAP_LOST : VB_CAP_TAKEN;
+        if (vb_cap_note_path(c, name, VB_E_FILE_CHANGED, "changed while it was read; it was read anew", why) < 0)
+            return VB_CAP_LOST;
+        vb_cap_entry_clear(e);
+    }
 }
 
 static enum vb_cap_result regular(struct vb_capture *c, int dirfd, const char *name, const struct stat *seen,
@@ -225,20 +253,10 @@ static enum vb_cap_result regular(struct vb_capture *c, int dirfd, const char *n
             return vb_fail(why, VB_E_FILE_CHANGED, "was replaced during the read"), VB_CAP_FAILED;
         link = NULL;
     }
-    vb_cap_entry_stat(c, e, name, &st);
-    if (link)
-        e->link_group = link->group;
-    if (vb_cap_entry_attrs(e, fd, false, why) < 0)
-        return VB_CAP_FAILED;
-    if (link && link->have) {
-        vb_cap_entry_copy_content(e, &link->entry);
-        c->bytes += e->size;
-        return VB_CAP_TAKEN;
-    }
-    enum vb_cap_result rc = read_content(c, fd, &st, e, why);
-    if (rc == VB_CAP_TAKEN)
-        rc = check_unchanged(c, fd, name, &st, e->size, why);
-    if (rc == VB_CAP_TAKEN && link) {
+    enum vb_cap_result rc = read_file(c, fd, name, link, &st, e, why);
+    if (rc == VB_CAP_TAKEN && link && !link->have) {
+        link->entry.mtime_sec = e->mtime_sec;
+        link->entry.mtime_nsec = e->mtime_nsec;
         vb_cap_entry_copy_content(&link->entry, e);
         link->have = true;
     }

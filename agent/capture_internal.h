@@ -74,6 +74,8 @@ int vb_cap_fail_path(struct vb_capture *c, const char *name, const struct vb_err
 /* Worth knowing, the component is partial. name is relative to the current directory, NULL for the directory itself. */
 int vb_cap_warn_path(struct vb_capture *c, const char *name, enum vb_code code, const char *text,
                      struct vb_error *err);
+/* Worth knowing, but what was taken is as good as without it. */
+int vb_cap_note_path(struct vb_capture *c, const char *name, enum vb_code code, const char *text, struct vb_error *err);
 int vb_cap_progress(struct vb_capture *c, bool now, struct vb_error *err);
 /* Normal path of a name in the current directory for messages; caller frees. */
 char *vb_cap_path(const struct vb_capture *c, const char *name);

@@ -37,8 +37,9 @@ struct frame {
     size_t path_len; /* of c->path without this directory */
     struct child **children;
     size_t n_children, next;
-    struct vb_tree_entry *entries;
-    size_t n, cap;
+    struct vb_tree_writer *tree;
+    struct vb_tree_entry last; /* the entry that comes next into the tree; a directory's lacks its subtree until it ends */
+    bool has_last;
 };
 
 struct walk {
@@ -55,9 +56,9 @@ static void frame_clear(struct frame *f)
     for (size_t i = 0; i < f->n_children; i++)
         vb_free_ptr(&f->children[i]);
     vb_free_ptr(&f->children);
-    for (size_t i = 0; i < f->n; i++)
-        vb_cap_entry_clear(&f->entries[i]);
-    vb_free_ptr(&f->entries);
+    vb_cap_entry_clear(&f->last);
+    vb_tree_writer_free(f->tree);
+    f->tree = NULL;
 }
 
 static void walk_clear(struct walk *w)
@@ -137,12 +138,26 @@ static int reopen_parent(struct frame *parent, int child_fd, struct vb_error *wh
     return 0;
 }
 
-static struct vb_tree_entry *new_entry(struct frame *f)
+/* What was taken last goes into the tree.  Children come in the order of their names, so nothing is kept longer. */
+static int flush(struct walk *w, struct frame *f, struct vb_error *err)
 {
-    VB_GROW(f->entries, f->n, f->cap);
-    struct vb_tree_entry *e = &f->entries[f->n];
-    *e = (struct vb_tree_entry){ .name = NULL };
-    return e;
+    if (!f->has_last)
+        return 0;
+    if (!f->tree)
+        f->tree = vb_tree_writer_new(vb_chunk_sender_emit, w->c->out);
+    int rc = vb_tree_writer_add(f->tree, &f->last, err);
+    vb_cap_entry_clear(&f->last);
+    f->has_last = false;
+    return rc;
+}
+
+static int finish_tree(struct walk *w, struct frame *f, struct vb_name *name, struct vb_error *err)
+{
+    if (flush(w, f, err) < 0)
+        return -1;
+    if (!f->tree)
+        f->tree = vb_tree_writer_new(vb_chunk_sender_emit, w->c->out);
+    return vb_tree_writer_finish(f->tree, name, err);
 }
 
 /* An ordinary user's backup of files holds what he may read, and says what it left out.  Data of an application, and a
@@ -168,13 +183,15 @@ static int take_leaf(struct walk *w, const char *name, const struct stat *st, st
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct frame *f = &w->frames[w->n - 1];
-    struct vb_tree_entry *e = new_entry(f);
+    struct vb_tree_entry *e = &f->last;
+    if (flush(w, f, err) < 0)
+        return -1;
     enum vb_cap_result rc = vb_cap_leaf(w->c, f->fd, name, st, e, &why);
     if (rc == VB_CAP_LOST)
         return vb_error_move(err, &why);
     if (rc != VB_CAP_TAKEN)
         return not_taken(w, name, rc, &why, err);
-    f->n++;
+    f->has_last = true;
     w->c->root->files++;
     w->c->root->bytes += e->size;
     w->c->files++;
@@ -255,14 +272,15 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     VB_AUTO_FD int fd = -1;
     enum vb_cap_result rc = open_dir(w, name, seen, &fd, &st, &why);
     struct frame *f = &w->frames[w->n - 1];
-    struct vb_tree_entry *e = new_entry(f);
+    if (flush(w, f, err) < 0)
+        return -1;
     if (rc == VB_CAP_TAKEN && is_place(name, fd))
         return 0;
     if (rc == VB_CAP_TAKEN)
-        rc = dir_entry(c, name, fd, &st, e, &why);
+        rc = dir_entry(c, name, fd, &st, &f->last, &why);
     if (rc != VB_CAP_TAKEN)
         return not_taken(w, name, rc, &why, err);
-    f->n++;
+    f->has_last = true;
     c->root->dirs++;
     size_t path_len = c->path.len;
     if (c->path.len > 1)
@@ -272,9 +290,11 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     if (enter < 0)
         return -1;
     f = push(w, VB_STEAL_FD(fd), &st, path_len);
-    if (enter && read_children(f, &why) < 0)
-        return vb_cap_fail_path(c, NULL, &why, err); /* the frame stands, with what it has: nothing */
-    return 0;
+    if (!enter || read_children(f, &why) == 0)
+        return 0;
+    if (c->set->live && why.code == VB_E_NOT_FOUND) /* removed after it was opened */
+        return vb_cap_warn_path(c, NULL, VB_E_FILE_CHANGED, "vanished before it could be read", err);
+    return vb_cap_fail_path(c, NULL, &why, err); /* the frame stands, with what it has: nothing */
 }
 
 static int take_child(struct walk *w, const struct child *k, struct vb_error *err)
@@ -317,10 +337,9 @@ static int end_dir(struct walk *w, struct vb_error *err)
     struct frame *f = &w->frames[w->n - 1], *parent = &w->frames[w->n - 2];
     struct vb_name name;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (vb_tree_write(f->entries, f->n, vb_chunk_sender_emit, w->c->out, &name, err) < 0)
+    if (finish_tree(w, f, &name, err) < 0)
         return -1;
-    /* the entry that was added last before this frame was pushed is this directory's */
-    parent->entries[parent->n - 1].subtree = name;
+    parent->last.subtree = name; /* what was taken last before this frame was pushed is this directory's entry */
     w->c->path.len = f->path_len;
     int rc = w->n > 2 ? reopen_parent(parent, f->fd, &why) : 0;
     frame_clear(f);
@@ -403,7 +422,7 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
     VB_AUTO_FD int dir = open_parent(c->set->read_path);
     VB_AUTO_FREE char *normal_dir = vb_strndup(c->set->path, (size_t)(strrchr(c->set->path, '/') - c->set->path));
     struct frame *root = &w->frames[0];
-    struct vb_tree_entry *e = new_entry(root);
+    struct vb_tree_entry *e = &root->last;
     if (dir < 0)
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
     if (vb_leave_outs_file(&c->cur->excludes, normal_dir[0] ? normal_dir : "/", base_name(c->set->path)))
@@ -417,7 +436,7 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
         vb_free_ptr(&e->name);
         e->name = vb_strdup(base_name(c->set->path));
     }
-    root->n++;
+    root->has_last = true;
     c->root->files++;
     c->root->bytes += e->size;
     c->files++;
@@ -456,9 +475,9 @@ static int begin(struct walk *w, struct vb_error *err)
     if (fd < 0 || fstat(fd, &st) < 0)
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
     base = &w->frames[0];
-    if (dir_entry(c, ".", fd, &st, new_entry(base), &why) != VB_CAP_TAKEN)
+    if (dir_entry(c, ".", fd, &st, &base->last, &why) != VB_CAP_TAKEN)
         return vb_cap_fail_path(c, NULL, &why, err);
-    base->n++;
+    base->has_last = true;
     c->root->dirs++;
     /* only empty subvolume directories of a btrfs snapshot have inode 2; other file systems use the number otherwise */
     w->is_btrfs = !set->live && major(st.st_dev) == 0;
@@ -482,9 +501,8 @@ int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
         vb_fail(&why, VB_E_FILE_MISSING, "does not exist");
         rc = vb_cap_fail_path(c, set->filespec, &why, err) < 0 ? -1 : 1;
     }
-    if (rc == 1 && w.frames[0].n) {
-        struct vb_tree_entry *e = w.frames[0].entries;
-        if (vb_tree_write(e, 1, vb_chunk_sender_emit, c->out, &c->root->name, err) < 0)
+    if (rc == 1 && w.frames[0].has_last) {
+        if (finish_tree(&w, &w.frames[0], &c->root->name, err) < 0)
             rc = -1;
         else
             c->root->made = true;

@@ -288,18 +288,33 @@ static bool gone(const struct vb_restore *r, const struct vb_error *why)
     return vb_chunk_fetcher_broken(r->in) || why->code == VB_E_CANCELLED;
 }
 
-/* One note for all owners that only root could have set. */
-static int tell_foreign(struct vb_restore *r, struct vb_error *err)
+static int tell_count(struct vb_restore *r, uint64_t n, enum vb_code code, const char *text, const char *hint,
+                      struct vb_error *err)
 {
     VB_AUTO_ERROR what = VB_ERROR_INIT;
-    if (!r->cur->foreign)
+    if (!n)
         return 0;
-    vb_fail(&what, VB_E_ACCESS_DENIED, "%llu entries belonged to others and were given to this user",
-            (unsigned long long)r->cur->foreign);
-    vb_hint(&what, "Restore as root to bring owners back.");
+    vb_fail(&what, code, "%llu entries %s", (unsigned long long)n, text);
+    if (hint)
+        vb_hint(&what, "%s", hint);
     vb_buf_reset(&r->path);
     vb_buf_add_str(&r->path, r->cur->roots[0].target);
     return vb_rst_warn(r, NULL, &what, err);
+}
+
+/* One note each for what could not be done for many entries in the same way. */
+static int tell_counts(struct vb_restore *r, struct vb_error *err)
+{
+    const struct vb_rst_component *k = r->cur;
+    return tell_count(r, k->foreign, VB_E_ACCESS_DENIED, "belonged to others and were given to this user",
+                      "Restore as root to bring owners back.", err) < 0 ||
+                   tell_count(r, k->flags_lost, VB_E_NOT_SUPPORTED,
+                              "had inode flags (chattr) or a project id that could not be set here", NULL, err) < 0 ||
+                   tell_count(r, k->links_lost, VB_E_LIMIT,
+                              "had hard links to others and became files of their own: too many open files are needed",
+                              "Raise the limit of open files (ulimit -n, LimitNOFILE=).", err) < 0
+               ? -1
+               : 0;
 }
 
 /* -1 only when stream or worker is gone. */
@@ -307,7 +322,7 @@ static int restore_component(struct vb_restore *r, struct vb_rst_component *k, s
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     r->cur = k;
-    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0 && tell_foreign(r, &why) == 0)
+    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0 && tell_counts(r, &why) == 0)
         return 0;
     if (gone(r, &why))
         return vb_error_move(err, &why);

@@ -255,14 +255,18 @@ static int try_link(struct vb_restore *r, int dirfd, const char *temp, const str
 
 static void remember_link(struct vb_restore *r, int fd, const struct vb_tree_entry *e, uint32_t later)
 {
-    if (!e->link_group || vb_idmap_get(&r->cur->links, e->link_group, 0) || r->cur->links.n >= r->max_links)
+    if (!e->link_group || vb_idmap_get(&r->cur->links, e->link_group, 0))
         return;
-    int held = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (held < 0)
+    int held = r->cur->links.n < r->max_links ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (held < 0) {
+        r->cur->links_lost++;
+        if (later && !vb_rst_late_flags(fd, later))
+            r->cur->flags_lost++;
         return;
+    }
     struct vb_rst_link *l = vb_alloc(sizeof *l);
     *l = (struct vb_rst_link){ .fd = held, .type = e->type, .size = e->size, .mode = e->mode, .uid = e->uid,
-                               .gid = e->gid, .flags_later = later };
+                               .gid = e->gid, .flags_later = later, .flags_lost = &r->cur->flags_lost };
     if (e->content.n)
         l->first = e->content.refs[0].name;
     vb_idmap_set(&r->cur->links, e->link_group, 0, l);
@@ -271,8 +275,8 @@ static void remember_link(struct vb_restore *r, int fd, const struct vb_tree_ent
 static void link_free(void *p)
 {
     struct vb_rst_link *l = p;
-    if (l->flags_later)
-        vb_rst_late_flags(l->fd, l->flags_later);
+    if (l->flags_later && !vb_rst_late_flags(l->fd, l->flags_later))
+        (*l->flags_lost)++;
     vb_close_fd(&l->fd);
     vb_free_ptr(&l);
 }
@@ -327,8 +331,8 @@ static int make_leaf(struct vb_restore *r, int dirfd, const char *temp, const st
         unlinkat(dirfd, temp, 0); /* renaming one name of an inode onto another leaves both */
     if (fd >= 0 && e->link_group)
         remember_link(r, fd, e, later);
-    else if (later)
-        vb_rst_late_flags(fd, later);
+    else if (later && !vb_rst_late_flags(fd, later))
+        r->cur->flags_lost++;
     return 0;
 }
 

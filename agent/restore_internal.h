@@ -33,6 +33,8 @@ struct vb_rst_component {
     bool touched;                    /* something was written */
     uint64_t warnings;
     uint64_t foreign;                /* entries whose owner could not be set, told once at the end */
+    uint64_t flags_lost;             /* and those whose inode flags or project could not be */
+    uint64_t links_lost;             /* names that became files of their own */
     struct vb_idmap links;           /* (link group, 0) -> struct vb_rst_link */
     struct vb_idmap asked;           /* (link group, 0) -> the entry whose content was asked for; compared only */
 };
@@ -45,6 +47,7 @@ struct vb_rst_link {
     uint32_t mode, uid, gid;
     struct vb_name first;            /* of its content */
     uint32_t flags_later;            /* immutable, append-only: set when all names are there */
+    uint64_t *flags_lost;            /* of the component */
 };
 
 struct vb_restore {
@@ -112,7 +115,7 @@ int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tr
                 uint32_t *later, struct vb_error *err);
 /* Flags that must be there before the first byte: no copy-on-write, compression. */
 void vb_rst_early_flags(int fd, const struct vb_tree_entry *e);
-void vb_rst_late_flags(int fd, uint32_t flags);
+bool vb_rst_late_flags(int fd, uint32_t flags);
 /* The owner this host knows: by name if there is one, else by number. */
 void vb_rst_owner(struct vb_restore *r, const struct vb_tree_entry *e, uid_t *uid, gid_t *gid);
 void vb_rst_meta_clear(struct vb_restore *r);

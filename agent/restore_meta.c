@@ -18,9 +18,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "agent/data_spec.h"
 #include "agent/restore_internal.h"
 
-#define EARLY_FLAGS ((uint32_t)(FS_NOCOW_FL | FS_COMPR_FL))
+#define EARLY_FLAGS ((uint32_t)(FS_NOCOW_FL | FS_COMPR_FL | FS_CASEFOLD_FL))
 #define LATE_FLAGS ((uint32_t)(FS_IMMUTABLE_FL | FS_APPEND_FL))
 
 /* ---- owners ---- */
@@ -132,6 +133,34 @@ static bool privileged(const char *name)
     return !strncmp(name, "security.", 9) || !strncmp(name, "trusted.", 8);
 }
 
+/* The flags of `which` become `flags`.  One that this file system does not know does not keep the others away. */
+static bool set_flags(int fd, uint32_t which, uint32_t flags)
+{
+    unsigned now = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &now) < 0)
+        return flags == 0;
+    unsigned want = (now & ~which) | flags;
+    if (want == now || ioctl(fd, FS_IOC_SETFLAGS, &want) == 0)
+        return true;
+    for (uint32_t bit = 1; bit; bit <<= 1) {
+        unsigned one = (now & ~bit) | (flags & bit);
+        if ((which & bit) && one != now && ioctl(fd, FS_IOC_SETFLAGS, &one) == 0)
+            now = one;
+    }
+    return (flags & ~now) == 0;
+}
+
+static bool set_project(int fd, uint32_t project)
+{
+    struct fsxattr x;
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &x) < 0)
+        return project == 0;
+    if (x.fsx_projid == project)
+        return true;
+    x.fsx_projid = project;
+    return ioctl(fd, FS_IOC_FSSETXATTR, &x) == 0 || project == 0;
+}
+
 /* ---- together ---- */
 
 struct setting {
@@ -212,31 +241,24 @@ int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tr
     if (!set_times(fd, proc, e))
         complain(&s, errno, "time of modification", NULL);
     if (e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) {
-        uint32_t flags = e->inode_flags & ~EARLY_FLAGS;
+        uint32_t flags = e->inode_flags & VB_KEPT_INODE_FLAGS;
         if (later) {
             *later = flags & LATE_FLAGS;
             flags &= ~LATE_FLAGS;
         }
-        vb_rst_late_flags(fd, flags);
+        bool project = set_project(fd, e->project), rest = set_flags(fd, VB_KEPT_INODE_FLAGS, flags);
+        if (!project || !rest)
+            r->cur->flags_lost++;
     }
     return s.lost ? -1 : 0;
 }
 
-static void add_flags(int fd, uint32_t flags)
-{
-    unsigned now = 0;
-    if (flags && ioctl(fd, FS_IOC_GETFLAGS, &now) == 0 && (now | flags) != now) {
-        now |= flags;
-        ioctl(fd, FS_IOC_SETFLAGS, &now);
-    }
-}
-
 void vb_rst_early_flags(int fd, const struct vb_tree_entry *e)
 {
-    add_flags(fd, e->inode_flags & EARLY_FLAGS);
+    set_flags(fd, EARLY_FLAGS, e->inode_flags & EARLY_FLAGS);
 }
 
-void vb_rst_late_flags(int fd, uint32_t flags)
+bool vb_rst_late_flags(int fd, uint32_t flags)
 {
-    add_flags(fd, flags);
+    return set_flags(fd, flags, flags);
 }

@@ -150,6 +150,8 @@ static int take_dir(struct write *w, const struct vb_tree_entry *e, struct vb_er
     int fd = open_or_make(w, e->name, &made, err);
     if (fd < 0)
         return vb_rst_name_error(w->r, e->name, err);
+    if (made)
+        vb_rst_early_flags(fd, e);
     size_t mark = vb_rst_enter(w->r, e->name);
     if (push(w, e, fd, made || w->r->overwrite || w->r->resume, mark, err) < 0)
         return vb_rst_name_error(w->r, NULL, err);

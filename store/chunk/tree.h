@@ -83,6 +83,9 @@ struct vb_tree_entry {
     size_t n_holes;
     struct vb_content content;    /* files: sizes sum up to size minus holes */
     struct vb_name subtree;       /* directories */
+    int64_t btime_sec;            /* when it was made; both 0 when not known. Recorded: no file system lets it be set */
+    uint32_t btime_nsec;
+    uint32_t project;             /* project id of quotas; 0: none */
 };
 
 /* A decoded TREE chunk: a leaf (height 0) with entries, or a branch (height > 0) with children. */
@@ -114,6 +117,14 @@ int vb_tree_encode(const struct vb_tree *t, struct vb_buf *out, struct vb_error 
  * tree that refers to a chunk it has not got. */
 int vb_tree_write(struct vb_tree_entry *entries, size_t n, vb_emit_fn *emit, void *arg, struct vb_name *name,
                   struct vb_error *err);
+
+/* The same, entry by entry in the order of their names (as strcmp gives it), with no more in memory than one chunk per
+ * level.  After a failure only vb_tree_writer_free is allowed. */
+struct vb_tree_writer;
+struct vb_tree_writer *vb_tree_writer_new(vb_emit_fn *emit, void *arg);
+int vb_tree_writer_add(struct vb_tree_writer *w, const struct vb_tree_entry *e, struct vb_error *err);
+int vb_tree_writer_finish(struct vb_tree_writer *w, struct vb_name *name, struct vb_error *err);
+void vb_tree_writer_free(struct vb_tree_writer *w); /* NULL ok */
 
 /* True when the entry describes the same file as another look at it did: type, size, times, inode and mode are
  * equal, and ctime and inode are known.  Such a file's content need not be read again. */

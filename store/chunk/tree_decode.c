@@ -93,7 +93,8 @@ int vb_tree_check_entry(const struct vb_tree_entry *e, const char *before, bool 
         return bad(err, e->name, "unknown type");
     if (strcmp(e->name, ".") == 0 && !dir)
         return bad(err, e->name, "only a directory can be the root itself");
-    if (e->mode > 07777u || e->mtime_nsec > 999999999u || e->ctime_nsec > 999999999u)
+    if (e->mode > 07777u || e->mtime_nsec > 999999999u || e->ctime_nsec > 999999999u ||
+        e->btime_nsec > 999999999u)
         return bad(err, e->name, "mode or time out of range");
     if (!short_or_null(e->user) || !short_or_null(e->group))
         return bad(err, e->name, "name of the owner is too long");
@@ -235,6 +236,15 @@ static bool get_fixed(struct vb_reader *r, struct vb_tree_entry *e, uint16_t *fi
     return true;
 }
 
+static bool get_btime(struct vb_reader *r, struct vb_tree_entry *e)
+{
+    uint64_t sec = 0;
+    if (!vb_get_u64(r, &sec) || !vb_get_u32(r, &e->btime_nsec))
+        return false;
+    e->btime_sec = (int64_t)sec;
+    return e->btime_sec || e->btime_nsec;
+}
+
 /* The bits must be those that the encoder would have set: type decides some, a zero value forbids the others. */
 static bool get_entry(struct vb_reader *r, struct vb_tree_entry *e, struct arrays *a)
 {
@@ -261,7 +271,11 @@ static bool get_entry(struct vb_reader *r, struct vb_tree_entry *e, struct array
         return false;
     if ((f & VB_TREE_HAS_CONTENT) && !get_content(r, e, a))
         return false;
-    return !(f & VB_TREE_HAS_SUBTREE) || get_name(r, &e->subtree);
+    if ((f & VB_TREE_HAS_SUBTREE) && !get_name(r, &e->subtree))
+        return false;
+    if ((f & VB_TREE_HAS_BTIME) && !get_btime(r, e))
+        return false;
+    return !(f & VB_TREE_HAS_PROJECT) || (vb_get_u32(r, &e->project) && e->project != 0);
 }
 
 /* Turns counts into pointers, now that the arrays have stopped moving. */

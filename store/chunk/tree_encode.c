@@ -41,6 +41,10 @@ static uint16_t fields_of(const struct vb_tree_entry *e)
         f |= VB_TREE_HAS_CONTENT;
     if (e->type == VB_TREE_DIR)
         f |= VB_TREE_HAS_SUBTREE;
+    if (e->btime_sec || e->btime_nsec)
+        f |= VB_TREE_HAS_BTIME;
+    if (e->project)
+        f |= VB_TREE_HAS_PROJECT;
     return (uint16_t)f;
 }
 
@@ -98,6 +102,12 @@ static void encode_entry(struct vb_buf *out, const struct vb_tree_entry *e)
     }
     if (f & VB_TREE_HAS_SUBTREE)
         vb_buf_add(out, e->subtree.b, VB_NAME_LEN);
+    if (f & VB_TREE_HAS_BTIME) {
+        vb_buf_add_u64(out, (uint64_t)e->btime_sec);
+        vb_buf_add_u32(out, e->btime_nsec);
+    }
+    if (f & VB_TREE_HAS_PROJECT)
+        vb_buf_add_u32(out, e->project);
 }
 
 static void begin_chunk(struct vb_buf *out, uint8_t height)
@@ -170,14 +180,16 @@ struct level {
     char *first;
 };
 
-struct writer {
+struct vb_tree_writer {
     vb_emit_fn *emit;
     void *arg;
     struct level levels[VB_TREE_MAX_HEIGHT + 1];
     unsigned top;
+    struct vb_buf last;  /* name of the last entry */
+    uint64_t n;
 };
 
-static int add_child(struct writer *w, unsigned height, const struct vb_tree_child *child, struct vb_error *err);
+static int add_child(struct vb_tree_writer *w, unsigned height, const struct vb_tree_child *child, struct vb_error *err);
 
 static void begin_level(struct level *l, unsigned height)
 {
@@ -189,7 +201,7 @@ static void begin_level(struct level *l, unsigned height)
     l->first = NULL;
 }
 
-static int emit_level(struct writer *w, unsigned height, struct vb_name *name, struct vb_error *err)
+static int emit_level(struct vb_tree_writer *w, unsigned height, struct vb_name *name, struct vb_error *err)
 {
     struct level *l = &w->levels[height];
     set_count(&l->bytes, 0, l->n);
@@ -199,7 +211,7 @@ static int emit_level(struct writer *w, unsigned height, struct vb_name *name, s
 }
 
 /* Ends the chunk of this level and tells the one above. */
-static int close_level(struct writer *w, unsigned height, struct vb_error *err)
+static int close_level(struct vb_tree_writer *w, unsigned height, struct vb_error *err)
 {
     struct level *l = &w->levels[height];
     struct vb_tree_child child = { .entries = l->entries, .first = l->first };
@@ -221,7 +233,7 @@ static bool part_full(const struct level *l, const char *last)
     return l->bytes.len >= VB_TREE_PART_MAX || (l->bytes.len >= VB_TREE_PART_MIN && name_cuts(last));
 }
 
-static int add_child(struct writer *w, unsigned height, const struct vb_tree_child *child, struct vb_error *err)
+static int add_child(struct vb_tree_writer *w, unsigned height, const struct vb_tree_child *child, struct vb_error *err)
 {
     if (height > VB_TREE_MAX_HEIGHT)
         return vb_fail(err, VB_E_LIMIT, "directory has too many entries");
@@ -240,28 +252,54 @@ static int add_child(struct writer *w, unsigned height, const struct vb_tree_chi
     return 0;
 }
 
-static int write_sorted(struct writer *w, const struct vb_tree_entry *entries, size_t n, struct vb_name *name,
-                        struct vb_error *err)
+struct vb_tree_writer *vb_tree_writer_new(vb_emit_fn *emit, void *arg)
+{
+    struct vb_tree_writer *w = vb_alloc(sizeof *w);
+    *w = (struct vb_tree_writer){ .emit = emit, .arg = arg };
+    begin_level(&w->levels[0], 0);
+    return w;
+}
+
+int vb_tree_writer_add(struct vb_tree_writer *w, const struct vb_tree_entry *e, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct level *leaf = &w->levels[0];
-    begin_level(leaf, 0);
-    for (size_t i = 0; i < n; i++) {
-        if (vb_tree_check_entry(&entries[i], i ? entries[i - 1].name : NULL, n == 1, &why) < 0)
-            return refuse(err, &why);
-        if (!leaf->first)
-            leaf->first = vb_strdup(entries[i].name);
-        encode_entry(&leaf->bytes, &entries[i]);
-        leaf->n++;
-        leaf->entries++;
-        if (i + 1 < n && part_full(leaf, entries[i].name) && close_level(w, 0, err) < 0)
-            return -1;
-    }
-    /* The last part of each level goes up, until one chunk stands for the whole directory. */
+    const char *last = w->n ? vb_buf_str(&w->last) : NULL;
+    if (last && !strcmp(last, ".")) /* it may only be alone */
+        return vb_fail(err, VB_E_USAGE, "directory entry '.': not a name a directory can hold");
+    if (vb_tree_check_entry(e, last, w->n == 0, &why) < 0)
+        return refuse(err, &why);
+    if (last && part_full(leaf, last) && close_level(w, 0, err) < 0)
+        return -1;
+    if (!leaf->first)
+        leaf->first = vb_strdup(e->name);
+    encode_entry(&leaf->bytes, e);
+    leaf->n++;
+    leaf->entries++;
+    w->n++;
+    vb_buf_reset(&w->last);
+    vb_buf_add_str(&w->last, e->name);
+    return 0;
+}
+
+/* The last part of each level goes up, until one chunk stands for the whole directory. */
+int vb_tree_writer_finish(struct vb_tree_writer *w, struct vb_name *name, struct vb_error *err)
+{
     for (unsigned h = 0; h < w->top; h++)
         if (close_level(w, h, err) < 0)
             return -1;
     return emit_level(w, w->top, name, err);
+}
+
+void vb_tree_writer_free(struct vb_tree_writer *w)
+{
+    for (size_t i = 0; w && i < VB_COUNT(w->levels); i++) {
+        vb_buf_clear(&w->levels[i].bytes);
+        free(w->levels[i].first);
+    }
+    if (w)
+        vb_buf_clear(&w->last);
+    free(w);
 }
 
 static int by_name(const void *a, const void *b)
@@ -273,14 +311,15 @@ static int by_name(const void *a, const void *b)
 int vb_tree_write(struct vb_tree_entry *entries, size_t n, vb_emit_fn *emit, void *arg, struct vb_name *name,
                   struct vb_error *err)
 {
-    struct writer w = { .emit = emit, .arg = arg };
+    struct vb_tree_writer *w = vb_tree_writer_new(emit, arg);
+    int result = 0;
     if (n > 1)
         qsort(entries, n, sizeof *entries, by_name);
-    int result = write_sorted(&w, entries, n, name, err);
-    for (size_t i = 0; i < VB_COUNT(w.levels); i++) {
-        vb_buf_clear(&w.levels[i].bytes);
-        free(w.levels[i].first);
-    }
+    for (size_t i = 0; i < n && result == 0; i++)
+        result = vb_tree_writer_add(w, &entries[i], err);
+    if (result == 0)
+        result = vb_tree_writer_finish(w, name, err);
+    vb_tree_writer_free(w);
     return result;
 }
 

@@ -9,7 +9,8 @@
  *              then, for each bit of fields, lowest first:
  *              device(8); major(4) minor(4); target(str16); link group(8); inode flags(4);
  *              xattrs: count(2), each name(str16) length(4) value; holes: count(4), each offset(8) length(8);
- *              content: level(1) count(2), each name(32) size(8); subtree name(32)
+ *              content: level(1) count(2), each name(32) size(8); subtree name(32);
+ *              btime(8) nanoseconds(4); project id(4)
  *     child    name(32) entries(8) first name(str16)
  *
  * A bit is set exactly when its field has something to say; so one entry has one encoding.
@@ -28,7 +29,9 @@
 #define VB_TREE_HAS_HOLES 0x040u
 #define VB_TREE_HAS_CONTENT 0x080u
 #define VB_TREE_HAS_SUBTREE 0x100u
-#define VB_TREE_HAS_ALL 0x1ffu
+#define VB_TREE_HAS_BTIME 0x200u
+#define VB_TREE_HAS_PROJECT 0x400u
+#define VB_TREE_HAS_ALL 0x7ffu
 
 #define VB_TREE_HEADER_LEN 8u
 #define VB_TREE_MIN_ENTRY_LEN 65u /* of the shortest entry: a guard against counts that cannot be true */

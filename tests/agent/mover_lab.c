@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -25,6 +26,7 @@
 #include "base/loop.h"
 #include "base/rng.h"
 #include "requester/serve_restore.h"
+#include "tests/agent/mover_listing.h"
 #include "wire/conn.h"
 
 static struct vb_strv kept;
@@ -379,7 +381,9 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
     vb_conn_free(r.worker);
     vb_conn_free(r.fake);
     vb_loop_free(r.loop);
-    waitpid(pid, &l->status, 0);
+    struct rusage used;
+    wait4(pid, &l->status, 0, &used);
+    l->max_rss_kb = used.ru_maxrss;
     assert_true(WIFEXITED(l->status) && WEXITSTATUS(l->status) <= 1);
     if (cut_pid)
         waitpid(cut_pid, NULL, 0);
@@ -550,4 +554,9 @@ void lab_restore_tree(struct lab *l, const struct vb_name *name, const char *tar
     struct vb_msg c = lab_component("c");
     lab_restore_root(l, &c, name, target, NULL, true, NULL);
     lab_restore(l, &c, 1, flags);
+}
+
+char *lab_listing(struct lab *l, const char *path, bool times)
+{
+    return listing_of(lab_path(l, path), times);
 }

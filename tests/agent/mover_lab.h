@@ -33,6 +33,7 @@ struct lab {
     uint64_t progress;
     uint64_t gets, get_bytes; /* restore */
     int status;            /* wait status of the process */
+    long max_rss_kb;       /* its largest resident size */
     /* knobs for the next run */
     uint64_t cut_after;    /* the data stream is cut after so many messages from the process; 0: never */
     void (*meanwhile)(struct lab *l, pid_t pid); /* called once the process was told what to do */

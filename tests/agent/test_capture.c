@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -63,6 +66,16 @@ static void set_flags(struct lab *l, const char *path, unsigned flags)
         ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
+static void set_project(struct lab *l, const char *path, uint32_t id)
+{
+    struct fsxattr x;
+    VB_AUTO_FD int fd = openat(l->fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, FS_IOC_FSGETXATTR, &x) < 0)
+        return;
+    x.fsx_projid = id;
+    ioctl(fd, FS_IOC_FSSETXATTR, &x);
+}
+
 /* What only root can make. */
 static void add_root_kinds(struct lab *l)
 {
@@ -79,6 +92,27 @@ static void add_root_kinds(struct lab *l)
     assert_int_equal(fchownat(l->fd, "src/pipe", 65534, 65534, 0), 0);
     setxattr(lab_path(l, "src/capable"), "security.capability", cap, sizeof cap, 0);
     setxattr(lab_path(l, "src/owned"), "trusted.mark", "t", 1, 0);
+    lsetxattr(lab_path(l, "src/dir/link"), "trusted.link", "l", 1, 0);
+    lsetxattr(lab_path(l, "src/pipe"), "trusted.pipe", "p", 1, 0);
+    setxattr(lab_path(l, "src/dir/empty"), "security.vbackup-test", "s", 1, 0); /* "all kinds" made it */
+    lab_mkdir(l, "src/project", 0755);
+    lab_text(l, "src/project/f", "counted");
+    set_project(l, "src/project", 4711);
+    set_project(l, "src/project/f", 4712);
+    lab_mkdir(l, "src/attributes", 0755);
+    lab_text(l, "src/attributes/sync", "S");
+    lab_text(l, "src/attributes/noatime", "A");
+    lab_mkdir(l, "src/attributes/dirsync", 0755);
+    lab_text(l, "src/attributes/nocow", "");
+    lab_mkdir(l, "src/attributes/compress", 0755);
+    set_flags(l, "src/attributes/sync", FS_SYNC_FL);
+    set_flags(l, "src/attributes/noatime", FS_NOATIME_FL);
+    set_flags(l, "src/attributes/dirsync", FS_DIRSYNC_FL | FS_NODUMP_FL);
+    set_flags(l, "src/attributes/nocow", FS_NOCOW_FL);
+    set_flags(l, "src/attributes/compress", FS_COMPR_FL);
+    lab_text(l, "src/attributes/compress/inherits", "c");
+    lab_text(l, "src/attributes/compress/not", "n");
+    set_flags(l, "src/attributes/compress/not", 0);
     if (mknodat(l->fd, "src/null", S_IFCHR | 0666, makedev(1, 3)) == 0)
         mknodat(l->fd, "src/loop7", S_IFBLK | 0660, makedev(7, 7));
     set_time(l, "src/fixed", 5, 5);
@@ -336,13 +370,102 @@ static void live_changes_are_told(void **state)
     assert_true(lab_warned(l, "/src/z-gone", VB_E_FILE_CHANGED));
     assert_true(lab_warned(l, "/src/z-sub", VB_E_FILE_CHANGED));
     assert_true(l->progress > 0);
-    /* what was read is whole in itself */
+    /* what changed once was read anew, and is whole */
     assert_true(lab_root(l, 0, 0, &root));
     lab_restore_tree(l, &root.name, "dst", 0);
     assert_restored(l);
     struct stat st;
     assert_int_equal(fstatat(l->fd, "dst/a-big", &st, 0), 0);
-    assert_true(st.st_size == 100 << 20 || st.st_size == (100 << 20) + 4);
+    assert_int_equal(st.st_size, (100 << 20) + 4);
+}
+
+/* A file that is written to all the time cannot be had whole: that is said, and the component is partial. */
+static pid_t busy_writer;
+
+static void write_all_the_time(struct lab *l, pid_t pid VB_UNUSED)
+{
+    busy_writer = fork();
+    if (busy_writer == 0) {
+        int fd = openat(l->fd, "src/busy", O_WRONLY | O_CLOEXEC);
+        for (unsigned i = 0;; i++) {
+            if (pwrite(fd, &i, sizeof i, 0) < 0)
+                _exit(1);
+            usleep(200);
+        }
+    }
+}
+
+static void live_file_that_never_rests(void **state)
+{
+    struct lab *l = *state;
+    lab_mkdir(l, "src", 0755);
+    lab_noise(l, "src/busy", 30u << 20, 1);
+    lab_text(l, "src/calm", "calm");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    l->meanwhile = write_all_the_time;
+    lab_capture(l, &c, 1);
+    kill(busy_writer, SIGKILL);
+    waitpid(busy_writer, NULL, 0);
+    assert_captured(l, 0);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_PARTIAL);
+    assert_int_equal(lab_u64(l, 0, VB_F_WARNINGS), 2); /* read anew, and then torn */
+    assert_int_equal(lab_u64(l, 0, VB_F_FILES), 2);
+}
+
+/* What a file server does with its files: the kernel asks it to give them back while we wait. */
+static int leased_fd;
+
+static void give_back(int sig VB_UNUSED)
+{
+    fcntl(leased_fd, F_SETLEASE, F_UNLCK);
+}
+
+static void leased_file_is_waited_for(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/leased", "lent");
+    leased_fd = openat(l->fd, "src/leased", O_RDWR | O_CLOEXEC);
+    signal(SIGIO, give_back);
+    if (fcntl(leased_fd, F_SETLEASE, F_WRLCK) < 0)
+        CM_SKIP("no leases on this file system");
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    lab_capture(l, &c, 1);
+    signal(SIGIO, SIG_DFL);
+    close(leased_fd);
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    assert_int_equal(root.files, 1);
+}
+
+/* Memory follows the names of a directory, not all that is known of its entries. */
+static void large_directory(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    unsigned entries = getenv("TMPDIR") ? 20000 : 100000; /* in memory, or on some disk */
+    lab_mkdir(l, "few", 0755);
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "few/one", "1");
+    lab_capture_tree(l, "few");
+    long before = l->max_rss_kb;
+    VB_AUTO_FD int dir = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (unsigned i = 0; i < entries; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%u", i * 2654435761u);
+        assert_int_equal(mknodat(dir, name, S_IFREG | 0644, 0), 0);
+    }
+    lab_capture_tree(l, "src");
+    assert_captured(l, 0);
+    assert_true(lab_root(l, 0, 0, &root));
+    assert_int_equal(root.files, entries);
+    print_message("# %ld kB more than for one entry\n", l->max_rss_kb - before);
+#ifndef __SANITIZE_ADDRESS__
+    assert_true(l->max_rss_kb - before < 20 << 10);
+#endif
 }
 
 static void shadow_copy_must_not_change(void **state)
@@ -404,6 +527,9 @@ int main(void)
         LAB_TEST("10,000 directories inside each other", deep_tree),
         LAB_TEST("the same tree has the same name and sends nothing", same_tree_same_name),
         LAB_TEST("live: what changes or vanishes is named, and the component is partial", live_changes_are_told),
+        LAB_TEST("live: a file that changes all the time is named as torn", live_file_that_never_rests),
+        LAB_TEST("live: a leased file is waited for", leased_file_is_waited_for),
+        LAB_TEST("100,000 entries in one directory take little memory", large_directory),
         LAB_TEST("a shadow copy that changes is a failure", shadow_copy_must_not_change),
         LAB_TEST("a link that leads back to the original does not pass for the copy", link_back_to_the_original),
         LAB_TEST("the hidden places of shadow copies are no data", places_of_shadow_copies_are_no_data),

@@ -106,6 +106,11 @@ static void random_entry(struct made *m, struct vb_rng *rng, size_t index, struc
     e->inode = vb_rng_next(rng);
     e->device = vb_rng_chance(rng, 500) ? vb_rng_next(rng) : 0;
     e->inode_flags = vb_rng_chance(rng, 100) ? 1 + (uint32_t)vb_rng_below(rng, 1000) : 0;
+    e->project = vb_rng_chance(rng, 100) ? 1 + (uint32_t)vb_rng_below(rng, 1000) : 0;
+    if (vb_rng_chance(rng, 500)) {
+        e->btime_sec = (int64_t)vb_rng_below(rng, 1u << 31) - 1000;
+        e->btime_nsec = (uint32_t)vb_rng_below(rng, 1000000000);
+    }
     if (e->type != VB_TREE_DIR && vb_rng_chance(rng, 200))
         e->link_group = vb_rng_next(rng);
     if (e->type == VB_TREE_FILE)
@@ -161,6 +166,9 @@ static void assert_same_entry(const struct vb_tree_entry *a, const struct vb_tre
     assert_string_equal(text(a->target), text(b->target));
     assert_int_equal(a->link_group, b->link_group);
     assert_int_equal(a->inode_flags, b->inode_flags);
+    assert_int_equal(a->project, b->project);
+    assert_int_equal(a->btime_sec, b->btime_sec);
+    assert_int_equal(a->btime_nsec, b->btime_nsec);
     assert_int_equal(a->n_xattrs, b->n_xattrs);
     for (size_t i = 0; i < a->n_xattrs; i++) {
         assert_string_equal(a->xattrs[i].name, b->xattrs[i].name);
