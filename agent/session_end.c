@@ -188,9 +188,25 @@ void vb_s_abort(struct vb_session *s, const struct vb_msg *m)
 
 /* ---- release ---- */
 
+static void delete_left(struct vb_session *s);
+
+/* A provider's process that hangs or died is no reason to leave a shadow copy: a fresh one gets a second chance. */
+static bool once_more(struct vb_session *s)
+{
+    if (s->calls.failure.code == VB_OK || s->delete_again)
+        return false;
+    s->delete_again = true;
+    for (size_t i = 0; i < s->n_providers; i++)
+        vb_sp_stop(s->providers[i], true);
+    delete_left(s);
+    return true;
+}
+
 static void released(struct vb_session *s)
 {
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    if (once_more(s))
+        return;
     if (s->calls.failure.code != VB_OK) {
         vb_s_warn(s, NULL, "a shadow copy was not deleted: %s", vb_error_text(&s->calls.failure));
         s->left_behind = true;
@@ -215,6 +231,15 @@ static void on_deleted(struct vb_session *s, struct vb_pcall *c, const struct vb
     (void)vb_s_journal(s, false, "deleted id=%s", s->set[c->volume].snapshot_id);
 }
 
+static void delete_left(struct vb_session *s)
+{
+    vb_calls_begin(s);
+    for (size_t i = 0; i < s->n_set; i++)
+        if (s->set[i].provider && s->set[i].begun && !s->set[i].deleted)
+            vb_calls_add(s, s->set[i].provider, "delete", i, NULL);
+    vb_calls_go(s, s->env->limits.provider_prepare, on_deleted, released);
+}
+
 static void delete_snapshots(struct vb_session *s)
 {
     for (size_t i = 0; i < s->n_writers; i++) {
@@ -226,11 +251,7 @@ static void delete_snapshots(struct vb_session *s)
             vb_sw_stop(w, false);
         }
     }
-    vb_calls_begin(s);
-    for (size_t i = 0; i < s->n_set; i++)
-        if (s->set[i].provider && s->set[i].begun && !s->set[i].deleted)
-            vb_calls_add(s, s->set[i].provider, "delete", i, NULL);
-    vb_calls_go(s, s->env->limits.provider_prepare, on_deleted, released);
+    delete_left(s);
 }
 
 /* Whatever the end: normal, abort, crash of the requester (B-60). */

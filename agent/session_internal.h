@@ -182,6 +182,7 @@ struct vb_session {
     bool aborting_ours;             /* the ABORT command waits for an answer */
     uint64_t abort_id;
     bool ending;
+    bool delete_again;              /* shadow copies that could not be deleted are tried a second time */
     struct vb_error why;
 
     /* journal */

@@ -58,6 +58,26 @@ size_t alab_count(struct alab *l, const char *what)
     return n;
 }
 
+uint64_t alab_longest_freeze(struct alab *l)
+{
+    VB_AUTO_FREE char *text = alab_read(l, "events");
+    uint64_t begun = 0, longest = 0;
+    for (char *line = text, *end; *line; line = end) {
+        end = line + strcspn(line, "\n");
+        if (*end)
+            *end++ = '\0';
+        uint64_t us = strtoull(line, NULL, 10);
+        if (strstr(line, "freeze begin"))
+            begun = us;
+        if (begun && (strstr(line, "thaw end") || strstr(line, "abort end"))) {
+            if (us - begun > longest)
+                longest = us - begun;
+            begun = 0;
+        }
+    }
+    return begun ? UINT64_MAX : longest / 1000;
+}
+
 int alab_pid(struct alab *l, const char *word)
 {
     VB_AUTO_FREE char *text = alab_read(l, "state/agent/supervisor.journal");

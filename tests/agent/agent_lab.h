@@ -80,6 +80,8 @@ char *alab_read(struct alab *l, const char *name);
 void alab_write(struct alab *l, const char *name, const char *text);
 /* How often the null writer's event log has "WHO EVENT WHAT". */
 size_t alab_count(struct alab *l, const char *what);
+/* Longest time from "freeze begin" to the next thaw or abort of the null writer, in ms; UINT64_MAX: still frozen. */
+uint64_t alab_longest_freeze(struct alab *l);
 /* Pid from the last record "WORD ... pid=N" of the supervisor's journal, 0: none. */
 int alab_pid(struct alab *l, const char *word);
 

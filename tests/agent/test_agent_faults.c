@@ -59,33 +59,12 @@ static void disarm(struct alab *l)
     unsetenv("VBACKUP_TEST_KILL");
 }
 
-/* Longest time from "freeze begin" to the next thaw or abort of the null writer, in ms. */
-static uint64_t longest_freeze(struct alab *l)
-{
-    VB_AUTO_FREE char *text = alab_read(l, "events");
-    uint64_t begun = 0, longest = 0;
-    for (char *line = text, *end; *line; line = end) {
-        end = line + strcspn(line, "\n");
-        if (*end)
-            *end++ = '\0';
-        uint64_t us = strtoull(line, NULL, 10);
-        if (strstr(line, "freeze begin"))
-            begun = us;
-        if (begun && (strstr(line, "thaw end") || strstr(line, "abort end"))) {
-            if (us - begun > longest)
-                longest = us - begun;
-            begun = 0;
-        }
-    }
-    return begun ? UINT64_MAX : longest / 1000;
-}
-
 static void assert_clean(struct alab *l, const char *role, unsigned n)
 {
     if (!alab_spool_empty(l, AT_ONCE_MS))
         fail_msg("%s:%u: the job is still in the spool", role, n);
-    if (longest_freeze(l) > 2000)
-        fail_msg("%s:%u: frozen for %ju ms", role, n, (uintmax_t)longest_freeze(l));
+    if (alab_longest_freeze(l) > 2000)
+        fail_msg("%s:%u: frozen for %ju ms", role, n, (uintmax_t)alab_longest_freeze(l));
     if (there(l, "locked"))
         fail_msg("%s:%u: the topology lock is still held", role, n);
     if (alab_count(l, "prepare-backup begin") && !alab_count(l, "backup-shutdown end ok"))

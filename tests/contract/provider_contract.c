@@ -4,12 +4,14 @@
  *
  *     provider_contract NAME [--module FILE.so] [--volume MOUNT --type FS [--device DEV] [--subvolume DIR]
  *                       [--tree DIR]... [--also DIR]...]... [-o KEY=VALUE]... [--watch COMMAND] [--pretend-freeze]
+ *                       [--original] [--fault]
  *
  * NAME is a built-in provider, or, with --module, the one that the file exports as vb_provider_NAME.  Without a volume:
  * a temporary directory of any file system.  --tree: what the set is made of (default MOUNT/tree); --also: directories
  * below the trees that are to be part of it too (nested subvolumes).  --watch: a shell command that shows everything
  * the provider keeps anywhere; after each test its output must be what it was before.  --pretend-freeze: volumes
- * are not frozen even if the provider asks for it (no root).
+ * are not frozen even if the provider asks for it (no root).  --original: it shows the original, as null does.  --fault:
+ * the provider is to fail at one call of each set; the only promise that is tried is that nothing is left.
  *
  * The trees are filled, a set is made, the originals are changed at once after commit, and what the shadow copies show is
  * compared with what was there before.
@@ -383,6 +385,28 @@ static void commit_touches_no_file(void **state)
         fail_msg("%u accesses in commit, one of them to '%s'", touched, seen);
 }
 
+/* A provider that breaks its promises (--fault): the set fails, and a fresh process finds and deletes what is left. */
+static void broken_promises(void **state)
+{
+    struct peer p = PEER_INIT, q = PEER_INIT;
+    enum vb_code c = VB_OK;
+    (void)state;
+    fill_volumes("before", false);
+    peer_start(&p);
+    peer_new_ids(&p);
+    for (size_t i = 0; i < given.n && c == VB_OK; i++)
+        c = peer_call(&p, "begin_prepare", p.set, p.snap[i], &given.v[i], NULL);
+    for (size_t i = 0; i < N_STEPS && c == VB_OK; i++)
+        c = peer_step(&p, STEPS[i]);
+    for (size_t i = 0; i < given.n && c == VB_OK; i++)
+        c = peer_call(&p, "snapshot_path", NULL, p.snap[i], NULL, given.v[i].trees.v[0]);
+    assert_int_not_equal(c, VB_OK);
+    peer_stop(&p, false);
+    peer_start(&q);
+    peer_delete_known(&q);
+    peer_stop(&q, false);
+}
+
 static void unknown_calls_and_shadow_copies(void **state)
 {
     struct peer p = PEER_INIT;
@@ -454,8 +478,10 @@ static int parse(int argc, char **argv)
     struct given_volume *v = NULL;
     for (int i = 2; i < argc; i++) {
         const char *a = argv[i], *x = i + 1 < argc ? argv[i + 1] : "";
-        if (!strcmp(a, "--pretend-freeze")) {
-            given.pretend_freeze = true;
+        if (!strcmp(a, "--pretend-freeze") || !strcmp(a, "--original") || !strcmp(a, "--fault")) {
+            given.pretend_freeze = given.pretend_freeze || a[2] == 'p';
+            given.original = given.original || a[2] == 'o';
+            given.fault = given.fault || a[2] == 'f';
             continue;
         }
         i++;
@@ -501,7 +527,7 @@ int main(int argc, char **argv)
     }
     bool live = !strcmp(given.p->name, "live");
     given.keeps_records = !live;
-    given.shows_the_past = !live && strcmp(given.p->name, "null") != 0;
+    given.shows_the_past = !live && strcmp(given.p->name, "null") != 0 && !given.original;
     given.state = vb_path_join(given.temp, "state");
     fill_volumes("start", false);
     const struct CMUnitTest tests[] = {
@@ -521,7 +547,9 @@ int main(int argc, char **argv)
         PROMISE("VSS-S-39 commit touches no file of the volume", commit_touches_no_file),
         PROMISE("unknown calls and shadow copies", unknown_calls_and_shadow_copies),
     };
-    int rc = cmocka_run_group_tests_name(given.p->name, tests, NULL, NULL);
+    const struct CMUnitTest faults[] = { PROMISE("a provider that breaks its promises leaves nothing", broken_promises) };
+    int rc = given.fault ? cmocka_run_group_tests_name(given.p->name, faults, NULL, NULL)
+                         : cmocka_run_group_tests_name(given.p->name, tests, NULL, NULL);
     vb_remove_tree_at(AT_FDCWD, given.temp, NULL);
     vb_free_ptr(&given.temp);
     vb_free_ptr(&given.state);

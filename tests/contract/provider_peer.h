@@ -38,7 +38,7 @@ struct given {
     const char *options[16];
     size_t n_options;
     const char *watch;     /* command whose output shows all that the provider keeps */
-    bool pretend_freeze;
+    bool pretend_freeze, original, fault;
     bool shows_the_past;   /* unlike live and null, what it shows does not change with the original */
     bool keeps_records;    /* unlike live */
     char *temp, *state;

@@ -21,6 +21,13 @@ mkdir "$b/kept"
 ok "btrfs: snapshots kept in another place" \
     "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b/kept" --watch "$subvolumes; ls -A '$b/kept'"
 ok "reflink: the contract on btrfs" "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2"
+for f in begin_prepare:lie end_prepare:fail end_prepare:lie pre_commit:fail commit:fail commit:lie post_commit:fail post_commit:lie \
+    pre_final:fail post_final:fail snapshot_path:lie; do
+    ok "VSS-B-41 btrfs with fault $f: the set fails, nothing is left" "$prog" fault --fault -o enable=yes -o base=btrfs \
+        -o "fault=$f" --volume "$b/sub" --type btrfs --volume "$b" --type btrfs --watch "$subvolumes"
+    ok "VSS-B-41 reflink with fault $f: the set fails, nothing is left" "$prog" fault --fault -o enable=yes -o base=reflink \
+        -o "fault=$f" --volume "$b" --type btrfs
+done
 is "nothing is left on the btrfs" "$(btrfs subvolume list "$b" | wc -l)" 1
 
 # an ordinary user, on a subvolume of his own
