@@ -6,7 +6,7 @@
  * and trusted.  The conventions of the children:
  *
  *   writer-host [...] SECTION [MODULE] [KEY=VALUE...]   socket on descriptor 3; agent/writer_host.h
- *   provider-host NAME --state-dir DIR [-o KEY=VALUE]...   the same; agent/provider_host.h
+ *   provider-host NAME --state-dir DIR [--options]   the same; agent/provider_host.h
  *   capture, restore   socket on descriptor 3, data stream on descriptor 4; agent/capture.h, agent/restore.h
  *   watchdog           socket (SOCK_SEQPACKET) on descriptor 3; agent/watchdog.h
  *   worker JOB         socket to the supervisor on descriptor 3; agent/control.h

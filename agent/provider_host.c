@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@
 #include "providers/registry.h"
 #include "wire/conn.h"
 #include "wire/protocol.h"
+
+#define OPTIONS_MAX 65536u
 
 enum set_state { NONE, PREPARING, PREPARED, PRECOMMITTED, COMMITTED, POSTCOMMITTED, PREFINAL, CREATED, ABORTED };
 
@@ -536,22 +539,57 @@ int vb_provider_host_serve(const struct vb_provider *p, int fd, const char *stat
 
 static int usage(const char *text)
 {
-    fprintf(stderr, "vbackup-agent: %s\nusage: vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...\n",
+    fprintf(stderr, "vbackup-agent: %s\nusage: vbackup-agent provider-host NAME --state-dir DIR "
+                    "[--options] [-o KEY=VALUE]...\n",
             text);
     return VB_EXIT_USAGE;
+}
+
+/* "key=value\0"... from the descriptor, as strings in `text`. */
+static int read_options(int fd, struct vb_buf *text, struct vb_strv *out, struct vb_error *err)
+{
+    for (;;) {
+        char part[4096];
+        ssize_t n = read(fd, part, sizeof part);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return vb_fail_errno(err, errno, "options of the provider cannot be read");
+        if (n == 0)
+            break;
+        vb_buf_add(text, part, (size_t)n);
+        if (text->len > OPTIONS_MAX)
+            return vb_fail(err, VB_E_LIMIT, "options of the provider are longer than %u bytes", OPTIONS_MAX);
+    }
+    for (size_t at = 0; at < text->len;) {
+        const char *s = (const char *)text->data + at;
+        const char *end = memchr(s, 0, text->len - at);
+        if (!end)
+            return vb_fail(err, VB_E_PROTOCOL, "options of the provider break off");
+        vb_strv_add(out, s);
+        at += (size_t)(end - s) + 1;
+    }
+    return 0;
 }
 
 int vb_provider_host_main(int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_BUF text = VB_BUF_INIT;
+    VB_CLEANUP(vb_strv_clear) struct vb_strv options = { NULL, 0, 0 };
     const char *name = NULL, *state_dir = NULL;
-    VB_AUTO_FREE const char **options = vb_alloc_n((size_t)argc + 1, sizeof *options);
-    size_t n = 0;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--state-dir") && i + 1 < argc)
             state_dir = argv[++i];
         else if (!strcmp(argv[i], "-o") && i + 1 < argc)
-            options[n++] = argv[++i];
+            vb_strv_add(&options, argv[++i]);
+        else if (!strcmp(argv[i], "--options")) {
+            if (read_options(VB_CHILD_SOCKET_FD + 1, &text, &options, &err) < 0) {
+                vb_log_error(VB_LOG_ERROR, &err);
+                return (int)vb_code_exit(err.code);
+            }
+            close(VB_CHILD_SOCKET_FD + 1);
+        }
         else if (argv[i][0] != '-' && !name)
             name = argv[i];
         else
@@ -565,7 +603,7 @@ int vb_provider_host_main(int argc, char **argv)
         return VB_EXIT_PREREQUISITE;
     }
     signal(SIGPIPE, SIG_IGN);
-    if (vb_provider_host_serve(p, VB_CHILD_SOCKET_FD, state_dir, options, n, &err) == 0)
+    if (vb_provider_host_serve(p, VB_CHILD_SOCKET_FD, state_dir, (const char *const *)options.v, options.n, &err) == 0)
         return VB_EXIT_DONE;
     vb_log_error(VB_LOG_ERROR, &err);
     return (int)vb_code_exit(err.code);

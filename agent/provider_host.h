@@ -2,7 +2,10 @@
 /*
  * agent/provider_host.h - the process in which one provider lives, and its state machine (section 6.4).
  *
- *     vbackup-agent provider-host NAME --state-dir DIR [-o KEY=VALUE]...        fd 3: socket to the agent
+ *     vbackup-agent provider-host NAME --state-dir DIR [--options] [-o KEY=VALUE]...        fd 3: socket to the agent
+ *
+ * --options: the entries of the provider's section, "key=value" ended by a zero byte each, are read from fd 4; they may
+ * hold secrets, which have no place in an argument list.
  *
  * The provider keeps what it must know of its shadow copies in DIR/providers/NAME.
  *

@@ -35,7 +35,8 @@ struct recovery {
     struct vb_loop *loop;
     struct vb_real_env *env;
     struct vb_session *session;
-    bool trouble;            /* something is left */
+    struct vb_buf left;      /* what could not be released, as text */
+    bool blocked;            /* a file system among it: no set may be made until it is thawed */
     int worker_pid;
     bool window;             /* it died inside the freeze window */
     struct vb_strv mounts;   /* that may be frozen */
@@ -77,13 +78,21 @@ static int on_record(void *arg, uint64_t seq, const char *record)
     return 0;
 }
 
+static void add_left(struct recovery *r, const char *text)
+{
+    vb_log(VB_LOG_ERROR, "%s", text);
+    vb_buf_addf(&r->left, "%s%s", r->left.len ? "; " : "", text);
+}
+
 static void thaw(struct recovery *r)
 {
     for (size_t i = r->mounts.n; i > 0; i--) {
         VB_AUTO_FD int fd = open(r->mounts.v[i - 1], O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 || (ioctl(fd, FITHAW, 0) < 0 && errno != EINVAL)) { /* EINVAL: it is not frozen */
-            vb_log(VB_LOG_ERROR, "file system '%s' could not be thawed: %s", r->mounts.v[i - 1], strerror(errno));
-            r->trouble = true;
+            VB_AUTO_FREE char *t = vb_printf("file system '%s' could not be thawed (%s)", r->mounts.v[i - 1],
+                                             strerror(errno));
+            add_left(r, t);
+            r->blocked = true;
         }
     }
 }
@@ -193,17 +202,6 @@ static void on_ended(void *arg, const struct vb_error *why)
     (void)why;
     vb_loop_stop(r->loop, 0);
 }
-static int find_left(void *arg, uint64_t seq, const char *record)
-{
-    struct recovery *r = arg;
-    (void)seq;
-    if (!strncmp(record, "recover", 7))
-        r->trouble = false; /* of an earlier attempt */
-    else if (!strncmp(record, "not-deleted", 11))
-        r->trouble = true;
-    return 0;
-}
-
 static int clean(struct vb_agent *a, struct recovery *r, int dir, const char *job, struct vb_error *err)
 {
     static const struct vb_real_env_hooks HOOKS = { no_slot, no_reply, on_event, no_window, no_keep, on_ended };
@@ -221,7 +219,6 @@ static int clean(struct vb_agent *a, struct recovery *r, int dir, const char *jo
             pause_ms(PAUSE_MS);
         }
         struct vb_job *doc = lock < 0 ? NULL : vb_spool_read(dir, job, err);
-        bool trouble = r->trouble;
         wait_for_children(r);
         (void)vb_read_file_at(dir, VB_KEPT_BCD, KEPT_MAX, &bcd, NULL);
         r->env = doc ? vb_real_env_new(a, r->loop, j, &HOOKS, r, err) : NULL;
@@ -231,9 +228,8 @@ static int clean(struct vb_agent *a, struct recovery *r, int dir, const char *jo
             vb_real_env_bind(r->env, r->session);
             vb_session_end(r->session, VB_E_JOB_LOST, "the worker died");
             vb_loop_run(r->loop);
-            r->trouble = false;
-            rc = vb_journal_replay(j, find_left, r, err);
-            r->trouble = r->trouble || trouble || vb_session_left_behind(r->session); /* the record may have failed */
+            if (vb_session_left_behind(r->session))
+                add_left(r, vb_session_left_behind(r->session));
         } else if (doc && !r->env) {
             vb_job_free(doc);
         }
@@ -247,6 +243,9 @@ static int clean(struct vb_agent *a, struct recovery *r, int dir, const char *jo
 int vb_recover_main(struct vb_agent *a, int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    bool report = argc > 1 && !strcmp(argv[1], VB_RECOVER_REPORT);
+    argc -= report;
+    argv += report;
     if (argc != 2) {
         fprintf(stderr, "usage: vbackup-agent recover JOB\n");
         return VB_EXIT_USAGE;
@@ -255,9 +254,15 @@ int vb_recover_main(struct vb_agent *a, int argc, char **argv)
     VB_AUTO_FD int dir = spool < 0 ? -1 : vb_spool_job(spool, argv[1], &err);
     struct recovery r = { .loop = vb_loop_new() };
     int rc = dir < 0 ? -1 : clean(a, &r, dir, argv[1], &err);
-    if (rc < 0)
-        vb_log_error(VB_LOG_ERROR, &err);
+    if (rc < 0) { /* nobody knows what it held */
+        add_left(&r, vb_error_text(&err));
+        r.blocked = true;
+    }
+    bool left = r.left.len > 0;
+    if (report && left)
+        (void)vb_write_all(VB_CHILD_SOCKET_FD, r.left.data, r.left.len, NULL);
+    vb_buf_clear(&r.left);
     vb_strv_clear(&r.mounts);
     vb_loop_free(r.loop);
-    return rc < 0 || r.trouble ? VB_EXIT_FAILED : VB_EXIT_DONE;
+    return r.blocked ? VB_EXIT_FAILED : left ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
 }

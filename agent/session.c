@@ -84,6 +84,7 @@ void vb_session_free(struct vb_session *s)
     vb_error_clear(&s->service_error);
     vb_error_clear(&s->why);
     vb_error_clear(&s->journal_error);
+    vb_buf_clear(&s->left_behind);
     vb_job_free(s->job);
     free(s);
 }

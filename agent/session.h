@@ -133,14 +133,17 @@ void vb_session_end(struct vb_session *s, enum vb_code code, const char *text);
 /* Answers of the environment. */
 void vb_session_watchdog_done(struct vb_session *s, enum vb_watchdog_call call, const struct vb_error *err);
 void vb_session_watchdog_fired(struct vb_session *s, const char *text);
-void vb_session_slot(struct vb_session *s, unsigned position, const char *owner); /* 0: it is ours */
+/* 0: it is ours; owner then says what an earlier job left behind, or is NULL. */
+void vb_session_slot(struct vb_session *s, unsigned position, const char *owner);
+/* No set can be made on this host; why says what stands in the way. */
+void vb_session_slot_refused(struct vb_session *s, const struct vb_error *why);
 void vb_session_service_done(struct vb_session *s, const struct vb_error *err);
 
 /* For status displays. */
 const char *vb_session_state_word(const struct vb_session *s);
 bool vb_session_in_window(const struct vb_session *s);
 
-/* After the end: a shadow copy could not be deleted. */
-bool vb_session_left_behind(const struct vb_session *s);
+/* After the end: the shadow copies that could not be deleted, as text, or NULL. */
+const char *vb_session_left_behind(struct vb_session *s);
 
 #endif

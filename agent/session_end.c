@@ -209,7 +209,6 @@ static void released(struct vb_session *s)
         return;
     if (s->calls.failure.code != VB_OK) {
         vb_s_warn(s, NULL, "a shadow copy was not deleted: %s", vb_error_text(&s->calls.failure));
-        s->left_behind = true;
         (void)vb_s_journal(s, true, "not-deleted");
     }
     for (size_t i = 0; i < s->n_providers; i++)
@@ -225,8 +224,13 @@ static void released(struct vb_session *s)
 static void on_deleted(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
 {
     (void)m;
-    if (err)
+    if (err) {
+        if (s->left_behind.len)
+            vb_buf_add_str(&s->left_behind, "; ");
+        vb_buf_addf(&s->left_behind, "shadow copy '%s' of '%s' is still there (%s)", s->set[c->volume].snapshot_id,
+                    s->set[c->volume].vol->mount_point, vb_error_text(err));
         return;
+    }
     s->set[c->volume].deleted = true;
     (void)vb_s_journal(s, false, "deleted id=%s", s->set[c->volume].snapshot_id);
 }
@@ -282,9 +286,9 @@ static void end_abort(struct vb_session *s)
         vb_s_abort_all(s, shutdown_writers); /* B-69: whoever stops early aborts before releasing */
 }
 
-bool vb_session_left_behind(const struct vb_session *s)
+const char *vb_session_left_behind(struct vb_session *s)
 {
-    return s->left_behind;
+    return s->left_behind.len ? vb_buf_str(&s->left_behind) : NULL;
 }
 
 void vb_session_end(struct vb_session *s, enum vb_code code, const char *text)

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -190,18 +191,12 @@ static void on_child(void *arg, int status)
     free(p);
 }
 
-struct args { const char **v; size_t n, cap; struct vb_strv own; };
+struct args { const char **v; size_t n, cap; };
 
 static void add(struct args *a, const char *s)
 {
     VB_GROW(a->v, a->n, a->cap);
     a->v[a->n++] = s;
-}
-
-static void add_own(struct args *a, char *s)
-{
-    vb_strv_take(&a->own, s);
-    add(a, s);
 }
 
 static void make_args(struct vb_real_env *e, enum vb_child_kind kind, const struct vb_child_ref *who, struct args *a)
@@ -223,45 +218,61 @@ static void make_args(struct vb_real_env *e, enum vb_child_kind kind, const stru
         for (size_t i = 0; who->adhoc && i < e->adhoc.n; i++)
             add(a, e->adhoc.v[i]);
         break;
-    case VB_CHILD_PROVIDER: {
-        const struct vb_config_section *s = vb_config_find(e->agent->config, "provider", who->name);
+    case VB_CHILD_PROVIDER:
         add(a, "provider-host");
         add(a, who->name);
         add(a, "--state-dir");
         add(a, e->agent->paths.state);
-        for (size_t i = 0; s && i < s->n; i++)
-            if (strcmp(s->entries[i].key, "enabled") != 0) {
-                add(a, "-o");
-                add_own(a, vb_printf("%s=%s", s->entries[i].key, s->entries[i].value));
-            }
+        add(a, "--options");
         break;
     }
-    }
     add(a, NULL);
+}
+
+/* The entries of a provider's section, for nobody else's eyes: a file in memory. */
+static int provider_options(struct vb_real_env *e, const char *name, struct vb_error *err)
+{
+    const struct vb_config_section *s = vb_config_find(e->agent->config, "provider", name);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    VB_AUTO_FD int fd = memfd_create("options", MFD_CLOEXEC);
+    if (fd < 0)
+        return vb_fail_errno(err, errno, "memory file cannot be made");
+    for (size_t i = 0; s && i < s->n; i++)
+        if (strcmp(s->entries[i].key, "enabled") != 0) {
+            vb_buf_addf(&b, "%s=%s", s->entries[i].key, s->entries[i].value);
+            vb_buf_add_char(&b, '\0');
+        }
+    if (vb_write_all(fd, b.data, b.len, err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return vb_fail_errno(err, errno, "memory file cannot be rewound");
+    return VB_STEAL_FD(fd);
 }
 
 static int env_start(void *arg, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out,
                      struct vb_error *err)
 {
     struct vb_real_env *e = arg;
-    struct args a = { NULL, 0, 0, { NULL, 0, 0 } };
+    struct args a = { NULL, 0, 0 };
     struct vb_spawn sp = VB_SPAWN_INIT;
     bool mover = kind == VB_CHILD_CAPTURE || kind == VB_CHILD_RESTORE;
+    VB_AUTO_FD int options = kind == VB_CHILD_PROVIDER ? provider_options(e, who->name, err) : -1;
     int pair[2];
+    if (kind == VB_CHILD_PROVIDER && options < 0)
+        return -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return vb_fail_errno(err, errno, "socket pair cannot be made");
-    int pass[2] = { pair[1], e->data };
+    int pass[2] = { pair[1], mover ? e->data : options };
     make_args(e, kind, who, &a);
     sp.argv = a.v;
     sp.pass_fds = pass;
-    sp.n_pass_fds = mover ? 2 : 1;
+    sp.n_pass_fds = kind == VB_CHILD_WRITER ? 1 : 2;
     sp.die_with_parent = mover; /* hosts live on for a moment: they release what they hold when they lose us */
     pid_t pid = vb_spawn(&sp, err);
     close(pair[1]);
     if (mover)
         vb_close_fd(&e->data);
     free(a.v);
-    vb_strv_clear(&a.own);
     if (pid < 0) {
         close(pair[0]);
         return -1;

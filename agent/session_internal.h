@@ -189,7 +189,7 @@ struct vb_session {
     bool recorded;                  /* the record of the session itself stands */
     bool journal_failed;
     struct vb_error journal_error;  /* of the last record */
-    bool left_behind;               /* a shadow copy was not deleted */
+    struct vb_buf left_behind;      /* shadow copies that were not deleted */
 };
 
 /* ---- session.c ---- */

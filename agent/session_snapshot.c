@@ -519,7 +519,22 @@ void vb_session_slot(struct vb_session *s, unsigned position, const char *owner)
         return;
     }
     s->slot_held = true;
+    if (owner)
+        vb_s_warn(s, NULL, "an earlier job left something behind on this host: %s", owner);
     vb_s_post(s, prepare);
+}
+
+static void slot_refused(struct vb_session *s)
+{
+    fail_set(s, &s->trouble);
+}
+
+void vb_session_slot_refused(struct vb_session *s, const struct vb_error *why)
+{
+    if (!s->slot_wanted || s->slot_held || s->trouble.code != VB_OK)
+        return;
+    vb_error_copy(&s->trouble, why);
+    vb_s_post(s, slot_refused);
 }
 
 void vb_s_snapshot(struct vb_session *s)

@@ -75,6 +75,11 @@ int vb_spool_remove(int spool, const char *job, struct vb_error *err)
     return check_name(job, err) < 0 ? -1 : vb_remove_tree_at(spool, job, err);
 }
 
+bool vb_spool_has(int spool, const char *job)
+{
+    return faccessat(spool, job, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 int vb_spool_list(int spool, struct vb_strv *jobs, struct vb_error *err)
 {
     int fd = openat(spool, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

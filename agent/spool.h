@@ -21,6 +21,7 @@ int vb_spool_job(int spool, const char *job, struct vb_error *err);
 struct vb_job *vb_spool_read(int dir, const char *job, struct vb_error *err);
 /* Takes the lock: the descriptor (held until closed), or -1; VB_E_BUSY if another holds it. */
 int vb_spool_lock(int dir, struct vb_error *err);
+bool vb_spool_has(int spool, const char *job);
 int vb_spool_remove(int spool, const char *job, struct vb_error *err);
 /* Names of all entries, sorted. */
 int vb_spool_list(int spool, struct vb_strv *jobs, struct vb_error *err);

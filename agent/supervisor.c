@@ -33,6 +33,7 @@
 #define CONNECT_TRIES 240u /* ten seconds in all */
 #define CONNECT_QUICK 40u  /* the first ones follow fast: it usually takes some milliseconds */
 #define GREETING_MS 10000
+#define ACCEPT_PAUSE_MS 500
 
 void vb_sup_journal(struct vb_sup *s, const char *fmt, ...)
 {
@@ -80,10 +81,31 @@ static void on_term(void *arg)
     unlinkat(s->agent->paths.runtime_fd, VB_SUPERVISOR_SOCKET, 0);
     vb_watch_cancel(s->watch);
     s->watch = NULL;
+    vb_timer_cancel(s->accept_pause);
+    s->accept_pause = NULL;
     for (size_t i = 0; i < s->n_jobs; i++)
         if (s->jobs[i]->state == VB_SJ_RUNNING)
             (void)vb_sup_cancel(s->jobs[i], "the agent is being stopped", NULL);
     vb_sup_check_idle(s);
+}
+
+static void on_accept(void *arg, short revents);
+
+static void accept_again(void *arg)
+{
+    struct vb_sup *s = arg;
+    s->accept_pause = NULL;
+    if (!s->stopping)
+        s->watch = vb_loop_watch(s->loop, s->listen, POLLIN, on_accept, s);
+}
+
+/* The one who waits stays in the queue, and the socket readable: without a pause we would spin. */
+static void pause_accepting(struct vb_sup *s, int error)
+{
+    vb_log(VB_LOG_WARNING, "no connection can be taken for now: %s", strerror(error));
+    vb_watch_cancel(s->watch);
+    s->watch = NULL;
+    s->accept_pause = vb_loop_after(s->loop, ACCEPT_PAUSE_MS, accept_again, s);
 }
 
 static void on_accept(void *arg, short revents)
@@ -93,8 +115,13 @@ static void on_accept(void *arg, short revents)
     for (;;) {
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         VB_AUTO_FD int fd = accept4(s->listen, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                pause_accepting(s, errno);
             return;
+        }
         if (vb_unix_check_peer(fd, &err) < 0) {
             vb_log_error(VB_LOG_WARNING, &err);
             continue;

@@ -103,7 +103,7 @@ static struct vb_sup_job *known_job(struct client *c, const struct vb_msg *m, st
         vb_hint(err, "its lease ran out, or the machine was restarted; run it again");
         return NULL;
     }
-    if (j->state != VB_SJ_ENDED && j->state != VB_SJ_RECOVERING && !token_right(j, token)) {
+    if (j->state == VB_SJ_RUNNING && !token_right(j, token)) {
         vb_fail(err, VB_E_ACCESS_DENIED, "the token does not belong to job '%s'", id);
         return NULL;
     }

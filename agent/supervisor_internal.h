@@ -18,7 +18,12 @@
 
 #define VB_TOKEN_BYTES 16
 
-enum vb_sup_state { VB_SJ_RUNNING = 1, VB_SJ_RECOVERING = 2, VB_SJ_ENDED = 3 };
+enum vb_sup_state {
+    VB_SJ_RUNNING = 1,
+    VB_SJ_RECOVERING = 2,
+    VB_SJ_ENDED = 3,
+    VB_SJ_STUCK = 4 /* recover could not release everything; it is tried again when the next job wants the slot */
+};
 
 struct vb_sup;
 
@@ -36,6 +41,10 @@ struct vb_sup_job {
     struct vb_timer *forget;
     uint64_t created_ms, lease_ms;
     uint64_t slot_order;          /* 0: does not want the slot */
+    bool holds;                   /* RECOVERING: something of it may be frozen */
+    bool blocks;                  /* STUCK: something of it is frozen, or nobody knows */
+    int report;                   /* what recover says is left, -1: none */
+    char *left;                   /* STUCK: the text of it */
 };
 
 struct vb_sup {
@@ -50,6 +59,7 @@ struct vb_sup {
     uint64_t next_order;
     size_t n_clients;
     struct vb_timer *idle;
+    struct vb_timer *accept_pause; /* descriptors have run out: nobody is taken for a while */
     bool stopping;
 };
 

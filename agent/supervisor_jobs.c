@@ -2,9 +2,11 @@
 /*
  * agent/supervisor_jobs.c - jobs and their workers.
  *
- * A worker that dies is cleaned up at once, by a fresh process (recover) that reads the job's journal; the slot stays
- * taken until that is done, so that nobody snapshots what is still frozen.  The job then stays readable for a while, so
- * that a requester that comes back learns why it is gone.
+ * A worker that dies is cleaned up at once, by a fresh process (recover) that reads the job's journal; nobody gets the
+ * slot until that is done, so that nobody snapshots what is still frozen.  What cannot be cleaned up stays known: it is
+ * tried again whenever a job wants the slot; one that left something frozen keeps everybody from it, one that left only
+ * shadow copies is warned of.  The job then stays readable for a while, so that a requester that comes back learns why
+ * it is gone.
  */
 #include "config.h"
 
@@ -15,9 +17,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/paths.h"
+#include "agent/recover.h"
 #include "agent/spool.h"
 #include "agent/supervisor_internal.h"
 #include "base/io.h"
@@ -42,7 +46,7 @@ static struct vb_sup_job *add_job(struct vb_sup *s, const char *id)
     struct vb_sup_job *j = vb_alloc(sizeof *j);
     j->sup = s;
     j->id = vb_strdup(id);
-    j->control = -1;
+    j->control = j->report = -1;
     j->state = VB_SJ_RUNNING;
     j->created_ms = vb_loop_wall_ms(s->loop);
     VB_GROW(s->jobs, s->n_jobs, s->cap_jobs);
@@ -68,6 +72,8 @@ void vb_sup_job_free(struct vb_sup_job *j)
     free(j->host);
     free(j->requester);
     free(j->word);
+    free(j->left);
+    vb_close_fd(&j->report);
     vb_error_clear(&j->why);
     free(j);
 }
@@ -90,23 +96,47 @@ static void forget(void *arg)
 bool vb_sup_busy(const struct vb_sup *s)
 {
     for (size_t i = 0; i < s->n_jobs; i++)
-        if (s->jobs[i]->state != VB_SJ_ENDED)
-            return true;
+        if (s->jobs[i]->state == VB_SJ_RUNNING || s->jobs[i]->state == VB_SJ_RECOVERING)
+            return true; /* what is stuck does not run: the next supervisor finds it in the spool */
     return false;
 }
 
 /* ---- the slot (B-22, B-80, Q-1) ---- */
 
+/* A dead job that keeps the others from the slot, or NULL. */
+static const struct vb_sup_job *blocker(const struct vb_sup *s, enum vb_sup_state state)
+{
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct vb_sup_job *j = s->jobs[i];
+        if (j->state == state && (state == VB_SJ_STUCK ? j->blocks : j->holds))
+            return j;
+    }
+    return NULL;
+}
+
+static char *all_left(const struct vb_sup *s)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i]->state == VB_SJ_STUCK)
+            vb_buf_addf(&b, "%sjob %.8s: %s", b.len ? "; " : "", s->jobs[i]->id, s->jobs[i]->left);
+    return b.len ? vb_buf_take_str(&b) : NULL;
+}
+
 static void tell_slot(struct vb_sup_job *j, unsigned pos)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_C_SLOT);
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    const struct vb_sup_job *o = j->sup->slot ? j->sup->slot : blocker(j->sup, VB_SJ_RECOVERING);
     vb_msg_add_u64(&m, VB_F_POSITION, pos);
-    if (pos && j->sup->slot) {
-        const struct vb_sup_job *o = j->sup->slot;
+    if (pos && o) {
         VB_AUTO_FREE char *who =
-            vb_printf("job %.8s of %s", o->id, o->requester ? o->requester : "an unnamed requester");
+            vb_printf("job %.8s of %s%s", o->id, o->requester ? o->requester : "an unnamed requester",
+                      o->state == VB_SJ_RECOVERING ? ", which died and is being cleaned up after" : "");
         vb_msg_add_str(&m, VB_F_OWNER, who);
+    } else if (!pos) {
+        VB_AUTO_FREE char *left = all_left(j->sup);
+        vb_msg_add_str(&m, VB_F_OWNER, left);
     }
     if (j->control >= 0 && vb_control_send(j->control, &m, NULL, 0, &err) < 0)
         vb_log_error(VB_LOG_WARNING, &err);
@@ -134,7 +164,7 @@ static void tell_queue(struct vb_sup *s)
 static void grant_slot(struct vb_sup *s)
 {
     struct vb_sup_job *next = NULL;
-    if (s->slot)
+    if (s->slot || blocker(s, VB_SJ_RECOVERING) || blocker(s, VB_SJ_STUCK))
         return;
     for (size_t i = 0; i < s->n_jobs; i++)
         if (s->jobs[i]->slot_order && s->jobs[i]->state == VB_SJ_RUNNING &&
@@ -148,6 +178,32 @@ static void grant_slot(struct vb_sup *s)
     tell_queue(s);
 }
 
+static void recover(struct vb_sup_job *j);
+
+/* Whoever waits for the slot of a host on which something is frozen waits for a person: it is told at once. */
+static void refuse_slot(struct vb_sup *s)
+{
+    const struct vb_sup_job *b = blocker(s, VB_SJ_STUCK);
+    if (!b || blocker(s, VB_SJ_RECOVERING))
+        return;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        struct vb_sup_job *j = s->jobs[i];
+        VB_AUTO_MSG m = VB_MSG_INIT(VB_C_SLOT);
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        if (!j->slot_order || j == s->slot || j->state != VB_SJ_RUNNING || j->control < 0)
+            continue;
+        VB_AUTO_FREE char *left = all_left(s);
+        j->slot_order = 0;
+        vb_fail(&why, VB_E_BUSY, "no shadow copy is made on this host: an earlier job could not be cleaned up after: %s",
+                left);
+        vb_hint(&why, "%s", b->why.hint);
+        vb_msg_add_error(&m, &why);
+        if (vb_control_send(j->control, &m, NULL, 0, &err) < 0)
+            vb_log_error(VB_LOG_WARNING, &err);
+    }
+}
+
 static void want_slot(struct vb_sup_job *j, bool want)
 {
     struct vb_sup *s = j->sup;
@@ -156,6 +212,10 @@ static void want_slot(struct vb_sup_job *j, bool want)
         s->slot = NULL;
         vb_sup_journal(s, "slot-free job=%s", j->id);
     }
+    for (size_t i = 0; want && i < s->n_jobs; i++)
+        if (s->jobs[i]->state == VB_SJ_STUCK)
+            recover(s->jobs[i]); /* the cause may be gone */
+    refuse_slot(s);
     grant_slot(s);
     tell_queue(s);
 }
@@ -174,39 +234,71 @@ static void ended(struct vb_sup_job *j)
     vb_sup_check_idle(s);
 }
 
+/* Its spool entry stays, so that it can be tried again: by us, by the next supervisor, by hand. */
+static void stuck(struct vb_sup_job *j, const char *left, bool blocks)
+{
+    struct vb_sup *s = j->sup;
+    j->state = VB_SJ_STUCK;
+    j->pid = 0;
+    j->blocks = blocks;
+    free(j->left);
+    j->left = vb_strdup(left);
+    vb_error_clear(&j->why); /* it claimed that everything was released */
+    vb_fail(&j->why, VB_E_JOB_LOST, "the job died, and not everything that it held could be released: %s", left);
+    vb_hint(&j->why,
+            "%s, then run 'vbackup-agent recover %s' on that host or just the next backup; if nothing is left in truth, "
+            "remove '%s/agent/jobs/%s'",
+            blocks ? "mend it there (fsfreeze -u DIRECTORY thaws a file system)" : "mend it there", j->id,
+            s->agent->paths.state, j->id);
+    vb_log_error(VB_LOG_ERROR, &j->why);
+    vb_sup_journal(s, "stuck job=%s", j->id);
+    close_control(j);
+    want_slot(j, false);
+    vb_sup_check_idle(s);
+}
+
 static void on_recovered(void *arg, int status)
 {
     struct vb_sup_job *j = arg;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    if (status == 0) {
+    char text[2048];
+    ssize_t n = j->report >= 0 ? read(j->report, text, sizeof text - 1) : 0;
+    vb_close_fd(&j->report);
+    text[n > 0 ? n : 0] = '\0';
+    if (status == 0 || !vb_spool_has(j->sup->spool, j->id)) {
         vb_sup_journal(j->sup, "recovered job=%s", j->id);
         if (vb_spool_remove(j->sup->spool, j->id, &err) < 0)
             vb_log_error(VB_LOG_WARNING, &err);
-    } else {
-        VB_AUTO_FREE char *t = vb_wait_status_text(status);
-        vb_log(VB_LOG_ERROR, "job '%s' could not be cleaned up completely (%s); it is tried again at the next start",
-               j->id, t);
-        vb_error_clear(&j->why); /* it claimed that everything was released */
-        vb_fail(&j->why, VB_E_JOB_LOST, "the job died, and not everything that it held could be released");
-        vb_hint(&j->why, "the log of the agent's host says what is left; fsfreeze -u thaws a frozen file system");
+        ended(j);
+        return;
     }
-    ended(j);
+    VB_AUTO_FREE char *t = vb_wait_status_text(status);
+    stuck(j, n > 0 ? text : t, !WIFEXITED(status) || WEXITSTATUS(status) != VB_EXIT_PARTIAL);
 }
 
 static void recover(struct vb_sup_job *j)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    const char *argv[] = { vb_self_path(), "recover", j->id, NULL };
+    const char *argv[] = { vb_self_path(), "recover", VB_RECOVER_REPORT, j->id, NULL };
     struct vb_spawn sp = VB_SPAWN_INIT;
+    int pipe_fds[2];
     j->state = VB_SJ_RECOVERING;
+    j->holds = true;
     vb_sup_journal(j->sup, "recover job=%s", j->id);
+    if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0) {
+        vb_fail_errno(&err, errno, "pipe cannot be made");
+        stuck(j, vb_error_text(&err), true);
+        return;
+    }
+    j->report = pipe_fds[0];
     sp.argv = argv;
     sp.new_group = true;
+    sp.pass_fds = &pipe_fds[1];
+    sp.n_pass_fds = 1;
     j->pid = vb_spawn(&sp, &err);
-    if (j->pid < 0 || vb_loop_child(j->sup->loop, j->pid, on_recovered, j) < 0) {
-        vb_log_error(VB_LOG_ERROR, &err);
-        ended(j);
-    }
+    close(pipe_fds[1]);
+    if (j->pid < 0 || vb_loop_child(j->sup->loop, j->pid, on_recovered, j) < 0)
+        stuck(j, vb_error_text(&err), true);
 }
 
 static void take_control(struct vb_sup_job *j, const struct vb_msg *m)
@@ -387,14 +479,12 @@ void vb_sup_sweep(struct vb_sup *s, const char *id)
     vb_fail(&j->why, VB_E_JOB_LOST,
             "the supervisor of the job's host ended unexpectedly; everything the job held was released");
     vb_hint(&j->why, "run the backup or restore again");
-    if (!s->slot)
-        s->slot = j; /* it may still hold something frozen */
     recover(j);
 }
 
 void vb_sup_status(struct vb_sup *s, struct vb_msg *m)
 {
-    static const char *const WORDS[] = { "", "running", "cleaning up", "ended" };
+    static const char *const WORDS[] = { "", "running", "cleaning up", "ended", "needs help" };
     for (size_t i = 0; i < s->n_jobs; i++) {
         const struct vb_sup_job *j = s->jobs[i];
         VB_AUTO_MSG g = VB_MSG_INIT(0);
@@ -404,7 +494,7 @@ void vb_sup_status(struct vb_sup *s, struct vb_msg *m)
         vb_msg_add_str(&g, VB_F_PHASE, WORDS[j->state]);
         vb_msg_add_str(&g, VB_F_KIND, j->word);
         vb_msg_add_u64(&g, VB_F_CREATED_SEC, j->created_ms / 1000);
-        vb_msg_add_u64(&g, VB_F_HOLD, s->slot == j);
+        vb_msg_add_u64(&g, VB_F_HOLD, s->slot == j || (j->state == VB_SJ_STUCK && j->blocks));
         if (position(s, j))
             vb_msg_add_u64(&g, VB_F_POSITION, position(s, j));
         vb_msg_add_error(&g, &j->why);

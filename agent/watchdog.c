@@ -263,15 +263,18 @@ static void start(void)
     answer(VB_WD_START, 0, VB_OK, NULL);
 }
 
-static int add_error;
+static int add_error, host_error;
 
 static bool handle(const struct vb_wd_request *r, int fd)
 {
     int e;
     switch (r->call) {
     case VB_WD_ADD_HOST:
-        if (dog.n_hosts < HOSTS_MAX && (e = pidfd_open(r->pid, 0)) >= 0)
+        e = dog.n_hosts < HOSTS_MAX ? pidfd_open(r->pid, 0) : -1;
+        if (e >= 0)
             dog.pidfds[dog.n_hosts++] = e;
+        else if (dog.n_hosts == HOSTS_MAX || errno != ESRCH) /* ESRCH: it has ended, and holds nothing any more */
+            host_error = host_error ? host_error : dog.n_hosts == HOSTS_MAX ? E2BIG : errno;
         break;
     case VB_WD_ADD_MOUNT:
         e = add_mount(fd);
@@ -284,6 +287,8 @@ static bool handle(const struct vb_wd_request *r, int fd)
             answer(VB_WD_START, add_error, VB_E_VOLUME_NOT_SUPPORTED,
                    add_error == EBUSY ? "the root file system, or the one of our own state, is never frozen"
                                       : "a mount point cannot be used");
+        else if (host_error) /* it could not be killed in time */
+            answer(VB_WD_START, host_error, VB_E_UNEXPECTED, "the process of a writer cannot be watched");
         else
             start();
         break;

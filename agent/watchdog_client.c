@@ -126,7 +126,11 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
     w->mounts = vb_alloc_n(mounts->n + 1, sizeof *w->mounts);
     vb_loop_child(l, pid, on_ended, NULL);
     for (size_t i = 0; i < n_pids; i++)
-        (void)request(w, VB_WD_ADD_HOST, pids[i], 0, -1);
+        if (request(w, VB_WD_ADD_HOST, pids[i], 0, -1) < 0) {
+            vb_fail_errno(err, errno, "the watchdog does not take a writer's process");
+            vb_watchdog_end(w);
+            return NULL;
+        }
     for (size_t i = 0; i < mounts->n; i++) {
         VB_AUTO_FD int fd = open(mounts->v[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 || request(w, VB_WD_ADD_MOUNT, 0, 0, fd) < 0) {
@@ -137,7 +141,11 @@ struct vb_watchdog *vb_watchdog_start(struct vb_loop *l, const int *pids, size_t
         w->mounts[w->n_mounts++] = VB_STEAL_FD(fd);
     }
     w->watch = vb_loop_watch(l, w->sock, POLLIN, on_answer, w);
-    (void)request(w, VB_WD_START, 0, 0, -1);
+    if (request(w, VB_WD_START, 0, 0, -1) < 0) {
+        vb_fail_errno(err, errno, "the watchdog does not answer");
+        vb_watchdog_end(w);
+        return NULL;
+    }
     return w;
 }
 

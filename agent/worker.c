@@ -212,7 +212,11 @@ static void on_control(void *arg, short revents)
             take_stream(w, &m, fds[0], n > 1 ? fds[1] : -1);
         } else if (m.type == VB_C_SLOT) {
             VB_AUTO_FREE char *owner = vb_msg_str(&m, VB_F_OWNER);
-            vb_session_slot(w->session, (unsigned)vb_msg_u64(&m, VB_F_POSITION, 0), owner);
+            VB_AUTO_ERROR refused = VB_ERROR_INIT;
+            if (vb_msg_error(&m, &refused) < 0)
+                vb_session_slot_refused(w->session, &refused);
+            else
+                vb_session_slot(w->session, (unsigned)vb_msg_u64(&m, VB_F_POSITION, 0), owner);
         } else if (m.type == VB_C_CANCEL) {
             VB_AUTO_FREE char *t = vb_msg_str(&m, VB_F_TEXT);
             vb_session_end(w->session, VB_E_CANCELLED, t ? t : "cancelled");

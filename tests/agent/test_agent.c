@@ -4,9 +4,13 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "tests/cm.h"
 #include "tests/agent/agent_lab.h"
 
@@ -316,6 +320,46 @@ static void a_broken_configuration_names_file_and_line(void **state)
     alab_free(l);
 }
 
+/* Arguments of a process that contain both, 0: there is none. */
+static int process_with(const char *a, const char *b, const char *what, bool *has)
+{
+    DIR *d = opendir("/proc");
+    int found = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        uint32_t pid;
+        VB_AUTO_BUF args = VB_BUF_INIT;
+        VB_AUTO_FREE char *name = vb_printf("%s/cmdline", e->d_name);
+        if (!vb_parse_u32(e->d_name, &pid) || vb_read_file_at(dirfd(d), name, 65536, &args, NULL) < 0 ||
+            !memmem(args.data, args.len, a, strlen(a)) || !memmem(args.data, args.len, b, strlen(b)))
+            continue;
+        found++;
+        *has = *has || memmem(args.data, args.len, what, strlen(what));
+    }
+    closedir(d);
+    return found;
+}
+
+/* What stands in a provider's section may be a secret: it reaches its process, but no list of processes shows it. */
+static void options_of_a_provider_are_not_shown(void **state)
+{
+    (void)state;
+    struct alab *l = lab("[provider null]\nenable = yes\nhold = 1\nsecret = tiger\ndelay = commit:700\n"
+                         "[writer null one]\ncomponent = c1\nc1.path = %D/data\nevent-log = %D/events\n");
+    bool shown = false;
+    assert_true(alab_open(l, VB_JOB_BACKUP, 20000, false));
+    assert_int_equal(alab_identify(l), VB_OK);
+    assert_int_equal(alab_prepare(l), VB_OK);
+    assert_int_equal(process_with("provider-host", l->dir, "tiger", &shown), 1);
+    assert_false(shown);
+    alab_send(l, VB_M_SNAPSHOT, VB_M_SNAPSHOT, NULL);
+    const struct vb_msg *r = alab_wait(l, VB_M_SNAPSHOT, 20000);
+    assert_int_equal(alab_code(r), VB_OK);
+    assert_true(vb_msg_u64(r, VB_F_WINDOW_US, 0) > 600000); /* the other entry has arrived */
+    assert_int_equal(alab_release(l), VB_OK);
+    alab_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
@@ -333,6 +377,7 @@ int main(void)
         CM_TEST("VSS-B-22 one set in creation at a time; the queue is shown (Q-1)",
                 vss_b_22_one_set_in_creation_at_a_time),
         CM_TEST("CAPTURE goes on after a lost data stream", capture_goes_on_after_a_lost_data_stream),
+        CM_TEST("entries of a provider's section are not in its arguments", options_of_a_provider_are_not_shown),
         CM_TEST("garbage does no harm", garbage_does_no_harm),
         CM_TEST("VSS-Q-9 a broken section of a writer is told with file and key",
                 a_broken_configuration_names_file_and_line),
