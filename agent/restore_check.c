@@ -366,10 +366,13 @@ static int open_target(struct check *c, const struct vb_tree_entry *e, int *at, 
     if (fd < 0)
         return vb_error_move(err, &why);
     *at = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (is_dir)
+    if (is_dir) {
         c->root->empty_before = is_empty_dir(fd, NULL);
-    else
+    } else {
+        vb_buf_reset(&c->r->path); /* a leaf is named below its directory */
+        vb_buf_add_str(&c->r->path, dir);
         look_at_leaf(c, fd, e, base);
+    }
     if (fstat(fd, &st) < 0)
         return vb_fail_errno(err, errno, "'%s' cannot be examined", c->root->target);
     vb_dirstack_push(&c->dirs, VB_STEAL_FD(fd), &st);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "requester/cli_pick.h"
 #include "requester/cli_run.h"
 
 int vb_cli_run_open(struct vb_cli_run *r, struct vb_cli *cli, int mode, struct vb_error *err)
@@ -41,26 +42,6 @@ static char *keep(struct vb_cli_run *r, char *text)
 {
     vb_strv_take(&r->texts, text);
     return text;
-}
-
-/* [HOST/]WRITER[:COMPONENT] */
-static void parse_ask(struct vb_cli_run *r, const char *text, struct vb_ask *ask)
-{
-    const char *slash = strchr(text, '/'), *rest = slash ? slash + 1 : text, *colon = strchr(rest, ':');
-    ask->host = slash ? keep(r, vb_strndup(text, (size_t)(slash - text))) : NULL;
-    ask->writer = *rest && colon != rest ? keep(r, vb_strndup(rest, colon ? (size_t)(colon - rest) : strlen(rest))) : NULL;
-    ask->component = colon && colon[1] ? keep(r, vb_strdup(colon + 1)) : NULL;
-}
-
-static size_t parse_asks(struct vb_cli_run *r, const char *option, struct vb_ask **out)
-{
-    const char **v = NULL;
-    size_t n = vb_cli_list(r->cli, option, &v);
-    *out = vb_alloc_n(n + 1, sizeof **out);
-    for (size_t i = 0; i < n; i++)
-        parse_ask(r, v[i], &(*out)[i]);
-    free(v);
-    return n;
 }
 
 static void add_policies(struct vb_cli_run *r, const char *option, enum vb_writer_policy policy)
@@ -170,7 +151,9 @@ static int restore_options(struct vb_cli_run *r, struct vb_error *err)
     }
     free(maps);
     r->opt.maps = &r->resolver.maps;
-    r->opt.backup = r->cli->argc ? r->cli->argv[0] : "latest";
+    r->opt.backup = vb_cli_backup_and_paths(r->cli, &r->named);
+    r->opt.paths = (const char *const *)r->named.v;
+    r->opt.n_paths = r->named.n;
     r->opt.backup_host = vb_cli_opt(r->cli, "host");
     r->opt.overwrite = vb_cli_flag(r->cli, "overwrite");
     if (vb_cli_opt(r->cli, "target")) {
@@ -209,9 +192,9 @@ int vb_cli_run_options(struct vb_cli_run *r, enum vb_job_kind kind, struct vb_er
     r->opt.user = r->user;
     r->opt.program = "vbackup " PACKAGE_VERSION;
     r->opt.offline = vb_cli_flag(r->cli, "offline");
-    r->opt.n_asks = parse_asks(r, "component", &r->asks);
+    r->opt.n_asks = vb_cli_asks(r->cli, "component", &r->texts, &r->asks);
     r->opt.asks = r->asks;
-    r->opt.n_excludes = parse_asks(r, "exclude-component", &r->excludes);
+    r->opt.n_excludes = vb_cli_asks(r->cli, "exclude-component", &r->texts, &r->excludes);
     r->opt.excludes = r->excludes;
     if (missing_policy(r, s, err) < 0 ||
         (s && vb_section_duration_ms(s, "lease", 60000, &r->opt.lease_ms, err) < 0) ||
@@ -258,5 +241,6 @@ void vb_cli_run_close(struct vb_cli_run *r)
     free(r->requester);
     free(r->user);
     vb_strv_clear(&r->texts);
+    vb_strv_clear(&r->named);
     vb_strv_clear(&r->resolver.maps);
 }

@@ -22,6 +22,7 @@ struct vb_cli_run {
     struct vb_run *run;
     struct vb_progress *progress;
     struct vb_ask *asks, *excludes;
+    struct vb_strv named;               /* restore: paths */
     struct vb_strv texts;               /* owns the pieces the options point into */
     struct vb_job_writer *writers;
     size_t n_writers, cap_writers;

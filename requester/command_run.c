@@ -94,11 +94,13 @@ const struct vb_cli_verb vb_verb_plan_backup = { "plan backup", "[PATH...]",
 
 static const struct vb_opt restore_opts[] = { RESTORE_OPTS, { "dry-run", 'n', NULL, "show the plan and stop" },
                                               { NULL, 0, NULL, NULL } };
-const struct vb_cli_verb vb_verb_restore = { "restore", "[BACKUP]", "bring a backup back", restore_opts, 0, 1, run_restore };
+const struct vb_cli_verb vb_verb_restore = { "restore", "[BACKUP] [PATH...]", "bring a backup back, or files of it", restore_opts, 0,
+                                         -1, run_restore };
 
 static const struct vb_opt plan_restore_opts[] = { RESTORE_OPTS, { NULL, 0, NULL, NULL } };
-const struct vb_cli_verb vb_verb_plan_restore = { "plan restore", "[BACKUP]", "show what a restore would do; nothing is touched",
-                                              plan_restore_opts, 0, 1, run_plan_restore };
+const struct vb_cli_verb vb_verb_plan_restore = { "plan restore", "[BACKUP] [PATH...]",
+                                              "show what a restore would do; nothing is touched", plan_restore_opts, 0, -1,
+                                              run_plan_restore };
 
 /* ---- resume ---- */
 

@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "documents/selection.h"
+#include "requester/pick.h"
 #include "wire/protocol.h"
 
 #define MAX_ATTEMPTS 8u    /* commands, and data streams */
@@ -138,15 +139,7 @@ static void add_identity(struct vb_msg *g, const struct vb_plan_component *pc)
 const struct vb_catalog_component *vb_x_stored_component(const struct vb_exec *x, size_t c)
 {
     const struct vb_plan_component *pc = &x->plan->components[c];
-    const struct vb_catalog_host *ch = x->p.stored[pc->host].host;
-    for (size_t i = 0; ch && i < ch->n_components; i++) {
-        const struct vb_catalog_component *cc = &ch->components[i];
-        if (vb_guid_equal(cc->writer_class, pc->writer_id) && strcmp(cc->name, pc->name) == 0 &&
-            strcmp(cc->instance_name ? cc->instance_name : "", pc->instance_name ? pc->instance_name : "") == 0 &&
-            strcmp(cc->logical_path ? cc->logical_path : "", pc->logical_path) == 0)
-            return cc;
-    }
-    return NULL;
+    return vb_pick_find(x->p.stored[pc->host].host, pc->writer_id, pc->instance_name, pc->logical_path, pc->name);
 }
 
 /* The component among the metadata that a captured root belongs to, as full path; NULL if none. */
@@ -189,10 +182,48 @@ static char *private_target(const struct vb_xh *h, const char *path)
 {
     const struct vb_plan *p = h->x->plan;
     VB_AUTO_FREE char *base =
-        p->n_hosts > 1 ? vb_path_join(p->target_dir, vb_x_host_label(h)) : vb_strdup(p->target_dir);
+        p->n_hosts > 1 && !p->in_place ? vb_path_join(p->target_dir, vb_x_host_label(h)) : vb_strdup(p->target_dir);
     while (*path == '/')
         path++;
     return *path ? vb_path_join(base, path) : vb_strdup(base);
+}
+
+static void add_root(struct vb_xh *h, struct vb_msg *g, size_t c, const struct vb_catalog_root *r, const char *path,
+                     const struct vb_name *tree)
+{
+    bool whole = path == r->path;
+    VB_AUTO_MSG root = VB_MSG_INIT(0);
+    vb_msg_add_str(&root, VB_F_PATH, path);
+    vb_msg_add_str(&root, VB_F_FILESPEC, whole ? r->filespec : "*");
+    vb_msg_add_u64(&root, VB_F_RECURSIVE, whole ? r->recursive : 1);
+    vb_msg_add(&root, VB_F_CHUNK_NAME, tree->b, sizeof tree->b);
+    if (h->x->plan->target_dir) {
+        VB_AUTO_FREE char *target = private_target(h, path);
+        vb_msg_add_str(&root, VB_F_TARGET, target);
+    }
+    vb_msg_add_group(g, VB_F_ROOT, &root);
+    h->x->components[c].writing = true;
+}
+
+/* Of a captured root only what was named: the whole, or one root for each path in it. */
+static void add_named(struct vb_xh *h, struct vb_msg *g, size_t c, const struct vb_catalog_root *r)
+{
+    const struct vb_run_store *s = h->x->p.env->store;
+    const struct vb_strv *paths = &h->x->plan->paths;
+    if (vb_pick_path(paths, r->path) == VB_PICK_IN) {
+        add_root(h, g, c, r, r->path, &r->tree);
+        return;
+    }
+    for (size_t i = 0; i < paths->n; i++) {
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        struct vb_name tree;
+        if (!vb_path_below(paths->v[i], r->path))
+            continue;
+        if (s->pick(s->ctx, r, paths->v[i], &tree, &e) == 0)
+            add_root(h, g, c, r, paths->v[i], &tree);
+        else if (e.code != VB_E_NOT_FOUND) /* it may be in another root */
+            vb_x_fail_component(h->x, c, &e);
+    }
 }
 
 static void add_restore_component(struct vb_xh *h, struct vb_msg *m, size_t c)
@@ -201,22 +232,9 @@ static void add_restore_component(struct vb_xh *h, struct vb_msg *m, size_t c)
     const struct vb_catalog_component *cc = vb_x_stored_component(h->x, c);
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     add_identity(&g, pc);
-    for (size_t i = 0; cc && i < cc->n_roots; i++) {
-        const struct vb_catalog_root *r = &cc->roots[i];
-        if (!r->has_tree || !root_wanted(h, pc, r))
-            continue;
-        VB_AUTO_MSG root = VB_MSG_INIT(0);
-        vb_msg_add_str(&root, VB_F_PATH, r->path);
-        vb_msg_add_str(&root, VB_F_FILESPEC, r->filespec);
-        vb_msg_add_u64(&root, VB_F_RECURSIVE, r->recursive);
-        vb_msg_add(&root, VB_F_CHUNK_NAME, r->tree.b, sizeof r->tree.b);
-        if (h->x->plan->target_dir) {
-            VB_AUTO_FREE char *target = private_target(h, r->path);
-            vb_msg_add_str(&root, VB_F_TARGET, target);
-        }
-        vb_msg_add_group(&g, VB_F_ROOT, &root);
-        h->x->components[c].writing = true;
-    }
+    for (size_t i = 0; cc && i < cc->n_roots; i++)
+        if (cc->roots[i].has_tree && root_wanted(h, pc, &cc->roots[i]))
+            add_named(h, &g, c, &cc->roots[i]);
     vb_msg_add_group(m, VB_F_COMPONENT, &g);
 }
 

@@ -123,6 +123,7 @@ void vb_plan_free(struct vb_plan *p)
     free(p->missing);
     free(p->steps);
     vb_strv_clear(&p->warnings);
+    vb_strv_clear(&p->paths);
     free(p);
 }
 
@@ -538,6 +539,9 @@ struct vb_plan *vb_plan_make(const struct vb_plan_input *in)
     p->backup_type = in->backup_type;
     p->backup_id = vb_strdup(in->backup_id);
     p->target_dir = vb_strdup(in->target_dir);
+    p->in_place = in->in_place;
+    for (size_t i = 0; in->paths && i < in->paths->n; i++)
+        vb_strv_add(&p->paths, in->paths->v[i]);
     p->offline = in->offline;
 
     bool *used = vb_alloc_n(in->n_hosts + 1, sizeof *used);

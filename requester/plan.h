@@ -122,6 +122,8 @@ struct vb_plan {
     struct vb_plan_missing *missing; size_t n_missing, cap_missing;
     struct vb_plan_step *steps; size_t n_steps, cap_steps;
     struct vb_strv warnings;
+    struct vb_strv paths;         /* restore: only these files and directories; none: everything */
+    bool in_place;                /* with paths: back where they were, target_dir is "/" */
     struct vb_plan_volume *volumes; size_t n_volumes, cap_volumes; /* only in a plan that is shown */
 };
 
@@ -138,6 +140,8 @@ struct vb_plan_input {
     enum vb_backup_type backup_type;
     const char *run_id;           /* NULL: left out of the plan (tests) */
     const char *backup_id, *target_dir;
+    const struct vb_strv *paths;  /* may be NULL */
+    bool in_place;
     bool offline;
     const struct vb_plan_input_host *hosts; size_t n_hosts; /* [0] is the front end */
     const struct vb_selection *selection;                   /* backup; indices into hosts */

@@ -152,6 +152,10 @@ void vb_plan_json(const struct vb_plan *p, struct vb_buf *out)
     for (size_t i = 0; i < p->n_missing; i++)
         json_array_append_new(a, missing_json(&p->missing[i]));
     json_object_set_new(o, "warnings", strings(&p->warnings));
+    if (p->paths.n > 0)
+        json_object_set_new(o, "paths", strings(&p->paths));
+    if (p->in_place)
+        json_object_set_new(o, "in_place", json_true());
     if (p->n_volumes > 0) {
         json_t *volumes = json_array();
         for (size_t i = 0; i < p->n_volumes; i++)
@@ -400,6 +404,9 @@ struct vb_plan *vb_plan_from_json(const void *json, size_t n, struct vb_error *e
     read_edges(&in, get_list(&in, o, "dependencies"), p);
     read_missing(&in, get_list(&in, o, "missing"), p);
     get_strings(&in, o, "warnings", &p->warnings);
+    if (json_object_get(o, "paths"))
+        get_strings(&in, o, "paths", &p->paths);
+    p->in_place = json_is_true(json_object_get(o, "in_place"));
     read_steps(&in, get_list(&in, o, "steps"), p);
     json_decref(o);
     if (in.bad) {

@@ -168,7 +168,7 @@ static const char *meaning(const struct vb_plan *p, enum vb_verb v)
     case VB_VERB_COMMIT: return "write the catalog entry";
     case VB_VERB_RELEASE: return p->kind == VB_JOB_RESTORE ? "end the job" : "BackupShutdown, release the snapshots";
     case VB_VERB_PRE_RESTORE: return "PreRestore";
-    case VB_VERB_RESTORE_FILES: return p->target_dir ? "write the files below the directory" : "put the files back";
+    case VB_VERB_RESTORE_FILES: return p->target_dir && !p->in_place ? "write the files below the directory" : "put the files back";
     case VB_VERB_POST_RESTORE: return "SetFileRestoreStatus, PostRestore";
     }
     return "";
@@ -200,12 +200,12 @@ void vb_plan_text(const struct vb_plan *p, struct vb_buf *out)
     for (size_t i = 0; i < p->n_hosts; i++)
         reached += p->hosts[i].reached;
     if (p->kind == VB_JOB_RESTORE) {
-        vb_buf_add_str(out, p->target_dir ? "private restore" : "restore");
+        vb_buf_add_str(out, p->in_place ? "restore of files" : p->target_dir ? "private restore" : "restore");
         if (p->backup_id) {
             vb_buf_add_str(out, " of ");
             add_name(out, p->backup_id);
         }
-        if (p->target_dir) {
+        if (p->target_dir && !p->in_place) {
             vb_buf_add_str(out, " to ");
             add_name(out, p->target_dir);
         }
@@ -218,6 +218,11 @@ void vb_plan_text(const struct vb_plan *p, struct vb_buf *out)
         vb_buf_addf(out, ", %zu not reached", p->n_hosts - reached);
     vb_buf_add_str(out, p->offline ? " (from the metadata of the last run)\n" : "\n");
 
+    for (size_t i = 0; i < p->paths.n; i++) {
+        vb_buf_add_str(out, "    only ");
+        add_name(out, p->paths.v[i]);
+        vb_buf_add_char(out, '\n');
+    }
     size_t *order = vb_plan_host_order(p);
     for (size_t i = 0; i < p->n_hosts; i++)
         add_host(p, out, order[i]);

@@ -56,7 +56,8 @@ struct vb_run_options {
     uint64_t freeze_limit_ms;
     uint64_t lease_ms;                  /* 0: 60 s.  How long a job outlives a lost connection */
     const struct vb_job_writer *writers; size_t n_writers; /* policies */
-    const char *const *paths; size_t n_paths;              /* ad-hoc component on the front end */
+    const char *const *paths; size_t n_paths;              /* ad-hoc component on the front end; restore: only these files
+                                                              and directories, no writer takes part */
     const char *const *path_excludes; size_t n_path_excludes;
     const char *requester;              /* "vbackup 0.1.0 on fe (pid 1234)" */
     const char *requester_host, *user, *program, *job_name; /* for the catalog entry; may be NULL */

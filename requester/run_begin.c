@@ -284,7 +284,7 @@ static void plan_restore(struct vb_run *r)
     for (size_t i = 0; i < r->source.n; i++) {
         const struct vb_restore_source_host *s = &r->source.hosts[i];
         const struct vb_gather_host *g = r->gather ? find_gathered(r, s->actual) : NULL;
-        hosts[i] = (struct vb_plan_input_host){ .name = o->target_dir ? o->front_end : s->actual, .stored_as = s->name,
+        hosts[i] = (struct vb_plan_input_host){ .name = o->target_dir && !r->in_place ? o->front_end : s->actual, .stored_as = s->name,
                                                 .writers = s->stored.writers, .n_writers = s->stored.n_writers,
                                                 .reached = !g || g->reached, .error = g ? &g->error : NULL };
         stored[i] = s->stored.bcd;
@@ -294,6 +294,8 @@ static void plan_restore(struct vb_run *r)
                                 .run_id = r->run_id,
                                 .backup_id = r->source.entry->id,
                                 .target_dir = o->target_dir,
+                                .paths = &r->opts.path_list,
+                                .in_place = r->in_place,
                                 .hosts = hosts,
                                 .n_hosts = r->source.n,
                                 .restore = &r->picks,
@@ -321,13 +323,19 @@ static void gathered_for_restore(struct vb_run *r)
 
 static void begin_restore(struct vb_run *r)
 {
-    const struct vb_run_options *o = &r->opts.o;
+    struct vb_run_options *o = &r->opts.o;
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     struct vb_select_options so = r->select;
+    if (r->opts.path_list.n > 0 && !o->target_dir) {
+        r->in_place = true;
+        o->target_dir = "/";
+    }
     if (o->target_dir)
         so.missing = VB_MISSING_CONTINUE; /* nothing is brought back into service */
     if (vb_restore_source_load(&r->source, r->env.store, o->backup, o->backup_host, o->maps, &e) < 0 ||
-        vb_restore_source_select(&r->source, &so, o->maps, &r->picks, &e) < 0) {
+        vb_restore_source_select(&r->source, &so, o->maps, &r->picks, &e) < 0 ||
+        (r->opts.path_list.n > 0 &&
+         vb_restore_source_paths(&r->source, r->env.store, &r->opts.path_list, &r->picks, &e) < 0)) {
         vb_r_fail(r, &e);
         return;
     }

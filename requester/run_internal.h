@@ -19,7 +19,7 @@ struct vb_run {
     struct vb_run_handler h;
     void *arg;
     enum vb_job_kind kind;
-    bool plan_only, resume, begun_store, cancelled, over, probed;
+    bool plan_only, resume, begun_store, cancelled, over, probed, in_place;
     char run_id[37];
     uint64_t started_wall_ms, started_ms;
     struct vb_event_log log;

@@ -8,6 +8,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
+#include "documents/selection_graph.h"
+#include "requester/pick.h"
 
 #define MAX_DOCUMENT ((size_t)64 << 20)
 
@@ -157,4 +160,67 @@ int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_
     free(hosts);
     free(stored);
     return r;
+}
+
+/* Whether the component holds any of the paths; those that it holds are marked. 0, 1, -1. */
+static int holds(const struct vb_run_store *store, const struct vb_catalog_component *c, const struct vb_strv *paths,
+                 bool *found, struct vb_error *err)
+{
+    int any = 0;
+    for (size_t k = 0; k < c->n_roots; k++)
+        for (size_t i = 0; i < paths->n; i++) {
+            const struct vb_catalog_root *r = &c->roots[k];
+            struct vb_name name;
+            int rc = -1;
+            if (!r->has_tree)
+                continue;
+            if (vb_path_below(r->path, paths->v[i])) {
+                rc = 0;
+            } else if (vb_path_below(paths->v[i], r->path)) {
+                VB_AUTO_ERROR e = VB_ERROR_INIT;
+                rc = store->pick(store->ctx, r, paths->v[i], &name, &e);
+                if (rc < 0 && e.code != VB_E_NOT_FOUND)
+                    return vb_error_move(err, &e);
+            }
+            if (rc == 0) {
+                found[i] = true;
+                any = 1;
+            }
+        }
+    return any;
+}
+
+int vb_restore_source_paths(const struct vb_restore_source *s, const struct vb_run_store *store,
+                            const struct vb_strv *paths, struct vb_restore_selection *picks, struct vb_error *err)
+{
+    VB_AUTO_FREE bool *found = vb_alloc_n(paths->n + 1, sizeof *found);
+    size_t n = 0;
+    if (!store->pick)
+        return vb_fail(err, VB_E_USAGE, "this store cannot restore single files");
+    for (size_t i = 0; i < picks->n; i++) {
+        struct vb_restore_pick *p = &picks->picks[i];
+        const struct vb_writer_components *w = &s->hosts[p->host].stored.bcd->writers[p->writer];
+        const struct vb_component *bc = &w->components[p->component];
+        const struct vb_catalog_component *c = vb_pick_find(s->hosts[p->host].stored.host, w->writer_id, w->instance_name,
+                                                            bc->logical_path, bc->name);
+        int rc = c ? holds(store, c, paths, found, err) : 0;
+        if (rc < 0)
+            return -1;
+        if (rc > 0)
+            picks->picks[n++] = *p;
+        else
+            vb_strv_clear(&p->subcomponents);
+    }
+    picks->n = n;
+    picks->n_edges = 0; /* files are no application: nothing depends on them */
+    for (size_t i = 0; i < picks->n_missing; i++)
+        vb_sel_missing_clear(&picks->missing[i]);
+    picks->n_missing = 0;
+    for (size_t i = 0; i < paths->n; i++)
+        if (!found[i]) {
+            vb_fail(err, VB_E_NOT_FOUND, "'%s' is not in backup %.8s", paths->v[i], s->entry->id);
+            vb_hint(err, "'vbackup ls %.8s' prints what is", s->entry->id);
+            return -1;
+        }
+    return 0;
 }

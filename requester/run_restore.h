@@ -28,4 +28,9 @@ void vb_restore_source_clear(struct vb_restore_source *s);
 int vb_restore_source_select(const struct vb_restore_source *s, const struct vb_select_options *opt,
                              const struct vb_strv *maps, struct vb_restore_selection *out, struct vb_error *err);
 
+/* Leaves in the selection only what holds one of the paths, without an order between the parts; VB_E_NOT_FOUND for a path
+ * that is nowhere.  s and picks belong together. */
+int vb_restore_source_paths(const struct vb_restore_source *s, const struct vb_run_store *store,
+                            const struct vb_strv *paths, struct vb_restore_selection *picks, struct vb_error *err);
+
 #endif

@@ -47,6 +47,10 @@ struct vb_run_store {
     /* Ends the use; what was not committed is dropped. */
     void (*end)(void *ctx);
     void (*free_ctx)(void *ctx);
+    /* Restore: the name of a root that holds only what lies at this absolute path in the captured root; streams that are
+     * opened later serve it.  VB_E_NOT_FOUND.  NULL: not possible. */
+    int (*pick)(void *ctx, const struct vb_catalog_root *root, const char *path, struct vb_name *tree,
+                struct vb_error *err);
 };
 
 struct vb_repo;

@@ -16,11 +16,61 @@
 struct vb_serve_restore {
     struct vb_conn *conn;
     struct vb_repo *repo;
+    const struct vb_picked_roots *picked;
     struct vb_serve_restore_handler handler;
     void *arg;
     uint64_t chunks, bytes;
     struct vb_data_end end;
 };
+
+/* ---- roots that are not in the repository ---- */
+
+int vb_picked_add(struct vb_picked_roots *p, struct vb_repo *r, const struct vb_name *root, const char *path,
+                  struct vb_name *name, struct vb_error *err)
+{
+    VB_AUTO_TREE found = { 0 };
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    const struct vb_tree_entry *e = NULL;
+    if (vb_tree_lookup(r, root, path, &found, &e, err) < 0)
+        return -1;
+    struct vb_tree_entry only = *e;
+    if (only.type == VB_TREE_DIR)
+        only.name = "."; /* as every root that is a directory */
+    struct vb_tree t = { .n = 1, .entries = &only };
+    if (vb_tree_encode(&t, &bytes, err) < 0)
+        return -1;
+    struct vb_namer *namer = vb_namer_new(vb_repo_info(r)->naming_key);
+    vb_namer_name(namer, VB_CHUNK_TREE, bytes.data, bytes.len, name);
+    vb_namer_free(namer);
+    for (size_t i = 0; i < p->n; i++)
+        if (vb_name_equal(&p->v[i].name, name))
+            return 0;
+    VB_GROW(p->v, p->n, p->cap);
+    p->v[p->n++] = (struct vb_picked_root){ *name, bytes };
+    bytes = (struct vb_buf)VB_BUF_INIT;
+    return 0;
+}
+
+void vb_picked_clear(struct vb_picked_roots *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        vb_buf_clear(&p->v[i].tree);
+    vb_free_ptr(&p->v);
+    p->n = p->cap = 0;
+}
+
+static bool get_picked(const struct vb_serve_restore *s, const struct vb_name *name, struct vb_buf *out, size_t *raw)
+{
+    for (size_t i = 0; s->picked && i < s->picked->n; i++)
+        if (vb_name_equal(&s->picked->v[i].name, name)) {
+            vb_buf_add(out, s->picked->v[i].tree.data, s->picked->v[i].tree.len);
+            *raw = out->len;
+            return true;
+        }
+    return false;
+}
+
+/* ---- the stream ---- */
 
 static void on_get(struct vb_serve_restore *s, const struct vb_msg *m)
 {
@@ -39,7 +89,8 @@ static void on_get(struct vb_serve_restore *s, const struct vb_msg *m)
     memcpy(name.b, p, n);
     VB_AUTO_MSG reply = VB_MSG_INIT(VB_M_CHUNK);
     reply.id = m->id;
-    if (vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
+    bool picked = type == VB_CHUNK_TREE && get_picked(s, &name, &stored, &raw);
+    if (!picked && vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
         vb_msg_add_error(&reply, &err);
     } else {
         vb_msg_add(&reply, VB_F_CHUNK_NAME, name.b, sizeof name.b);
@@ -102,12 +153,13 @@ static void on_drain(void *arg)
 
 static const struct vb_conn_handler handler = { on_msg, on_close, on_drain };
 
-struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r,
+struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r, const struct vb_picked_roots *picked,
                                               const struct vb_serve_restore_handler *h, void *arg)
 {
     struct vb_serve_restore *s = vb_alloc(sizeof *s);
     s->conn = c;
     s->repo = r;
+    s->picked = picked;
     s->handler = *h;
     s->arg = arg;
     s->end = (struct vb_data_end){ .conn = c, .on_end = h->on_end, .arg = arg };

@@ -23,8 +23,16 @@ struct vb_serve_restore_handler {
     void (*on_end)(void *arg, const struct vb_error *why);
 };
 
-/* Takes over the connection (DATA was answered); borrows the repository, open for reading. */
-struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r,
+/* Roots of one entry that are not in the repository: made to restore one file or directory of a backup. */
+struct vb_picked_root { struct vb_name name; struct vb_buf tree; };
+struct vb_picked_roots { struct vb_picked_root *v; size_t n, cap; };
+/* Makes (once) the root of what lies at this path below another root; VB_E_NOT_FOUND. */
+int vb_picked_add(struct vb_picked_roots *p, struct vb_repo *r, const struct vb_name *root, const char *path,
+                  struct vb_name *name, struct vb_error *err);
+void vb_picked_clear(struct vb_picked_roots *p);
+
+/* Takes over the connection (DATA was answered); borrows the repository, open for reading, and picked (may be NULL). */
+struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r, const struct vb_picked_roots *picked,
                                               const struct vb_serve_restore_handler *h, void *arg);
 void vb_serve_restore_free(struct vb_serve_restore *s); /* NULL ok; closes the connection, no more callbacks */
 /* Chunks served and bytes sent so far. */

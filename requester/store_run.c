@@ -20,6 +20,7 @@ struct store {
     struct vb_loop *loop;
     struct vb_repo *repo;
     bool locked;
+    struct vb_picked_roots picked;
 };
 
 struct stream {
@@ -81,7 +82,7 @@ static void *open_stream(void *ctx, const char *host, bool restore, struct vb_co
     t->h = *h;
     t->arg = arg;
     if (restore)
-        t->out = vb_serve_restore_new(conn, s->repo, &out, t);
+        t->out = vb_serve_restore_new(conn, s->repo, &s->picked, &out, t);
     else
         t->in = vb_ingest_new(conn, s->repo, &in, t);
     return t;
@@ -143,6 +144,23 @@ static void end(void *ctx)
     s->locked = false;
 }
 
+static int pick(void *ctx, const struct vb_catalog_root *root, const char *path, struct vb_name *tree,
+                struct vb_error *err)
+{
+    struct store *s = ctx;
+    const char *rest = path + strlen(root->path);
+    while (*rest == '/')
+        rest++;
+    return vb_picked_add(&s->picked, s->repo, &root->tree, rest, tree, err);
+}
+
+static void free_store(void *ctx)
+{
+    struct store *s = ctx;
+    vb_picked_clear(&s->picked);
+    free(s);
+}
+
 struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r)
 {
     struct store *c = vb_alloc(sizeof *c);
@@ -150,7 +168,7 @@ struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r)
     c->repo = r;
     struct vb_run_store *s = vb_alloc(sizeof *s);
     *s = (struct vb_run_store){ c, begin, announce, open_stream, stream_free, barrier, put_document, commit, find,
-                                get_document, end, free };
+                                get_document, end, free_store, pick };
     return s;
 }
 

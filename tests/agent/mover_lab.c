@@ -371,7 +371,7 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
         vb_conn_set_handler(c, &fake_handler, &r);
     } else {
         struct vb_serve_restore_handler h = { NULL, on_warn, on_end };
-        r.serve = vb_serve_restore_new(c, l->repo, &h, &r);
+        r.serve = vb_serve_restore_new(c, l->repo, NULL, &h, &r);
     }
     vb_conn_send(r.worker, request);
     if (l->meanwhile)

@@ -40,7 +40,7 @@ json_usage "too many arguments" list --json one
 json_usage "missing argument" writers metadata --json
 json_usage "duration that is none" backup --json --lease soon
 VBACKUP_REPOSITORY='' json_usage "no repository" list --json
-for verb in init backup restore "plan backup" "plan restore" list show ls check resume writers "writers metadata" "host list" \
+for verb in init backup restore "plan backup" "plan restore" list show ls export check resume writers "writers metadata" "host list" \
     "host test" completion; do
     # shellcheck disable=SC2086
     ok "help of $verb" vb $verb --help

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/cli_pick.h - how the command line names components, backups and the files in them.
+ */
+#ifndef VB_REQUESTER_CLI_PICK_H
+#define VB_REQUESTER_CLI_PICK_H
+
+#include "documents/selection.h"
+#include "requester/cli.h"
+
+/* Every [HOST/]WRITER[:COMPONENT] of an option; caller frees the array, texts owns what it points to. */
+size_t vb_cli_asks(const struct vb_cli *cli, const char *option, struct vb_strv *texts, struct vb_ask **out);
+
+/* [BACKUP] [PATH...]: the backup, "latest" if none is named, and the paths, absolute and clean.  An argument with a '/' is
+ * a path. */
+const char *vb_cli_backup_and_paths(const struct vb_cli *cli, struct vb_strv *paths);
+
+#endif
