@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/session_internal.h"
+#include "agent/session_shadow.h"
 #include "base/log.h"
 
 void vb_child_ref_clear(struct vb_child_ref *r)
@@ -59,8 +60,8 @@ void vb_session_free(struct vb_session *s)
         vb_sp_free(s->providers[i]);
     for (size_t i = 0; i < s->n_set; i++)
         vb_sv_clear(&s->set[i]);
-    for (size_t i = 0; i < s->calls.n; i++)
-        free(s->calls.v[i].path);
+    vb_calls_clear(s);
+    vb_s_shadow_clear(s);
     for (size_t i = 0; i < s->n_stored; i++)
         vb_wm_free(s->stored[i]);
     free(s->writers);
@@ -252,7 +253,7 @@ struct rule {
 
 static const struct rule RULES[] = {
     { VB_M_IDENTIFY, "GatherWriterMetadata", IN(VB_PH_NEW), 0, vb_s_identify },
-    { VB_M_PREPARE, "PrepareForBackup", IN(VB_PH_IDENTIFIED), 1, vb_s_prepare },
+    { VB_M_PREPARE, "PrepareForBackup", IN(VB_PH_NEW) | IN(VB_PH_IDENTIFIED), 1, vb_s_prepare },
     { VB_M_SNAPSHOT, "DoSnapshotSet", IN(VB_PH_PREPARED), 1, vb_s_snapshot },
     { VB_M_CAPTURE, "Capture", IN(VB_PH_SNAPSHOT) | IN(VB_PH_CAPTURED), 1, vb_s_capture },
     { VB_M_COMPLETE, "BackupComplete", IN(VB_PH_SNAPSHOT) | IN(VB_PH_CAPTURED), 1, vb_s_complete },
@@ -260,6 +261,7 @@ static const struct rule RULES[] = {
     { VB_M_RESTORE_FILES, "RestoreFiles",
       IN(VB_PH_NEW) | IN(VB_PH_IDENTIFIED) | IN(VB_PH_PRE_RESTORED) | IN(VB_PH_RESTORED), 2, vb_s_restore_files },
     { VB_M_POST_RESTORE, "PostRestore", IN(VB_PH_PRE_RESTORED) | IN(VB_PH_RESTORED), 2, vb_s_post_restore },
+    { VB_M_SHADOW, "Shadow", ~0u, 0, vb_s_shadow },
     { VB_M_RELEASE, "Release", ~0u, 0, vb_s_release },
 };
 

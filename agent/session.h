@@ -102,6 +102,14 @@ struct vb_session_env {
     /* --- services of restore methods; answered by vb_session_service_done --- */
     void (*service)(void *arg, const char *name, bool start);
 
+    /* --- shadow copies that outlive a session; all may be NULL: no records are kept then --- */
+    int (*shadow_store)(void *arg); /* directory of agent/shadow_store.h, borrowed; -1: there is none */
+    bool (*job_alive)(void *arg, const char *job);
+    bool (*is_there)(void *arg, const char *path);
+    int (*expose)(void *arg, const char *from, const char *at, struct vb_error *err);
+    int (*unexpose)(void *arg, const char *at, struct vb_error *err);
+    unsigned max_shadows, max_client_accessible; /* per volume (S-24); 0: 512 and 64 */
+
     /* Keeps a small file beside the journal, for vb_session_recover. */
     int (*keep)(void *arg, const char *name, const void *p, size_t n, struct vb_error *err);
 

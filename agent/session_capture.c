@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/session_internal.h"
+#include "agent/session_shadow.h"
 #include "documents/selection.h"
 
 /* ---- where things are read ---- */
@@ -238,6 +239,7 @@ static void completed(struct vb_session *s)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
     s->phase = VB_PH_COMPLETED;
+    vb_s_shadow_completed(s);
     if (vb_s_add_bcd(s, &m, &err) < 0) {
         vb_msg_clear(&m);
         vb_s_fail(s, &err);
@@ -279,6 +281,11 @@ void vb_s_complete(struct vb_session *s)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     const unsigned char *p;
     size_t n;
+    if (s->attributes & VB_SA_NO_WRITERS) { /* B-45 */
+        vb_fail(&err, VB_E_BAD_STATE, "'BackupComplete' refused: the context of the set has no writers");
+        vb_s_fail(s, &err);
+        return;
+    }
     if (vb_msg_bytes(&s->cmd, VB_F_BCD, &p, &n)) {
         struct vb_components *c = vb_components_read("the requester's document", p, n, &err);
         int rc = c ? take_marks(s, c, &err) : -1;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "agent/session_internal.h"
+#include "agent/session_shadow.h"
 #include "base/log.h"
 
 /* ---- cancel ---- */
@@ -211,6 +212,7 @@ static void released(struct vb_session *s)
         vb_s_warn(s, NULL, "a shadow copy was not deleted: %s", vb_error_text(&s->calls.failure));
         (void)vb_s_journal(s, true, "not-deleted");
     }
+    vb_s_shadow_released(s);
     for (size_t i = 0; i < s->n_providers; i++)
         vb_sp_stop(s->providers[i], false);
     s->phase = VB_PH_RELEASED;
@@ -239,7 +241,7 @@ static void delete_left(struct vb_session *s)
 {
     vb_calls_begin(s);
     for (size_t i = 0; i < s->n_set; i++)
-        if (s->set[i].provider && s->set[i].begun && !s->set[i].deleted)
+        if (s->set[i].provider && s->set[i].begun && !s->set[i].deleted && !s->kept)
             vb_calls_add(s, s->set[i].provider, "delete", i, NULL);
     vb_calls_go(s, s->env->limits.provider_prepare, on_deleted, released);
 }

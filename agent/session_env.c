@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #include "agent/service.h"
+#include "agent/shadow_expose.h"
+#include "agent/shadow_store.h"
+#include "agent/spool.h"
 #include "agent/session_env.h"
 #include "agent/watchdog.h"
 #include "agent/writer_host.h"
@@ -41,6 +44,7 @@ struct vb_real_env {
     struct vb_session *session;
     char host[256];
     int data;
+    int shadows;                  /* directory of the records, opened when first needed */
     struct proc *procs;           /* children that run or are to be reaped */
     struct vb_watchdog *watchdog;
     struct vb_service *service;
@@ -378,6 +382,73 @@ static void env_service(void *arg, const char *name, bool start)
     e->service = vb_service_run(e->loop, e->agent->config, name, start, e->t.limits.service, service_done, e);
 }
 
+/* ---- shadow copies ---- */
+
+static int env_shadow_store(void *arg)
+{
+    struct vb_real_env *e = arg;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (e->shadows < 0 && (e->shadows = vb_shadow_store_open(&e->agent->paths, &err)) < 0)
+        vb_log_error(VB_LOG_ERROR, &err);
+    return e->shadows;
+}
+
+/* Whoever works on a job, its worker or recover, holds the lock of its spool entry. */
+static bool env_job_alive(void *arg, const char *job)
+{
+    struct vb_real_env *e = arg;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FD int spool = vb_spool_open(&e->agent->paths, &err);
+    VB_AUTO_FD int dir = spool < 0 ? -1 : vb_spool_job(spool, job, NULL);
+    VB_AUTO_FD int lock = dir < 0 ? -1 : vb_spool_lock(dir, &err);
+    return dir >= 0 && lock < 0; /* an entry that cannot be locked is somebody's */
+}
+
+static bool env_is_there(void *arg, const char *path)
+{
+    struct stat st;
+    (void)arg;
+    return stat(path, &st) == 0;
+}
+
+static int env_expose(void *arg, const char *from, const char *at, struct vb_error *err)
+{
+    (void)arg;
+    return vb_expose(from, at, err);
+}
+
+static int env_unexpose(void *arg, const char *at, struct vb_error *err)
+{
+    (void)arg;
+    return vb_unexpose(at, err);
+}
+
+static int read_max(const struct vb_config_section *s, const char *key, unsigned *v, struct vb_error *err)
+{
+    const char *text = s ? vb_section_get(s, key) : NULL;
+    uint32_t n;
+    if (!text)
+        return 0;
+    if (!vb_parse_u32(text, &n) || n < 1 || n > 512) {
+        VB_AUTO_FREE char *where = vb_section_where(s, key);
+        return vb_fail(err, VB_E_CONFIG, "%s: '%s' is not a number from 1 to 512", where, text);
+    }
+    *v = n;
+    return 0;
+}
+
+/* [shadow] (S-24) */
+static int read_shadow_section(struct vb_real_env *e, struct vb_error *err)
+{
+    static const char *const KEYS[] = { "max-per-volume", "max-client-accessible", NULL };
+    const struct vb_config_section *s = vb_config_find(e->agent->config, "shadow", NULL);
+    if (s && vb_config_check_keys(s, KEYS, err) < 0)
+        return -1;
+    return read_max(s, "max-per-volume", &e->t.max_shadows, err) < 0
+               ? -1
+               : read_max(s, "max-client-accessible", &e->t.max_client_accessible, err);
+}
+
 /* ---- to the worker ---- */
 
 static void env_slot(void *arg, bool want)
@@ -419,7 +490,7 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
     e->loop = l;
     e->h = *h;
     e->arg = arg;
-    e->data = -1;
+    e->data = e->shadows = -1;
     if (gethostname(e->host, sizeof e->host - 1) < 0)
         e->host[0] = '\0';
     e->t = (struct vb_session_env){
@@ -443,9 +514,14 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
         .reply = env_reply,
         .event = env_event,
         .keep = env_keep,
+        .shadow_store = env_shadow_store,
+        .job_alive = env_job_alive,
+        .is_there = env_is_there,
+        .expose = env_expose,
+        .unexpose = env_unexpose,
         .ended = env_ended,
     };
-    if (vb_limits_read(&e->t.limits, a->config, err) < 0) {
+    if (vb_limits_read(&e->t.limits, a->config, err) < 0 || read_shadow_section(e, err) < 0) {
         free(e);
         return NULL;
     }
@@ -464,6 +540,7 @@ void vb_real_env_free(struct vb_real_env *e)
     vb_watchdog_end(e->watchdog);
     vb_service_free(e->service);
     vb_close_fd(&e->data);
+    vb_close_fd(&e->shadows);
     vb_strv_clear(&e->adhoc);
     free(e);
 }

@@ -9,6 +9,7 @@
  *   session_snapshot.c   SNAPSHOT: the freeze window and the commit sequence
  *   session_capture.c    CAPTURE, COMPLETE
  *   session_restore.c    PRE_RESTORE, RESTORE_FILES, POST_RESTORE
+ *   session_shadow.c     SHADOW, and the records of sets that outlive a session
  *   session_mover.c      the capture or restore process and its data stream
  *   session_end.c        abort and release, the one way out
  */
@@ -83,6 +84,8 @@ struct vb_sp {
     struct vb_child child;
     bool ready, broken;
     bool in_set;                    /* has volumes in the set */
+    char *version;                  /* as it greeted */
+    uint64_t type, preference;
     struct vb_timer *timer;
 };
 
@@ -110,6 +113,7 @@ struct vb_pcall {
     const char *call;
     char *path;                     /* snapshot_path */
     bool sent, done;
+    struct vb_msg *fields;          /* not NULL: the call's fields, all of them; the round's */
 };
 typedef void vb_panswer(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err);
 
@@ -175,6 +179,14 @@ struct vb_session {
     struct vb_error service_error;
     bool files_begun;               /* RESTORE_FILES was sent once: what has no status is bad, not untouched */
 
+    /* shadow copies (session_shadow.c) */
+    uint32_t attributes;            /* context of the set */
+    bool named_volumes;             /* the requester named them */
+    char *only_provider;
+    bool kept;                      /* made, and it outlives us */
+    struct vb_shadow_set *record;   /* of the set being made */
+    struct vb_shadow_op *shadow_op; /* the SHADOW call under way */
+
     /* way out */
     bool cancelling;                /* the running operation is being cut short */
     vb_step *after_cancel, *after_abort;
@@ -234,9 +246,12 @@ struct vb_sp *vb_sp_get(struct vb_session *s, const char *name);    /* finds or 
 void vb_sp_free(struct vb_sp *p);
 void vb_sp_stop(struct vb_sp *p, bool kill);
 void vb_calls_begin(struct vb_session *s);
+void vb_calls_clear(struct vb_session *s);
 void vb_calls_add(struct vb_session *s, struct vb_sp *p, const char *call, size_t volume, const char *path);
 /* Starts hosts that do not run, sends all, waits for all answers or the limit, then calls done. answer may be NULL. */
 void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb_step *done);
+/* A call with fields of its own, taken over, instead of a volume of the set. */
+void vb_calls_add_fields(struct vb_session *s, struct vb_sp *p, const char *call, struct vb_msg *fields);
 /* One call to every provider that has volumes in the set. */
 void vb_calls_set(struct vb_session *s, const char *call, uint64_t limit_ms, vb_step *done);
 void vb_sv_clear(struct vb_sv *v);

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "agent/session_internal.h"
+#include "agent/session_shadow.h"
 #include "base/log.h"
+#include "documents/context.h"
 #include "documents/selection.h"
 
 /* ---- IDENTIFY ---- */
@@ -203,9 +205,16 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
 {
     struct vb_sv *v = &s->set[c->volume];
     VB_AUTO_FREE char *why = m ? vb_msg_str(m, VB_F_REMARK) : NULL;
+    uint32_t lacks = s->attributes & ~(m ? (uint32_t)vb_msg_u64(m, VB_F_ATTRIBUTES, 0) : 0);
     if (err || !m || !vb_msg_u64(m, VB_F_SUPPORTED, 0)) {
         const char *text = err ? err->text : why ? why : "does not support it";
         vb_strv_take(&v->refusals, err ? vb_strdup(text) : vb_printf("provider '%s': %s", c->p->name, text));
+        return;
+    }
+    if (lacks) { /* S-9 */
+        VB_AUTO_BUF text = VB_BUF_INIT;
+        vb_attributes_text(lacks, &text);
+        vb_strv_take(&v->refusals, vb_printf("provider '%s' cannot honour '%s'", c->p->name, vb_buf_str(&text)));
         return;
     }
     uint64_t hold = vb_msg_u64(m, VB_F_HOLD, 0), pref = vb_msg_u64(m, VB_F_PREFERENCE, 0);
@@ -213,7 +222,8 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
     if (hold == VB_HOLD_NONE && level <= VB_CONSISTENCY_NONE)
         return; /* live reading under another name: ours is the loud one */
     /* With writers that hold, every provider but live reading reaches the application's level. */
-    enum vb_consistency reach = hold ? VB_CONSISTENCY_APPLICATION : (enum vb_consistency)level;
+    bool held = hold && !(s->attributes & VB_SA_NO_WRITERS);
+    enum vb_consistency reach = held ? VB_CONSISTENCY_APPLICATION : (enum vb_consistency)level;
     enum vb_consistency need = s->job->min_consistency;
     if (need > VB_CONSISTENCY_APPLICATION)
         need = VB_CONSISTENCY_APPLICATION; /* the group's level is the requester's to judge */
@@ -269,6 +279,10 @@ static void begun(struct vb_session *s)
 {
     if (s->calls.failure.code != VB_OK) {
         fail_set(s, &s->calls.failure);
+        return;
+    }
+    if (s->attributes & VB_SA_NO_WRITERS) { /* B-45: nobody hears of it */
+        prepared(s);
         return;
     }
     if (vb_s_call(s, "PrepareForBackup") < 0) {
@@ -368,6 +382,23 @@ static void chosen(struct vb_session *s)
         VB_AUTO_BUF why = VB_BUF_INIT;
         for (size_t k = 0; k < v->refusals.n; k++)
             vb_buf_addf(&why, "%s%s", k ? "; " : "", v->refusals.v[k]);
+        if (!v->provider && s->only_provider) {
+            VB_AUTO_ERROR err = VB_ERROR_INIT;
+            vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, "provider '%s' does not take volume '%s' (%s): %s",
+                    s->only_provider, v->vol->mount_point, v->vol->fs_type, vb_buf_str(&why));
+            s->phase = VB_PH_ABORTED;
+            vb_s_fail(s, &err);
+            return;
+        }
+        if (!v->provider && (s->named_volumes || s->attributes)) { /* a live reading is no shadow copy */
+            VB_AUTO_ERROR err = VB_ERROR_INIT;
+            vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED, "no provider makes such a shadow copy of volume '%s' (%s): %s",
+                    v->vol->mount_point, v->vol->fs_type, v->refusals.n ? vb_buf_str(&why) : "there is none");
+            vb_hint(&err, "'vbackup shadow volumes' prints which provider takes which volume, and its attributes");
+            s->phase = VB_PH_ABORTED;
+            vb_s_fail(s, &err);
+            return;
+        }
         if (!v->provider && (s->job->min_consistency > VB_CONSISTENCY_NONE || !s->job->allow_live)) {
             VB_AUTO_ERROR err = VB_ERROR_INIT;
             VB_AUTO_FREE char *who = component_on(s, v->vol);
@@ -411,6 +442,11 @@ static void chosen(struct vb_session *s)
         if (!s->providers[i]->in_set)
             vb_sp_stop(s->providers[i], false);
     record_snapshots(s);
+    VB_AUTO_ERROR trouble = VB_ERROR_INIT;
+    if (vb_s_shadow_begin(s, &trouble) < 0) {
+        fail_set(s, &trouble);
+        return;
+    }
     vb_calls_begin(s);
     for (size_t i = 0; i < s->n_set; i++)
         if (s->set[i].provider)
@@ -422,7 +458,8 @@ void vb_s_prepare(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_strv names = { NULL, 0, 0 };
-    if (vb_s_take_bcd(s, &s->cmd, false, &err) < 0 || gather_volumes(s, &err) < 0 ||
+    if (vb_s_shadow_context(s, &err) < 0 || vb_s_take_bcd(s, &s->cmd, false, &err) < 0 ||
+        (s->named_volumes ? vb_s_shadow_volumes(s, &err) : gather_volumes(s, &err)) < 0 ||
         s->env->providers(s->env->arg, &names, &err) < 0) {
         vb_strv_clear(&names);
         vb_s_fail(s, &err);
@@ -443,7 +480,7 @@ void vb_s_prepare(struct vb_session *s)
     }
     vb_calls_begin(s);
     for (size_t k = 0; k < names.n; k++)
-        for (size_t i = 0; i < s->n_set; i++)
+        for (size_t i = 0; i < s->n_set && (!s->only_provider || !strcmp(s->only_provider, names.v[k])); i++)
             vb_calls_add(s, vb_sp_get(s, names.v[k]), "supports", i, NULL);
     vb_strv_clear(&names);
     vb_calls_go(s, s->env->limits.provider_start, on_supports, chosen);

@@ -40,6 +40,7 @@ void vb_sp_free(struct vb_sp *p)
     vb_sp_stop(p, false);
     free(p->name);
     free(p->id);
+    free(p->version);
     free(p);
 }
 
@@ -127,7 +128,7 @@ void vb_calls_check(struct vb_session *s)
         vb_s_post(s, calls_over);
 }
 
-static void add_volume(const struct vb_sv *v, struct vb_msg *m)
+static void add_volume(const struct vb_sv *v, uint32_t attributes, struct vb_msg *m)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     vb_msg_add_str(&g, VB_F_PATH, v->vol->mount_point);
@@ -136,7 +137,7 @@ static void add_volume(const struct vb_sv *v, struct vb_msg *m)
     vb_msg_add_str(&g, VB_F_SUBVOLUME, v->vol->subvolume_root);
     for (size_t i = 0; i < v->vol->trees.n; i++)
         vb_msg_add_str(&g, VB_F_TREE, v->vol->trees.v[i]);
-    vb_msg_add_u64(&g, VB_F_ATTRIBUTES, VB_CTX_BACKUP);
+    vb_msg_add_u64(&g, VB_F_ATTRIBUTES, attributes);
     vb_msg_add_group(m, VB_F_VOLUME, &g);
 }
 
@@ -145,11 +146,13 @@ static void send_call(struct vb_session *s, struct vb_pcall *c)
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_P_CALL);
     m.id = c->id;
     vb_msg_add_str(&m, VB_F_CALL, c->call);
-    if (s->set_id[0])
+    if (c->fields)
+        vb_buf_add(&m.body, c->fields->body.data, c->fields->body.len);
+    else if (s->set_id[0])
         vb_msg_add_str(&m, VB_F_SET, s->set_id);
     if (c->volume != SIZE_MAX) {
         vb_msg_add_str(&m, VB_F_SNAPSHOT, s->set[c->volume].snapshot_id);
-        add_volume(&s->set[c->volume], &m);
+        add_volume(&s->set[c->volume], s->attributes, &m);
     }
     vb_msg_add_str(&m, VB_F_PATH, c->path);
     c->sent = true;
@@ -178,6 +181,10 @@ static void on_msg(void *arg, struct vb_msg *m)
         }
         free(p->id);
         p->id = vb_msg_str(m, VB_F_PROVIDER_ID);
+        free(p->version);
+        p->version = vb_msg_str(m, VB_F_VERSION);
+        p->type = vb_msg_u64(m, VB_F_TYPE, 0);
+        p->preference = vb_msg_u64(m, VB_F_PREFERENCE, 0);
         p->ready = true;
         send_waiting(p);
     } else if (m->type == VB_M_P_DONE) {
@@ -218,10 +225,19 @@ static int start(struct vb_sp *p, struct vb_error *err)
     return 0;
 }
 
+void vb_calls_clear(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->calls.n; i++) {
+        free(s->calls.v[i].path);
+        if (s->calls.v[i].fields)
+            vb_msg_clear(s->calls.v[i].fields);
+        free(s->calls.v[i].fields);
+    }
+}
+
 void vb_calls_begin(struct vb_session *s)
 {
-    for (size_t i = 0; i < s->calls.n; i++)
-        free(s->calls.v[i].path);
+    vb_calls_clear(s);
     s->calls.n = s->calls.left = 0;
     vb_error_clear(&s->calls.failure);
 }
@@ -229,7 +245,16 @@ void vb_calls_begin(struct vb_session *s)
 void vb_calls_add(struct vb_session *s, struct vb_sp *p, const char *call, size_t volume, const char *path)
 {
     VB_GROW(s->calls.v, s->calls.n, s->calls.cap);
-    s->calls.v[s->calls.n++] = (struct vb_pcall){ p, volume, s->next_id++, call, vb_strdup(path), false, false };
+    s->calls.v[s->calls.n++] = (struct vb_pcall){ p, volume, s->next_id++, call, vb_strdup(path), false, false, NULL };
+}
+
+void vb_calls_add_fields(struct vb_session *s, struct vb_sp *p, const char *call, struct vb_msg *fields)
+{
+    vb_calls_add(s, p, call, SIZE_MAX, NULL);
+    struct vb_msg *own = s->calls.v[s->calls.n - 1].fields = vb_alloc(sizeof *own);
+    *own = (struct vb_msg)VB_MSG_INIT(0);
+    vb_buf_add(&own->body, fields->body.data, fields->body.len);
+    vb_msg_clear(fields);
 }
 
 void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb_step *done)

@@ -92,6 +92,8 @@ static int on_record(void *arg, uint64_t seq, const char *record)
     } else if (!strncmp(record, "created ", 8)) {
         for (size_t i = 0; i < s->n_writers; i++)
             s->writers[i]->past_post = true; /* no Abort after PostSnapshot (B-74) */
+        VB_AUTO_FREE char *kept = vb_journal_value(record, "kept");
+        s->kept = kept && !strcmp(kept, "1"); /* persistent: it survives its requester (S-10) */
     } else if (!strncmp(record, "restore", 7) && s->restore) {
         s->files_begun = true;
     }

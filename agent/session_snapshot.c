@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "agent/session_internal.h"
+#include "agent/session_shadow.h"
 #include "base/log.h"
 #include "documents/selection.h"
 
@@ -203,9 +204,10 @@ static void done(struct vb_session *s)
     s->snapshot_ok = true;
     s->phase = VB_PH_SNAPSHOT;
     fill_document(s);
-    if (vb_s_journal(s, true, "created set=%s", s->set_id) < 0) {
-        vb_error_copy(&s->trouble, &s->journal_error);
-        s->snapshot_ok = false;
+    if (vb_s_shadow_created(s, &err) < 0 || /* without a record nobody would find it again */
+        vb_s_journal(s, true, "created set=%s kept=%d", s->set_id, s->kept) < 0) {
+        vb_error_copy(&s->trouble, err.code != VB_OK ? &err : &s->journal_error);
+        s->snapshot_ok = s->kept = false;
         vb_s_abort_all(s, failed); /* nobody needs it any more: past PostSnapshot, past "created" */
         return;
     }

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "agent/relay.h"
+#include "agent/shadow_expose.h"
 #include "agent/spool.h"
 #include "agent/supervisor.h"
 #include "agent/supervisor_internal.h"
@@ -159,6 +160,8 @@ static int serve(struct vb_sup *s, struct vb_error *err)
     vb_sup_journal(s, "start pid=%d", (int)getpid());
     if (sweep(s, err) < 0)
         return -1;
+    if (geteuid() == 0)
+        vb_expose_again(&a->paths);
     s->listen = vb_unix_listen_at(a->paths.runtime_fd, VB_SUPERVISOR_SOCKET, err);
     if (s->listen < 0)
         return -1;

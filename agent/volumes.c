@@ -217,6 +217,11 @@ static bool pseudo(const char *type)
     return false;
 }
 
+bool vb_mount_holds_data(const struct vb_mount *m)
+{
+    return !pseudo(m->fs_type);
+}
+
 int vb_volumes_add(struct vb_volumes *v, const struct vb_mounts *m, const char *path, bool recursive,
                    vb_subvolume_fn *subvolume, void *arg, struct vb_error *err)
 {

@@ -32,6 +32,9 @@ void vb_mounts_clear(struct vb_mounts *m);
 /* The mount a path lies on: longest prefix by whole elements; NULL only for a relative path or an empty table. */
 const struct vb_mount *vb_mounts_find(const struct vb_mounts *m, const char *path);
 
+/* Not one of the kernel's own views (proc, sysfs, ...). */
+bool vb_mount_holds_data(const struct vb_mount *m);
+
 /* One volume of a set. */
 struct vb_volume {
     char *mount_point, *device, *fs_type;

@@ -15,7 +15,8 @@
  * happens meanwhile with EVENT {SEQ, WALL_MS, KIND, WRITER, INSTANCE, ...}.  A command that was executed before (same id,
  * after a re-attach) is answered again from the record, not executed again.  Commands in the order of section 2.1 / 3.1:
  *   backup    IDENTIFY -> REPLY {WMD {CLASS, INSTANCE, XML}..., FAILED {WRITER, CODE, TEXT}...}
- *             PREPARE {BCD} -> REPLY {BCD, STATUS...}              set started, volumes added, PrepareForBackup
+ *             PREPARE {BCD, ATTRIBUTES?, PATH..., PROVIDER?} -> REPLY {BCD, STATUS...}
+ *                                                                  set started, volumes added, PrepareForBackup
  *             SNAPSHOT -> REPLY {BCD, STATUS..., VOLUME..., WINDOW}  PrepareForSnapshot .. PostSnapshot
  *             CAPTURE {COMPONENT...} -> REPLY {COMPONENT...}        by the data stream; per component its roots, counts, level
  *             COMPLETE {BCD} -> REPLY {BCD, STATUS...}              SetBackupSucceeded as in BCD, BackupComplete
@@ -23,6 +24,8 @@
  *   restore   IDENTIFY; PRE_RESTORE {BCD, WMD...} -> REPLY {BCD, STATUS...}
  *             RESTORE_FILES {COMPONENT...} -> REPLY {COMPONENT...}  by the data stream; per component its file restore status
  *             POST_RESTORE {BCD} -> REPLY {BCD, STATUS...}; RELEASE
+ *   shadow copies, in a job of kind identify or backup, between the others:
+ *             SHADOW {CALL, ...} -> REPLY {...}                     agent/session_shadow.h has the calls
  *   any       ABORT {CODE, TEXT} -> REPLY {STATUS...}               AbortBackup; harmless with nothing under way (B-71)
  *
  * Groups of these messages:
@@ -38,9 +41,12 @@
  *               in the reply RESTORE_STATUS, FILES, BYTES, CODE? TEXT? HINT?
  *     RESTORE_FILES itself: NAMING_KEY; OVERWRITE (0/1); COUNT (attempt, from 1).  Private restore (R-57): TARGET, a directory;
  *               no PRE_RESTORE was sent, no writer takes part, and every ROOT has its own TARGET already.
+ *     PREPARE   ATTRIBUTES: context and attributes of the set (VB_SA_*; absent: backup).  With a context without writers
+ *               it may come first, and no writer hears of the set (B-45).  PATH: volumes of the set; then they are all,
+ *               and components that do not lie on them wholly are left out of the reply's BCD.  PROVIDER: this one only.
  *     PRE_RESTORE {BCD, WMD...}: the stored documents, instance ids in the BCD replaced by those of this session's IDENTIFY.
  *     EVENT     SEQ, WALL_MS, MONO_US, KIND (word), EVENT (word), WRITER?, INSTANCE?, CODE?, TEXT?
- * Command ids: the message type itself, plus 1000 for each repetition of CAPTURE or RESTORE_FILES.
+ * Command ids: the message type itself, plus 1000 for each repetition of CAPTURE, RESTORE_FILES or SHADOW.
  *
  * A lost control stream starts the lease: if nobody attaches in LEASE_MS the worker aborts by itself and releases all.
  *
@@ -73,6 +79,7 @@ enum vb_msg_type {
     VB_M_REPLY = 20, VB_M_EVENT = 21,
     VB_M_IDENTIFY = 30, VB_M_PREPARE = 31, VB_M_SNAPSHOT = 32, VB_M_CAPTURE = 33, VB_M_COMPLETE = 34, VB_M_RELEASE = 35,
     VB_M_ABORT = 36, VB_M_PRE_RESTORE = 37, VB_M_RESTORE_FILES = 38, VB_M_POST_RESTORE = 39,
+    VB_M_SHADOW = 40,
     VB_M_OFFER = 50, VB_M_WANT = 51, VB_M_CHUNK = 52, VB_M_GET = 53, VB_M_PROGRESS = 54, VB_M_WARN = 55, VB_M_ROOT = 56,
     VB_M_DATA_END = 57,
     VB_M_W_READY = 70, VB_M_W_EVENT = 71, VB_M_W_DONE = 72, VB_M_W_LOG = 73, VB_M_W_QUIT = 74,
@@ -100,7 +107,8 @@ enum vb_field_tag {
     VB_F_CUT_SEED = 112, VB_F_CUT_PARAMS = 113, VB_F_DIRS = 114, VB_F_WARNINGS = 115,
     VB_F_LEVEL = 120, VB_F_FREEZE_MS = 121, VB_F_USAGE = 122, VB_F_SOURCE = 123, VB_F_SESSION = 124, VB_F_DEADLINE_MS = 125,
     VB_F_BACKUP_TYPE = 126, VB_F_RESTORE_TYPE = 127, VB_F_PATH_MAP = 128, VB_F_CONTEXT = 129, VB_F_RUN_AS = 130, VB_F_OWED = 131, VB_F_REQUIRED = 132,
-    VB_F_PROBE = 140 /* PREPARE: only say which provider would take which volume */
+    VB_F_PROBE = 140, /* PREPARE: only say which provider would take which volume */
+    VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155
 };
 
 #endif

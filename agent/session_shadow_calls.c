@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/session_shadow_calls.c - the SHADOW command: what is there, and one change at a time (S-22).
+ *
+ * What really exists is the provider's word, whose it is the record's: a listing joins both.  A shadow copy that a
+ * provider has and that no record and no living job claims is an orphan.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/session_shadow.h"
+#include "base/log.h"
+#include "documents/context.h"
+
+struct found { char *id, *set, *mount_point, *path, *provider; uint64_t created_sec; bool known; };
+
+struct vb_shadow_op {
+    struct found *found; size_t n, cap;
+    struct vb_strv answered;          /* providers that told what they have */
+    struct vb_msg failed;             /* FAILED groups */
+    char *id, *provider;              /* the shadow copy that the call is about */
+    struct vb_shadow_set *set;        /* its set's record, or NULL */
+    bool own_set;                     /* "volumes": s->set was filled for it */
+};
+
+static void op_free(struct vb_shadow_op *o)
+{
+    if (!o)
+        return;
+    for (size_t i = 0; i < o->n; i++) {
+        free(o->found[i].id);
+        free(o->found[i].set);
+        free(o->found[i].mount_point);
+        free(o->found[i].path);
+        free(o->found[i].provider);
+    }
+    free(o->found);
+    vb_strv_clear(&o->answered);
+    vb_msg_clear(&o->failed);
+    free(o->id);
+    free(o->provider);
+    vb_shadow_set_free(o->set);
+    free(o);
+}
+
+void vb_s_shadow_clear(struct vb_session *s)
+{
+    op_free(s->shadow_op);
+    s->shadow_op = NULL;
+    vb_shadow_set_free(s->record);
+    s->record = NULL;
+    vb_free_ptr(&s->only_provider);
+}
+
+static int store_of(const struct vb_session *s, struct vb_error *err)
+{
+    int dir = s->env->shadow_store ? s->env->shadow_store(s->env->arg) : -1;
+    if (dir < 0)
+        vb_fail(err, VB_E_PREREQUISITE, "this agent keeps no records of shadow copies");
+    return dir;
+}
+
+static bool alive(const struct vb_session *s, const struct vb_shadow_set *r)
+{
+    return r->job && (vb_guid_equal(r->job, s->job->job_id) || (s->env->job_alive && s->env->job_alive(s->env->arg, r->job)));
+}
+
+static void done(struct vb_session *s, struct vb_msg *m)
+{
+    for (size_t i = 0; i < s->n_providers; i++) /* those of a set that is being made or was made are still needed */
+        if (!s->providers[i]->in_set)
+            vb_sp_stop(s->providers[i], false);
+    if (s->shadow_op && s->shadow_op->own_set) {
+        for (size_t i = 0; i < s->n_set; i++)
+            vb_sv_clear(&s->set[i]);
+        vb_free_ptr(&s->set);
+        s->n_set = 0;
+        vb_volumes_clear(&s->volumes);
+    }
+    op_free(s->shadow_op);
+    s->shadow_op = NULL;
+    vb_s_reply(s, m);
+}
+
+static void failed(struct vb_session *s, struct vb_error *err)
+{
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    vb_msg_add_error(&m, err);
+    done(s, &m);
+}
+
+static void succeeded(struct vb_session *s)
+{
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    done(s, &m);
+}
+
+/* ---- asking the providers ---- */
+
+static void add_found(struct vb_session *s, const struct vb_msg *g, const char *provider)
+{
+    struct vb_shadow_op *o = s->shadow_op;
+    struct found f = { vb_msg_str(g, VB_F_SNAPSHOT), vb_msg_str(g, VB_F_SET),  vb_msg_str(g, VB_F_PATH),
+                       vb_msg_str(g, VB_F_SNAPSHOT_PATH), vb_strdup(provider), vb_msg_u64(g, VB_F_CREATED_SEC, 0),
+                       false };
+    VB_GROW(o->found, o->n, o->cap);
+    o->found[o->n++] = f;
+}
+
+static void on_query(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
+{
+    struct vb_field_iter it;
+    uint16_t tag;
+    const unsigned char *p;
+    size_t n;
+    if (err || !m) {
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        vb_msg_add_str(&g, VB_F_PROVIDER, c->p->name);
+        vb_msg_add_error(&g, err);
+        vb_msg_add_group(&s->shadow_op->failed, VB_F_FAILED, &g);
+        return;
+    }
+    vb_strv_add(&s->shadow_op->answered, c->p->name);
+    vb_field_iter_init(&it, m);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        struct vb_msg g = vb_msg_view(p, n);
+        if (tag == VB_F_SNAPSHOT)
+            add_found(s, &g, c->p->name);
+    }
+}
+
+/* Asks all that are enabled, and those that records name. */
+static int query_all(struct vb_session *s, const struct vb_shadow_sets *sets, vb_step *next, struct vb_error *err)
+{
+    struct vb_strv names = { NULL, 0, 0 };
+    if (s->env->providers(s->env->arg, &names, err) < 0) {
+        vb_strv_clear(&names);
+        return -1;
+    }
+    for (size_t i = 0; sets && i < sets->n; i++)
+        for (size_t k = 0; k < sets->v[i]->n; k++)
+            if (!vb_strv_has(&names, sets->v[i]->v[k].provider))
+                vb_strv_add(&names, sets->v[i]->v[k].provider);
+    vb_calls_begin(s);
+    for (size_t i = 0; i < names.n; i++) {
+        struct vb_msg none = VB_MSG_INIT(0);
+        vb_calls_add_fields(s, vb_sp_get(s, names.v[i]), "query", &none);
+    }
+    vb_strv_clear(&names);
+    vb_calls_go(s, s->env->limits.provider_start, on_query, next);
+    return 0;
+}
+
+/* ---- list ---- */
+
+static void add_shadow(struct vb_session *s, const struct vb_shadow_set *r, const struct vb_shadow *x, struct vb_msg *m)
+{
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    struct vb_shadow_op *o = s->shadow_op;
+    bool there = !vb_strv_has(&o->answered, x->provider); /* nobody to ask: the record's word */
+    const char *path = x->path;
+    for (size_t i = 0; i < o->n; i++)
+        if (vb_guid_equal(o->found[i].id, x->id)) {
+            o->found[i].known = there = true;
+            if (!path)
+                path = o->found[i].path;
+        }
+    vb_msg_add_str(&g, VB_F_SNAPSHOT, x->id);
+    vb_msg_add_str(&g, VB_F_SET, r->id);
+    vb_msg_add_u64(&g, VB_F_COUNT, r->count);
+    vb_msg_add_str(&g, VB_F_PATH, x->mount_point);
+    vb_msg_add_str(&g, VB_F_SUBVOLUME, x->source);
+    vb_msg_add_str(&g, VB_F_DEVICE, x->device);
+    vb_msg_add_str(&g, VB_F_FS_TYPE, x->fs_type);
+    vb_msg_add_str(&g, VB_F_PROVIDER, x->provider);
+    vb_msg_add_str(&g, VB_F_PROVIDER_ID, vb_sp_get(s, x->provider)->id);
+    vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, path);
+    vb_msg_add_str(&g, VB_F_EXPOSED, x->exposed);
+    vb_msg_add_str(&g, VB_F_HOST, r->host);
+    vb_msg_add_str(&g, VB_F_SERVICE, r->service ? r->service : s->env->host);
+    vb_msg_add_str(&g, VB_F_REMARK, r->note);
+    vb_msg_add_u64(&g, VB_F_ATTRIBUTES, r->attributes | (x->exposed ? (uint32_t)VB_SA_EXPOSED_LOCALLY : 0));
+    vb_msg_add_u64(&g, VB_F_WALL_MS, r->created_ms);
+    vb_msg_add_u64(&g, VB_F_STATE, (uint64_t)r->state);
+    vb_msg_add_str(&g, VB_F_JOB, r->job);
+    vb_msg_add_u64(&g, VB_F_ACTIVE, there);
+    if (!(vb_context_kept(r->attributes) && r->state == VB_SS_CREATED) && !alive(s, r))
+        vb_msg_add_u64(&g, VB_F_ORPHAN, 1);
+    vb_msg_add_group(m, VB_F_SNAPSHOT, &g);
+}
+
+static void listed(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    struct vb_shadow_op *o = s->shadow_op;
+    struct vb_shadow_sets sets = { NULL, 0, 0 };
+    int dir = store_of(s, &err);
+    if (dir < 0 || vb_shadow_load_all(dir, &sets, &err) < 0) { /* read again: it may have changed meanwhile */
+        failed(s, &err);
+        return;
+    }
+    for (size_t i = 0; i < sets.n; i++)
+        for (size_t k = 0; k < sets.v[i]->n; k++)
+            add_shadow(s, sets.v[i], &sets.v[i]->v[k], &m);
+    for (size_t i = 0; i < o->n; i++) {
+        const struct found *f = &o->found[i];
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        if (f->known || !f->id)
+            continue;
+        vb_msg_add_str(&g, VB_F_SNAPSHOT, f->id);
+        vb_msg_add_str(&g, VB_F_SET, f->set);
+        vb_msg_add_u64(&g, VB_F_COUNT, 0);
+        vb_msg_add_str(&g, VB_F_PATH, f->mount_point);
+        vb_msg_add_str(&g, VB_F_PROVIDER, f->provider);
+        vb_msg_add_str(&g, VB_F_PROVIDER_ID, vb_sp_get(s, f->provider)->id);
+        vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, f->path);
+        vb_msg_add_str(&g, VB_F_SERVICE, s->env->host);
+        vb_msg_add_u64(&g, VB_F_WALL_MS, f->created_sec < UINT64_MAX / 1000 ? f->created_sec * 1000 : 0);
+        vb_msg_add_u64(&g, VB_F_STATE, f->created_sec ? VB_SS_CREATED : VB_SS_UNKNOWN);
+        vb_msg_add_u64(&g, VB_F_ACTIVE, 1);
+        vb_msg_add_u64(&g, VB_F_ORPHAN, 1);
+        vb_msg_add_group(&m, VB_F_SNAPSHOT, &g);
+    }
+    vb_shadow_sets_clear(&sets);
+    vb_buf_add(&m.body, o->failed.body.data, o->failed.body.len);
+    done(s, &m);
+}
+
+static void call_list(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_sets sets = { NULL, 0, 0 };
+    int dir = store_of(s, &err);
+    int rc = dir < 0 ? -1 : vb_shadow_load_all(dir, &sets, &err);
+    if (rc == 0)
+        rc = query_all(s, &sets, listed, &err);
+    vb_shadow_sets_clear(&sets);
+    if (rc < 0)
+        failed(s, &err);
+}
+
+/* ---- providers, volumes, documents ---- */
+
+static void providers_known(struct vb_session *s)
+{
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    for (size_t i = 0; i < s->shadow_op->answered.n; i++) {
+        const struct vb_sp *p = vb_sp_get(s, s->shadow_op->answered.v[i]);
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        vb_msg_add_str(&g, VB_F_NAME, p->name);
+        vb_msg_add_str(&g, VB_F_PROVIDER_ID, p->id);
+        vb_msg_add_str(&g, VB_F_VERSION, p->version);
+        vb_msg_add_u64(&g, VB_F_TYPE, p->type);
+        vb_msg_add_u64(&g, VB_F_PREFERENCE, p->preference);
+        vb_msg_add_group(&m, VB_F_PROVIDER, &g);
+    }
+    vb_buf_add(&m.body, s->shadow_op->failed.body.data, s->shadow_op->failed.body.len);
+    done(s, &m);
+}
+
+static void call_providers(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (query_all(s, NULL, providers_known, &err) < 0)
+        failed(s, &err);
+}
+
+static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
+{
+    struct vb_sv *v = &s->set[c->volume];
+    VB_AUTO_FREE char *why = m ? vb_msg_str(m, VB_F_REMARK) : NULL;
+    if (err || !m || !vb_msg_u64(m, VB_F_SUPPORTED, 0)) {
+        vb_strv_take(&v->refusals, vb_printf("%s: %s", c->p->name, err ? err->text : why ? why : "no"));
+        return;
+    }
+    uint64_t pref = vb_msg_u64(m, VB_F_PREFERENCE, 0);
+    if (v->provider && v->preference >= pref)
+        return;
+    v->provider = c->p;
+    v->preference = pref;
+    v->hold = vb_msg_u64(m, VB_F_ATTRIBUTES, 0); /* in this call: what it can honour */
+    free(v->remark);
+    v->remark = vb_strdup(why);
+}
+
+static void volumes_known(struct vb_session *s)
+{
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    for (size_t i = 0; i < s->n_set; i++) {
+        const struct vb_sv *v = &s->set[i];
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        VB_AUTO_BUF why = VB_BUF_INIT;
+        for (size_t k = 0; !v->provider && k < v->refusals.n; k++)
+            vb_buf_addf(&why, "%s%s", k ? "; " : "", v->refusals.v[k]);
+        vb_msg_add_str(&g, VB_F_PATH, v->vol->mount_point);
+        vb_msg_add_str(&g, VB_F_SUBVOLUME, v->vol->subvolume_root);
+        vb_msg_add_str(&g, VB_F_DEVICE, v->vol->device);
+        vb_msg_add_str(&g, VB_F_FS_TYPE, v->vol->fs_type);
+        if (v->provider) {
+            vb_msg_add_str(&g, VB_F_PROVIDER, v->provider->name);
+            vb_msg_add_u64(&g, VB_F_ATTRIBUTES, v->hold);
+        }
+        vb_msg_add_str(&g, VB_F_REMARK, v->provider ? v->remark : why.len ? vb_buf_str(&why) : NULL);
+        vb_msg_add_group(&m, VB_F_VOLUME, &g);
+    }
+    done(s, &m);
+}
+
+static void call_volumes(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_mounts mounts = { NULL, 0, 0 };
+    struct vb_strv names = { NULL, 0, 0 };
+    if (s->n_set || s->volumes.n) {
+        vb_fail(&err, VB_E_BAD_STATE, "'volumes' refused: this job has a set of its own");
+        failed(s, &err);
+        return;
+    }
+    int rc = s->env->mounts(s->env->arg, &mounts, &err);
+    if (rc == 0)
+        rc = s->env->providers(s->env->arg, &names, &err);
+    s->shadow_op->own_set = true;
+    for (size_t i = 0; rc == 0 && i < mounts.n && s->volumes.n < VB_MAX_VOLUMES; i++)
+        if (vb_mount_holds_data(&mounts.v[i]) && vb_mounts_find(&mounts, mounts.v[i].point) == &mounts.v[i])
+            rc = vb_volumes_add(&s->volumes, &mounts, mounts.v[i].point, false, s->env->subvolume, s->env->arg, &err);
+    if (rc == 0) {
+        s->n_set = s->volumes.n;
+        s->set = vb_alloc_n(s->n_set ? s->n_set : 1, sizeof *s->set);
+        vb_calls_begin(s);
+        for (size_t i = 0; i < s->n_set; i++) {
+            s->set[i].vol = &s->volumes.v[i];
+            vb_guid_new(s->set[i].snapshot_id);
+        }
+        for (size_t k = 0; k < names.n; k++)
+            for (size_t i = 0; i < s->n_set; i++)
+                vb_calls_add(s, vb_sp_get(s, names.v[k]), "supports", i, NULL);
+        vb_calls_go(s, s->env->limits.provider_start, on_supports, volumes_known);
+    }
+    vb_mounts_clear(&mounts);
+    vb_strv_clear(&names);
+    if (rc < 0)
+        failed(s, &err);
+}
+
+static void call_documents(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    VB_AUTO_FREE char *id = vb_msg_str(&s->cmd, VB_F_SET);
+    int dir = store_of(s, &err);
+    struct vb_shadow_set *r = dir < 0 ? NULL : vb_shadow_load(dir, id ? id : "", &err);
+    if (!r) {
+        failed(s, &err);
+        return;
+    }
+    vb_shadow_encode(r, &m);
+    vb_shadow_set_free(r);
+    done(s, &m);
+}
+
+/* ---- calls about one shadow copy ---- */
+
+/* Finds the record of the set it is in; OBJECT_NOT_FOUND when needed and not there. */
+static int find(struct vb_session *s, bool needed, struct vb_error *err)
+{
+    struct vb_shadow_op *o = s->shadow_op;
+    struct vb_shadow_sets all = { NULL, 0, 0 };
+    o->id = vb_msg_str(&s->cmd, VB_F_SNAPSHOT);
+    if (!o->id || !vb_guid_valid(o->id))
+        return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "'%s' is not the id of a shadow copy", o->id ? o->id : "");
+    int dir = store_of(s, err);
+    if (dir < 0 || vb_shadow_load_all(dir, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n && !o->set; i++)
+        if (vb_shadow_set_find(all.v[i], o->id)) {
+            o->set = all.v[i];
+            all.v[i] = all.v[--all.n];
+        }
+    vb_shadow_sets_clear(&all);
+    if (!o->set && needed)
+        return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "there is no shadow copy '%s'", o->id);
+    return 0;
+}
+
+static struct vb_shadow *the_shadow(struct vb_session *s)
+{
+    return vb_shadow_set_find(s->shadow_op->set, s->shadow_op->id);
+}
+
+/* Made, and it outlives its requester: what expose, revert and the like may be asked of. */
+static int check_persistent(struct vb_session *s, const char *call, struct vb_error *err)
+{
+    const struct vb_shadow_set *r = s->shadow_op->set;
+    if (!(r->attributes & VB_SA_PERSISTENT) || r->state != VB_SS_CREATED) {
+        vb_fail(err, VB_E_UNSUPPORTED_CONTEXT, "'%s' refused: shadow copy '%s' is %s", call, s->shadow_op->id,
+                r->state != VB_SS_CREATED ? "not complete" : "not persistent");
+        vb_hint(err, "make it with 'vbackup shadow create --persistent'");
+        return -1;
+    }
+    return 0;
+}
+
+static int unexpose(struct vb_session *s, struct vb_error *err)
+{
+    struct vb_shadow *x = the_shadow(s);
+    int dir = store_of(s, err);
+    if (dir < 0 || !s->env->unexpose || s->env->unexpose(s->env->arg, x->exposed, err) < 0)
+        return -1;
+    vb_free_ptr(&x->exposed);
+    return vb_shadow_save(dir, s->shadow_op->set, err);
+}
+
+static void deleted(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_op *o = s->shadow_op;
+    int dir = store_of(s, &err);
+    if (s->calls.failure.code != VB_OK) {
+        failed(s, &s->calls.failure);
+        return;
+    }
+    for (size_t i = 0; i < s->n_set; i++) /* one of this very session */
+        if (vb_guid_equal(s->set[i].snapshot_id, o->id)) {
+            s->set[i].deleted = true;
+            (void)vb_s_journal(s, false, "deleted id=%s", s->set[i].snapshot_id);
+        }
+    if (o->set && vb_shadow_set_drop(o->set, o->id) &&
+        (o->set->n ? vb_shadow_save(dir, o->set, &err) : vb_shadow_remove(dir, o->set->id, &err)) < 0) {
+        failed(s, &err);
+        return;
+    }
+    succeeded(s);
+}
+
+static void call_delete(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_op *o = s->shadow_op;
+    int rc = find(s, false, &err);
+    if (rc == 0 && o->set) {
+        const struct vb_shadow *x = the_shadow(s);
+        bool kept = vb_context_kept(o->set->attributes) && o->set->state == VB_SS_CREATED;
+        o->provider = vb_strdup(x->provider);
+        if (!kept && alive(s, o->set) && !vb_guid_equal(o->set->job, s->job->job_id) &&
+            !vb_msg_u64(&s->cmd, VB_F_FORCE, 0)) {
+            rc = vb_fail(&err, VB_E_BUSY, "shadow copy '%s' belongs to job '%s', which is running", o->id, o->set->job);
+            vb_hint(&err, "it goes when the job ends; cancel the job, or use --force");
+        } else if (x->exposed) {
+            rc = unexpose(s, &err);
+        }
+    } else if (rc == 0) {
+        o->provider = vb_msg_str(&s->cmd, VB_F_PROVIDER);
+        if (!o->provider)
+            rc = vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "there is no shadow copy '%s'", o->id);
+    }
+    if (rc < 0) {
+        failed(s, &err);
+        return;
+    }
+    struct vb_msg f = VB_MSG_INIT(0);
+    vb_msg_add_str(&f, VB_F_SNAPSHOT, o->id);
+    vb_calls_begin(s);
+    vb_calls_add_fields(s, vb_sp_get(s, o->provider), "delete", &f);
+    vb_calls_go(s, s->env->limits.provider_prepare, NULL, deleted);
+}
+
+static void call_expose(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE char *at = vb_msg_str(&s->cmd, VB_F_PATH);
+    int rc = find(s, true, &err), dir = store_of(s, &err);
+    struct vb_shadow *x = rc == 0 ? the_shadow(s) : NULL;
+    if (x && (rc = check_persistent(s, "expose", &err)) == 0) {
+        if (s->shadow_op->set->attributes & VB_SA_CLIENT_ACCESSIBLE)
+            rc = vb_fail(&err, VB_E_UNSUPPORTED_CONTEXT, "'expose' refused: shadow copy '%s' is client-accessible", x->id);
+        else if (x->exposed)
+            rc = vb_fail(&err, VB_E_OBJECT_ALREADY_EXISTS, "shadow copy '%s' is exposed at '%s'", x->id, x->exposed);
+        else if (!at || at[0] != '/')
+            rc = vb_fail(&err, VB_E_USAGE, "'%s' is not an absolute path to expose a shadow copy at", at ? at : "");
+        else if (!x->path || !s->env->expose)
+            rc = vb_fail(&err, VB_E_NOT_SUPPORTED, "shadow copy '%s' has no path of its own", x->id);
+        else
+            rc = s->env->expose(s->env->arg, x->path, at, &err);
+    }
+    if (rc == 0) {
+        x->exposed = vb_path_clean(at);
+        rc = vb_shadow_save(dir, s->shadow_op->set, &err);
+        if (rc < 0)
+            (void)s->env->unexpose(s->env->arg, x->exposed, NULL);
+    }
+    if (rc < 0)
+        failed(s, &err);
+    else
+        succeeded(s);
+}
+
+static void call_unexpose(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
+    int rc = find(s, true, &err);
+    struct vb_shadow *x = rc == 0 ? the_shadow(s) : NULL;
+    if (x && !x->exposed)
+        rc = vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "shadow copy '%s' is not exposed", x->id);
+    if (rc == 0) {
+        vb_msg_add_str(&m, VB_F_PATH, x->exposed);
+        rc = unexpose(s, &err);
+    }
+    if (rc == 0) {
+        done(s, &m);
+        return;
+    }
+    vb_msg_clear(&m);
+    failed(s, &err);
+}
+
+static void call_note(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    int rc = find(s, true, &err), dir = store_of(s, &err);
+    if (rc == 0) {
+        struct vb_shadow_set *r = s->shadow_op->set;
+        if (vb_msg_has(&s->cmd, VB_F_REMARK)) {
+            free(r->note);
+            r->note = vb_msg_str(&s->cmd, VB_F_REMARK);
+        }
+        if (vb_msg_has(&s->cmd, VB_F_SERVICE)) {
+            free(r->service);
+            r->service = vb_msg_str(&s->cmd, VB_F_SERVICE);
+        }
+        rc = vb_shadow_save(dir, r, &err);
+    }
+    if (rc < 0)
+        failed(s, &err);
+    else
+        succeeded(s);
+}
+
+/* ---- the command ---- */
+
+static const struct { const char *call; void (*run)(struct vb_session *s); } CALLS[] = {
+    { "list", call_list },     { "providers", call_providers }, { "volumes", call_volumes },
+    { "documents", call_documents }, { "delete", call_delete },  { "expose", call_expose },
+    { "unexpose", call_unexpose },   { "note", call_note },
+};
+
+void vb_s_shadow(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE char *call = vb_msg_str(&s->cmd, VB_F_CALL);
+    op_free(s->shadow_op);
+    s->shadow_op = vb_alloc(sizeof *s->shadow_op);
+    for (size_t i = 0; call && i < VB_COUNT(CALLS); i++)
+        if (!strcmp(CALLS[i].call, call)) {
+            VB_AUTO_FREE char *id = vb_msg_str(&s->cmd, VB_F_SNAPSHOT);
+            if (vb_s_journal(s, true, "shadow call=%s id=%s", call, id && vb_guid_valid(id) ? id : "-") == 0) {
+                CALLS[i].run(s);
+            } else {
+                vb_error_copy(&err, &s->journal_error);
+                failed(s, &err);
+            }
+            return;
+        }
+    vb_fail(&err, VB_E_PROTOCOL, "there is no call '%s' for shadow copies", call ? call : "");
+    failed(s, &err);
+}

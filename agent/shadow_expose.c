@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/shadow_expose.c - read-only bind mounts of shadow copies.
+ *
+ * The mount is made detached, turned read-only, and only then put in place: nobody ever sees it writable.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/shadow_expose.h"
+#include "agent/shadow_store.h"
+#include "agent/volumes.h"
+#include "base/log.h"
+#include "base/text.h"
+
+static int is_mounted(const char *at, bool *yes, struct vb_error *err)
+{
+    struct vb_mounts m = { NULL, 0, 0 };
+    VB_AUTO_FREE char *clean = vb_path_clean(at);
+    if (vb_mounts_load(&m, err) < 0)
+        return -1;
+    *yes = false;
+    for (size_t i = 0; i < m.n; i++)
+        *yes = *yes || !strcmp(m.v[i].point, clean);
+    vb_mounts_clear(&m);
+    return 0;
+}
+
+static bool is_empty(int dirfd)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    bool empty = d != NULL;
+    for (struct dirent *e; d && (e = readdir(d));)
+        empty = empty && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."));
+    return empty;
+}
+
+int vb_expose(const char *from, const char *at, struct vb_error *err)
+{
+    struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+    bool mounted;
+    VB_AUTO_FD int place = open(at, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (place < 0)
+        return vb_fail_errno(err, errno, "directory '%s' to expose a shadow copy at cannot be opened", at);
+    if (is_mounted(at, &mounted, err) < 0)
+        return -1;
+    if (mounted || !is_empty(place)) {
+        vb_fail(err, VB_E_GUARD, "directory '%s' is %s", at, mounted ? "a mount point already" : "not empty");
+        vb_hint(err, "give an empty directory");
+        return -1;
+    }
+    VB_AUTO_FD int tree = open_tree(AT_FDCWD, from, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0 ||
+        move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
+        int e = errno;
+        vb_fail_errno(err, e, "shadow copy at '%s' cannot be exposed at '%s'", from, at);
+        if (e == EPERM)
+            vb_hint(err, "mounting needs root on that host");
+        return -1;
+    }
+    return 0;
+}
+
+int vb_unexpose(const char *at, struct vb_error *err)
+{
+    bool mounted;
+    if (is_mounted(at, &mounted, err) < 0)
+        return -1;
+    if (!mounted || umount2(at, UMOUNT_NOFOLLOW) == 0)
+        return 0;
+    int e = errno;
+    vb_fail_errno(err, e, "shadow copy exposed at '%s' cannot be unmounted", at);
+    if (err && e == EBUSY) {
+        err->code = VB_E_VOLUME_IN_USE;
+        vb_hint(err, "a program has it open; 'fuser -vm %s' names it", at);
+    }
+    return -1;
+}
+
+void vb_expose_again(const struct vb_paths *p)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_sets all = { NULL, 0, 0 };
+    VB_AUTO_FD int dir = vb_shadow_store_open(p, &err);
+    if (dir < 0 || vb_shadow_load_all(dir, &all, &err) < 0)
+        vb_log_error(VB_LOG_WARNING, &err);
+    for (size_t i = 0; i < all.n; i++)
+        for (size_t k = 0; k < all.v[i]->n; k++) {
+            const struct vb_shadow *x = &all.v[i]->v[k];
+            VB_AUTO_ERROR why = VB_ERROR_INIT;
+            bool mounted;
+            if (!x->exposed || !x->path || is_mounted(x->exposed, &mounted, &why) < 0 || mounted)
+                continue;
+            if (vb_expose(x->path, x->exposed, &why) < 0)
+                vb_log_error(VB_LOG_WARNING, &why);
+            else
+                vb_log(VB_LOG_INFO, "shadow copy %s is exposed again at '%s'", x->id, x->exposed);
+        }
+    vb_shadow_sets_clear(&all);
+}
