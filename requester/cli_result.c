@@ -37,7 +37,7 @@ static void on_progress(void *arg, const struct vb_run_progress *p)
 {
     struct vb_cli_run *r = arg;
     if (p->phase == VB_PHASE_RUN)
-        vb_progress_update(r->progress, p->files, p->bytes_done, p->bytes_total);
+        vb_progress_update(r->progress, p->files, p->bytes_done, p->bytes_total, p->estimate);
 }
 
 static void on_warning(void *arg, const char *host, const struct vb_error *w)

@@ -59,6 +59,7 @@ struct vb_xh {
     struct vb_error stream_error;
     struct vb_timer *timer;       /* next try, or waiting for the end of the stream */
     uint64_t files, bytes_done, bytes_total, window_us;
+    uint64_t bytes_guess;         /* backup: what the last backup of the same components had; 0: unknown */
 };
 
 struct vb_exec {

@@ -11,6 +11,7 @@
 #include "base/journal.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "requester/pick.h"
 
 const char *vb_x_host_name(const struct vb_xh *h)
 {
@@ -92,8 +93,16 @@ void vb_x_progress(struct vb_exec *x, const struct vb_xh *h, size_t step)
     for (size_t i = 0; i < x->plan->n_hosts; i++) {
         p.files += x->hosts[i].files;
         p.bytes_done += x->hosts[i].bytes_done;
-        p.bytes_total += x->hosts[i].bytes_total;
-        known = known && (x->hosts[i].bytes_total > 0 || x->hosts[i].ended || x->hosts[i].broken);
+        const struct vb_xh *xh = &x->hosts[i];
+        uint64_t total = xh->bytes_total;
+        if (total == 0 && xh->stream_done) {
+            total = xh->bytes_done;
+        } else if (total == 0 && xh->bytes_guess > 0) {
+            total = xh->bytes_guess > xh->bytes_done ? xh->bytes_guess : xh->bytes_done;
+            p.estimate = true;
+        }
+        p.bytes_total += total;
+        known = known && (total > 0 || xh->ended || xh->broken);
     }
     if (!known)
         p.bytes_total = 0;
@@ -353,6 +362,48 @@ static void known_gaps(struct vb_exec *x)
     }
 }
 
+/* Ad-hoc paths are one component whatever they are: the same ones? */
+static bool same_paths(const struct vb_exec *x, const struct vb_catalog_component *c)
+{
+    const struct vb_run_options *o = x->p.opt;
+    size_t met = 0;
+    for (size_t i = 0; i < o->n_paths; i++) {
+        bool there = false;
+        for (size_t k = 0; k < c->n_roots && !there; k++) {
+            VB_AUTO_FREE char *file = vb_path_join(c->roots[k].path, c->roots[k].filespec);
+            there = strcmp(c->roots[k].path, o->paths[i]) == 0 || strcmp(file, o->paths[i]) == 0;
+        }
+        met += there;
+    }
+    return met == o->n_paths && (met == 0 || met == c->n_roots);
+}
+
+/* How much there will be is known only when all was read; the last backup of the same components is a good guess. */
+static void guess_sizes(struct vb_exec *x)
+{
+    const struct vb_run_store *s = x->p.env->store;
+    for (size_t i = 0; s && s->find && x->plan->kind == VB_JOB_BACKUP && i < x->plan->n_hosts; i++) {
+        struct vb_catalog_entry *e = s->find(s->ctx, "latest", x->plan->hosts[i].name, NULL);
+        const struct vb_catalog_host *host = NULL;
+        for (size_t k = 0; e && k < e->n_hosts; k++)
+            if (strcmp(e->hosts[k].name, x->plan->hosts[i].name) == 0)
+                host = &e->hosts[k];
+        uint64_t sum = 0;
+        bool all = host != NULL;
+        for (size_t c = 0; all && c < x->plan->n_components; c++) {
+            const struct vb_plan_component *pc = &x->plan->components[c];
+            if (pc->host != i || !pc->is_explicit)
+                continue;
+            const struct vb_catalog_component *cc =
+                vb_pick_find(host, pc->writer_id, pc->instance_name, pc->logical_path, pc->name);
+            all = cc && cc->state != VB_CATALOG_FAILED && same_paths(x, cc);
+            sum += all ? cc->bytes : 0;
+        }
+        x->hosts[i].bytes_guess = all ? sum : 0;
+        vb_catalog_entry_free(e);
+    }
+}
+
 struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_exec_handler *h, void *arg)
 {
     struct vb_exec *x = vb_alloc(sizeof *x);
@@ -371,6 +422,8 @@ struct vb_exec *vb_exec_start(const struct vb_exec_params *p, const struct vb_ex
     }
     known_failures(x);
     known_gaps(x);
+    if (!p->probe)
+        guess_sizes(x);
     if (p->resume && p->journal)
         vb_x_resume(x);
     vb_x_kick(x);

@@ -125,7 +125,7 @@ static void on_progress(void *arg, const struct vb_run_progress *p)
     struct call *c = arg;
     if (!c->observer || !c->observer->progress)
         return;
-    struct vb_progress_info info = { sizeof info, p->files, p->bytes_done, p->bytes_total };
+    struct vb_progress_info info = { sizeof info, p->files, p->bytes_done, p->bytes_total, p->estimate };
     c->observer->progress(c->arg, &info);
 }
 

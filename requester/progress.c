@@ -42,30 +42,46 @@ static void measure(struct vb_progress *p, uint64_t now, uint64_t bytes)
     p->rate_bytes = bytes;
 }
 
-void vb_progress_update(struct vb_progress *p, uint64_t files, uint64_t bytes, uint64_t total)
+/* 100 only when it is all. */
+static unsigned percent(uint64_t bytes, uint64_t total)
+{
+    return total == 0 ? 0 : bytes >= total ? 100 : (unsigned)((double)bytes * 100.0 / (double)total);
+}
+
+void vb_progress_update(struct vb_progress *p, uint64_t files, uint64_t bytes, uint64_t total, bool estimate)
 {
     uint64_t now = vb_loop_now_ms(p->loop), every = p->cli->json ? 500 : p->cli->tty ? 200 : 60000;
     measure(p, now, bytes);
-    if (p->cli->quiet || now < (p->drawn_ms ? p->drawn_ms : p->begin_ms) + every)
+    if (p->cli->quiet || (!p->cli->json && !p->cli->tty && !p->cli->verbose) || now < (p->drawn_ms ? p->drawn_ms : p->begin_ms) + every)
         return;
     p->drawn_ms = now;
-    uint64_t left_ms = total > bytes && p->rate > 1 ? (uint64_t)((double)(total - bytes) / p->rate * 1000.0) : 0;
+    uint64_t left_ms = total > bytes && p->rate > 1 && now >= p->begin_ms + 2000 ? (uint64_t)((double)(total - bytes) / p->rate * 1000.0) : 0;
     if (p->cli->json) {
         json_t *o = vb_cli_message("progress");
         json_object_set_new(o, "what", json_string(p->what));
         json_object_set_new(o, "files", json_integer((json_int_t)files));
         json_object_set_new(o, "bytes", json_integer((json_int_t)bytes));
         json_object_set_new(o, "bytes_total", json_integer((json_int_t)total));
+        json_object_set_new(o, "estimate", json_boolean(estimate));
+        if (total > 0)
+            json_object_set_new(o, "percent", json_integer((json_int_t)percent(bytes, total)));
         json_object_set_new(o, "bytes_per_second", json_integer((json_int_t)p->rate));
         json_object_set_new(o, "milliseconds_left", json_integer((json_int_t)left_ms));
         vb_cli_json(o);
         return;
     }
     VB_AUTO_FREE char *done = vb_size_human(bytes), *rate = vb_size_human((uint64_t)p->rate);
-    VB_AUTO_FREE char *left = left_ms ? vb_duration_human(left_ms) : NULL, *of = total ? vb_size_human(total) : NULL;
-    fprintf(stderr, "%s%s: %llu files, %s%s%s, %s/s%s%s%s", p->cli->tty ? "\r\033[K" : "", p->what,
-            (unsigned long long)files, done, of ? " of " : "", of ? of : "", rate, left ? ", " : "", left ? left : "",
-            left ? " left" : "");
+    VB_AUTO_FREE char *left = left_ms ? vb_duration_human((left_ms + 999) / 1000 * 1000) : NULL, *of = total ? vb_size_human(total) : NULL;
+    const char *about = estimate ? "about " : "";
+    fprintf(stderr, "%s%s: ", p->cli->tty ? "\r\033[K" : "", p->what);
+    if (of)
+        fprintf(stderr, "%s%u %%, ", about, percent(bytes, total));
+    fprintf(stderr, "%llu files, %s%s%s%s", (unsigned long long)files, done, of ? " of " : "", of ? about : "",
+            of ? of : "");
+    if (p->rate > 1)
+        fprintf(stderr, ", %s/s", rate);
+    if (left)
+        fprintf(stderr, ", %s%s left", about, left);
     if (p->cli->tty)
         p->line = true;
     else

@@ -97,6 +97,7 @@ struct vb_run_progress {
     const char *host;        /* whose progress it is; NULL: of the run */
     const char *step;        /* id of the step that was begun or moved, or NULL */
     uint64_t files, bytes_done, bytes_total; /* sums over all hosts; total 0 while unknown */
+    bool estimate;           /* the total is what the last backup had */
 };
 
 struct vb_run_component {

@@ -93,6 +93,7 @@ struct vb_event_info {
 struct vb_progress_info {
     uint32_t size;
     uint64_t files, bytes_done, bytes_total; /* total 0: not known yet */
+    int estimate;                            /* the total is what the last backup had */
 };
 
 /* Any member may be NULL. */
