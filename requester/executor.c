@@ -275,6 +275,8 @@ static void finish_if_idle(struct vb_exec *x)
             return;
     if (x->finished)
         return;
+    if (x->plan->kind == VB_JOB_RESTORE)
+        vb_x_spread(x, NULL); /* D-62, also when the run was aborted before it wrote its outcome */
     x->finished = true;
     vb_timer_cancel(x->cancel_timer);
     x->cancel_timer = NULL;
