@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tracking/replica_open.c - the store's file: made, opened by one, transactions, and this replica's own identity. */
+#include <config.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "tracking/replica_internal.h"
+
+#define APPLICATION_ID 0x56425253 /* "VBRS" */
+
+static const char schema[] =
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE replica (key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, own INTEGER NOT NULL, note TEXT NOT NULL);"
+    "CREATE TABLE scope (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, root BLOB NOT NULL, guid TEXT NOT NULL,"
+    "  device INTEGER NOT NULL, trusted INTEGER NOT NULL, pass INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE item (scope INTEGER NOT NULL, path BLOB NOT NULL, kind INTEGER NOT NULL, size INTEGER NOT NULL,"
+    "  mtime INTEGER NOT NULL, mode INTEGER NOT NULL, owner TEXT, attr BLOB NOT NULL, content BLOB NOT NULL,"
+    "  create_key INTEGER NOT NULL, create_tick INTEGER NOT NULL, change_key INTEGER NOT NULL, change_tick INTEGER NOT NULL,"
+    "  origin_mtime INTEGER NOT NULL, origin_key INTEGER NOT NULL, origin_tick INTEGER NOT NULL, deleted INTEGER NOT NULL,"
+    "  deleted_at INTEGER NOT NULL, moved_to BLOB, base BLOB, seq INTEGER NOT NULL, reported INTEGER NOT NULL,"
+    "  PRIMARY KEY (scope, path)) WITHOUT ROWID;"
+    "CREATE INDEX item_version ON item (scope, change_key, change_tick);"
+    "CREATE INDEX item_seq ON item (scope, seq);"
+    "CREATE INDEX item_dead ON item (scope, deleted_at) WHERE deleted;"
+    "CREATE TABLE knowledge (scope INTEGER NOT NULL, holder TEXT NOT NULL, filter TEXT NOT NULL, item BLOB NOT NULL,"
+    "  key INTEGER NOT NULL, tick INTEGER NOT NULL, PRIMARY KEY (scope, holder, filter, item, key)) WITHOUT ROWID;"
+    "CREATE TABLE intent (scope INTEGER NOT NULL, path BLOB NOT NULL, key INTEGER NOT NULL, tick INTEGER NOT NULL,"
+    "  content BLOB NOT NULL, staged BLOB NOT NULL, PRIMARY KEY (scope, path)) WITHOUT ROWID;";
+
+static int64_t system_now(void *arg)
+{
+    struct timespec t;
+    (void)arg;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int random_id(struct vb_replica_id *id, struct vb_error *err)
+{
+    if (getrandom(id->b, sizeof id->b, 0) != (ssize_t)sizeof id->b)
+        return vb_fail_errno(err, errno, "making a replica id");
+    return 0;
+}
+
+/* ---- one process at a time (DSN-13) ---- */
+
+static int take_lock(struct vb_replica *r, int dirfd, const char *path, struct vb_error *err)
+{
+    VB_AUTO_FREE char *name = vb_printf("%s.lock", path);
+    r->lock_fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (r->lock_fd < 0)
+        return vb_fail_errno(err, errno, "replica store '%s': opening '%s'", r->name, name);
+    int got = vb_try_lock(r->lock_fd, true, err);
+    if (got < 0)
+        return -1;
+    char pid[32] = "";
+    if (got == 1) {
+        ssize_t n = pread(r->lock_fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
+        vb_fail(err, VB_E_BUSY, "replica store '%s' is in use by process %s", r->name, pid[0] ? pid : "(unknown)");
+        vb_hint(err, "wait for it to end, or stop it");
+        return -1;
+    }
+    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(r->lock_fd, 0) < 0 || pwrite(r->lock_fd, pid, (size_t)n, 0) != n)
+        return vb_fail_errno(err, errno, "replica store '%s': writing '%s'", r->name, name);
+    return 0;
+}
+
+/* ---- first and later openings ---- */
+
+static int set_machine(struct vb_replica *r, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "INSERT OR REPLACE INTO meta (name, value) VALUES ('machine', ?1)", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_text(s, 1, r->setup.machine, -1, SQLITE_STATIC);
+    return vb_rs_run(r, s, "saving the machine's identity", err);
+}
+
+static int add_own(struct vb_replica *r, const struct vb_replica_id *id, const char *note, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "INSERT INTO replica (id, own, note) VALUES (?1, 1, ?2)", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_blob(s, 1, id->b, sizeof id->b, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, note, -1, SQLITE_STATIC);
+    return vb_rs_run(r, s, "adding the own replica", err);
+}
+
+static int make(struct vb_replica *r, struct vb_error *err)
+{
+    struct vb_replica_id id;
+    VB_AUTO_FREE char *version = vb_printf("PRAGMA application_id = %d; PRAGMA user_version = %d;", APPLICATION_ID, VB_REPLICA_SCHEMA);
+    return random_id(&id, err) < 0 || vb_replica_begin(r, err) < 0 || vb_rs_exec(r, schema, err) < 0 ||
+           vb_rs_exec(r, version, err) < 0 || add_own(r, &id, "made", err) < 0 || set_machine(r, err) < 0 ||
+           vb_replica_commit(r, err) < 0 ? -1 : 0;
+}
+
+static int pragma(struct vb_replica *r, const char *sql, int64_t *v, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, sql, err);
+    int c = s ? vb_rs_step(r, s, "reading its header", err) : -1;
+    *v = c == 1 ? sqlite3_column_int64(s, 0) : 0;
+    return c < 0 ? -1 : 0;
+}
+
+static int check_version(struct vb_replica *r, bool *empty, struct vb_error *err)
+{
+    int64_t app, version, objects;
+    if (pragma(r, "PRAGMA application_id", &app, err) < 0 || pragma(r, "PRAGMA user_version", &version, err) < 0 ||
+        pragma(r, "SELECT count(*) FROM sqlite_master", &objects, err) < 0)
+        return -1;
+    *empty = objects == 0 && app == 0;
+    if (*empty)
+        return 0;
+    if (app != APPLICATION_ID)
+        return vb_fail(err, VB_E_CORRUPT, "'%s' is a database, but not a replica store", r->name);
+    if (version == VB_REPLICA_SCHEMA)
+        return 0;
+    vb_fail(err, VB_E_NEWER_FORMAT, "replica store '%s' has schema version %lld, this program knows version %d", r->name,
+            (long long)version, VB_REPLICA_SCHEMA);
+    vb_hint(err, "use the version of vbackup that made it, or a later one");
+    return -1;
+}
+
+static int other_machine(struct vb_replica *r, bool *other, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT value FROM meta WHERE name = 'machine'", err);
+    int c = s ? vb_rs_step(r, s, "reading the machine's identity", err) : -1;
+    VB_AUTO_FREE char *was = c == 1 ? vb_rs_text(s, 0) : NULL;
+    *other = was && strcmp(was, r->setup.machine) != 0;
+    return c < 0 ? -1 : 0;
+}
+
+static int load(struct vb_replica *r, struct vb_error *err)
+{
+    int64_t tick, bound, clean, seq, dead;
+    if (vb_rs_load_keys(r, err) < 0 || vb_rs_get_meta(r, "tick", &tick, err) < 0 || vb_rs_get_meta(r, "bound", &bound, err) < 0 ||
+        vb_rs_get_meta(r, "clean", &clean, err) < 0 || vb_rs_get_meta(r, "seq", &seq, err) < 0 ||
+        vb_rs_get_meta(r, "elapsed", &r->elapsed_ms, err) < 0 ||
+        vb_rs_get_meta(r, "now", &r->last_now_ms, err) < 0 || pragma(r, "SELECT coalesce(max(change_tick), 0) FROM item WHERE "
+        "change_key = (SELECT key FROM replica WHERE own)", &dead, err) < 0)
+        return -1;
+    if (!r->own_key || tick < 0 || bound < tick || dead > tick || seq < 0)
+        return vb_fail(err, VB_E_CORRUPT, "replica store '%s': its counters contradict each other", r->name);
+    /* A version that was minted and lost with its transaction may have been seen by somebody: it is not used again. */
+    r->tick = (uint64_t)(clean ? tick : bound);
+    r->bound = (uint64_t)bound;
+    r->seq = (uint64_t)seq;
+    r->committed_tick = (uint64_t)tick;
+    return vb_replica_begin(r, err) < 0 || vb_rs_set_meta(r, "clean", 0, err) < 0 || vb_replica_commit(r, err) < 0 ? -1 : 0;
+}
+
+/* The engine opens by name, and follows no link on the way: where the directory is now. */
+static char *path_below(int dirfd, const char *path)
+{
+    if (dirfd == AT_FDCWD || path[0] == '/')
+        return vb_strdup(path);
+    VB_AUTO_FREE char *link = vb_printf("/proc/self/fd/%d", dirfd);
+    VB_AUTO_FREE char *dir = realpath(link, NULL);
+    return vb_path_join(dir ? dir : link, path);
+}
+
+int vb_replica_open(int dirfd, const char *path, const struct vb_replica_setup *setup, struct vb_replica **out,
+                    struct vb_error *err)
+{
+    struct vb_replica *r = vb_alloc(sizeof *r);
+    r->lock_fd = -1;
+    r->name = vb_strdup(path);
+    r->setup = *setup;
+    r->setup.machine = vb_strdup(setup->machine ? setup->machine : "");
+    if (!r->setup.now_ms)
+        r->setup.now_ms = system_now;
+    VB_AUTO_FREE char *name = path_below(dirfd, path);
+    bool empty = false, other = false;
+    mode_t mask = umask(077);
+    int ok = take_lock(r, dirfd, path, err) == 0;
+    if (ok && sqlite3_open_v2(name, &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW,
+                              NULL) != SQLITE_OK) {
+        if (r->db)
+            vb_rs_fail(r, err, "opening");
+        else
+            vb_fail(err, VB_E_NO_MEMORY, "replica store '%s': opening", path);
+        ok = 0;
+    }
+    ok = ok && check_version(r, &empty, err) == 0 &&
+         vb_rs_exec(r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;", err) == 0 &&
+         (!empty || make(r, err) == 0) && load(r, err) == 0 && other_machine(r, &other, err) == 0;
+    umask(mask);
+    if (ok && other)
+        ok = vb_replica_renew(r, "the store came from another machine", err) == 0 && vb_replica_begin(r, err) == 0 &&
+             set_machine(r, err) == 0 && vb_replica_commit(r, err) == 0;
+    if (!ok) {
+        vb_replica_close(r);
+        return -1;
+    }
+    *out = r;
+    return 0;
+}
+
+void vb_replica_close(struct vb_replica *r)
+{
+    if (!r)
+        return;
+    vb_replica_rollback(r);
+    /* Not opened to its end, or no room to say so: the next opening skips the rest of the block. */
+    if (r->db && r->own_key && vb_replica_begin(r, NULL) == 0 &&
+        (vb_rs_set_meta(r, "clean", 1, NULL) < 0 || vb_replica_commit(r, NULL) < 0))
+        vb_replica_rollback(r);
+    for (size_t i = 0; i < VB_RS_KEPT; i++)
+        vb_rs_finalize(&r->kept[i]);
+    sqlite3_close(r->db);
+    vb_close_fd(&r->lock_fd);
+    free((char *)(uintptr_t)r->setup.machine);
+    free(r->keys);
+    free(r->name);
+    free(r);
+}
+
+void vb_replica_close_ptr(struct vb_replica **r)
+{
+    vb_replica_close(*r);
+    *r = NULL;
+}
+
+/* ---- transactions ---- */
+
+int vb_replica_begin(struct vb_replica *r, struct vb_error *err)
+{
+    if (r->in_transaction)
+        return vb_fail(err, VB_E_BAD_STATE, "replica store '%s': a transaction is open already", r->name);
+    if (vb_rs_exec(r, "BEGIN IMMEDIATE", err) < 0)
+        return -1;
+    r->in_transaction = true;
+    vb_rs_tell_time(r);
+    return 0;
+}
+
+int vb_replica_commit(struct vb_replica *r, struct vb_error *err)
+{
+    if (vb_rs_need(r, "commit", err) < 0)
+        return -1;
+    if (vb_rs_set_meta(r, "tick", (int64_t)r->tick, err) < 0 || vb_rs_set_meta(r, "bound", (int64_t)r->bound, err) < 0 ||
+        vb_rs_set_meta(r, "seq", (int64_t)r->seq, err) < 0 ||
+        vb_rs_set_meta(r, "elapsed", r->elapsed_ms, err) < 0 || vb_rs_set_meta(r, "now", r->last_now_ms, err) < 0 ||
+        vb_rs_exec(r, "COMMIT", err) < 0) {
+        vb_replica_rollback(r);
+        return -1;
+    }
+    r->in_transaction = false;
+    r->committed_tick = r->tick;
+    return 0;
+}
+
+/* The tick stays where it is: a version once handed out is not handed out again. */
+void vb_replica_rollback(struct vb_replica *r)
+{
+    if (!r->in_transaction)
+        return;
+    sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+    r->in_transaction = false;
+    r->pass_scope = 0;
+    vb_rs_load_keys(r, NULL);
+}
+
+/* ---- identity ---- */
+
+const struct vb_replica_id *vb_replica_own(const struct vb_replica *r)
+{
+    return &r->own;
+}
+
+uint64_t vb_replica_tick(const struct vb_replica *r)
+{
+    return r->committed_tick;
+}
+
+uint64_t vb_replica_bound(const struct vb_replica *r)
+{
+    return r->bound;
+}
+
+int vb_replica_reserve(struct vb_replica *r, uint64_t more, struct vb_error *err)
+{
+    uint64_t was = r->bound;
+    if (more > INT64_MAX - r->tick)
+        return vb_fail(err, VB_E_LIMIT, "replica store '%s': no more versions can be counted", r->name);
+    if (r->tick + more <= r->bound)
+        return 0;
+    if (vb_replica_begin(r, err) < 0)
+        return -1;
+    r->bound = r->tick + more;
+    if (vb_replica_commit(r, err) == 0)
+        return 0;
+    r->bound = was;
+    return -1;
+}
+
+int vb_replica_mint(struct vb_replica *r, struct vb_version *out, struct vb_error *err)
+{
+    if (vb_rs_need(r, "a new version", err) < 0)
+        return -1;
+    if (r->tick >= r->bound)
+        return vb_fail(err, VB_E_BAD_STATE, "replica store '%s': no version is reserved beyond %llu", r->name,
+                       (unsigned long long)r->tick);
+    *out = (struct vb_version){ r->own, ++r->tick };
+    return 0;
+}
+
+/* Every scope's own knowledge gets the old id's entry that was implied so far. */
+static int keep_old_ticks(struct vb_replica *r, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "INSERT OR REPLACE INTO knowledge (scope, holder, filter, item, key, tick) "
+                                       "SELECT id, '', '', x'', ?1, ?2 FROM scope", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_int64(s, 1, r->own_key);
+    sqlite3_bind_int64(s, 2, (int64_t)r->tick);
+    return vb_rs_run(r, s, "keeping what the old identity knew", err);
+}
+
+int vb_replica_renew(struct vb_replica *r, const char *why, struct vb_error *err)
+{
+    struct vb_replica_id id;
+    uint64_t tick = r->tick, bound = r->bound;
+    if (random_id(&id, err) < 0 || vb_replica_begin(r, err) < 0)
+        return -1;
+    if ((r->tick && keep_old_ticks(r, err) < 0) ||
+        vb_rs_exec(r, "UPDATE replica SET own = 0; UPDATE scope SET trusted = 0;", err) < 0 || add_own(r, &id, why, err) < 0) {
+        vb_replica_rollback(r);
+        return -1;
+    }
+    r->tick = r->bound = 0;
+    if (vb_replica_commit(r, err) == 0)
+        return vb_rs_load_keys(r, err);
+    r->tick = tick;
+    r->bound = bound;
+    return -1;
+}
+
+static int beyond_own(void *arg, const char *item, const struct vb_version *v)
+{
+    const struct vb_replica *r = arg;
+    (void)item;
+    return v->tick > r->tick && vb_replica_id_compare(&v->replica, &r->own) == 0;
+}
+
+int vb_replica_check_peer(struct vb_replica *r, const struct vb_knowledge *peer, bool *renewed, struct vb_error *err)
+{
+    *renewed = vb_knowledge_each(peer, beyond_own, r) != 0;
+    return *renewed ? vb_replica_renew(r, "a peer knows more of this replica than the replica itself", err) : 0;
+}
