@@ -124,6 +124,16 @@ static int parse_fileset(const struct vb_msg *g, struct vb_cap_component *k, siz
     f->cross = vb_msg_u64(g, VB_F_KIND, 0) == 1;
     if (!path || path[0] != '/' || (read_path && read_path[0] != '/'))
         return vb_fail(err, VB_E_PROTOCOL, "file set of component '%s' has no absolute path", k->name);
+    struct vb_field_iter it;
+    uint16_t tag;
+    const unsigned char *p;
+    size_t n;
+    vb_field_iter_init(&it, g);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        VB_AUTO_FREE char *rule = tag == VB_F_LEAVE_OUT ? vb_strndup((const char *)p, n) : NULL;
+        if (rule && vb_path_filter_add(&f->filter, rule, err) < 0)
+            return -1;
+    }
     f->path = vb_path_clean(path);
     f->read_path = vb_path_clean(read_path && read_path[0] ? read_path : path);
     if (f->filespec && !f->filespec[0])
@@ -250,6 +260,8 @@ static void add_component(struct vb_msg *to, const struct vb_cap_component *k)
     vb_msg_add_u64(&g, VB_F_DIRS, dirs);
     vb_msg_add_u64(&g, VB_F_BYTES, bytes);
     vb_msg_add_u64(&g, VB_F_WARNINGS, k->warnings);
+    vb_msg_add_u64(&g, VB_F_LEFT_FILES, k->left_files);
+    vb_msg_add_u64(&g, VB_F_LEFT_DIRS, k->left_dirs);
     vb_msg_add_u64(&g, VB_F_COMPLETENESS, k->error.code != VB_OK ? VB_FAILED : k->partial ? VB_PARTIAL : VB_COMPLETE);
     for (size_t i = 0; i < k->n_filesets; i++)
         if (k->roots[i].made)

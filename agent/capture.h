@@ -10,15 +10,17 @@
  * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases),
  *     LEVEL? (zstd),
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
- *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points)}...,
+ *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points),
+ *             LEAVE_OUT (rule of base/path_filter.h)...}...,
  *         EXCLUDE {PATH, FILESPEC, RECURSIVE, KIND? (1: leaves out matching directories as well)}...}...}
  * CUT_PARAMS is three big-endian u32: min, avg, max.  TYPE VB_COMPONENT_DATABASE is cut with the second ones.
  *
  * A file set without FILESPEC means PATH itself, whatever it is, and all that is below it.
  *
  * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CONSISTENCY, CODE?, TEXT?, HINT?, FILES, DIRS,
- *     BYTES, WARNINGS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES}...}...}
- * or REPLY {CODE, TEXT} when nothing can be said about any component: VB_E_CONNECTION_LOST after the loss of the data
+ *     BYTES, WARNINGS, LEFT_FILES, LEFT_DIRS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES}...}...}
+ * LEFT_FILES and LEFT_DIRS were left out by exclusions and rules; a directory counts once, with all that is below it.
+ * Or REPLY {CODE, TEXT} when nothing can be said about any component: VB_E_CONNECTION_LOST after the loss of the data
  * stream.  Then the worker starts capture again on a new stream; what is stored by then is not sent twice.
  *
  * A component whose file failed (B-54) or whose named file is missing (B-50) carries CODE and VB_FAILED, and every such

@@ -33,6 +33,7 @@ struct vb_cap_component {
     struct vb_error error;     /* the first failure (B-54) */
     bool partial;              /* something was read that may not be as it was, or was left out */
     uint64_t warnings;
+    uint64_t left_files, left_dirs; /* by exclusions and rules */
     struct vb_idmap links;     /* (device, inode) -> struct vb_cap_link */
     struct vb_idmap groups;    /* (group, 0) -> any pointer: taken */
     uint64_t next_group;

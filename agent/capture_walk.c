@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@ struct walk {
     size_t n, cap;
     bool is_btrfs;
     bool matched, excluded; /* for a named file (B-50) */
+    bool filtered;          /* the set's rules hold: it does not name one file */
 };
 
 static void frame_clear(struct frame *f)
@@ -100,6 +102,68 @@ static int read_children(struct frame *f, struct vb_error *why)
     if (f->n_children)
         qsort(f->children, f->n_children, sizeof *f->children, by_name);
     return 0;
+}
+
+#define CACHE_TAG "CACHEDIR.TAG"
+#define CACHE_SIGNATURE "Signature: 8a477f597d28d172789f06886806bc55"
+
+/* https://bford.info/cachedir: the name alone says nothing. */
+static bool is_cache_tag(struct vb_capture *c, int dirfd)
+{
+    struct stat st;
+    char begin[sizeof CACHE_SIGNATURE - 1];
+    if (fstatat(dirfd, CACHE_TAG, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return false;
+    VB_AUTO_FD int fd = vb_cap_open(c, dirfd, CACHE_TAG, &st, 0);
+    return fd >= 0 && pread(fd, begin, sizeof begin, 0) == (ssize_t)sizeof begin &&
+           !memcmp(begin, CACHE_SIGNATURE, sizeof begin);
+}
+
+static struct child **find_child(struct frame *f, const char *name)
+{
+    struct child *key = vb_alloc(sizeof *key + strlen(name) + 1);
+    memcpy(key->name, name, strlen(name) + 1);
+    struct child **found = f->n_children ? bsearch(&key, f->children, f->n_children, sizeof *f->children, by_name) : NULL;
+    free(key);
+    return found;
+}
+
+/* A directory that is marked as not to be saved keeps its mark: whoever finds it restored sees why it is empty. */
+static void keep_marker_only(struct walk *w, struct frame *f)
+{
+    const struct vb_path_filter *rules = &w->c->set->filter;
+    struct child **mark = NULL;
+    if (!w->filtered || !f->n_children)
+        return;
+    if (rules->caches && (mark = find_child(f, CACHE_TAG)) && !is_cache_tag(w->c, f->fd))
+        mark = NULL;
+    for (size_t i = 0; !mark && i < rules->markers.n; i++)
+        mark = find_child(f, rules->markers.v[i]);
+    if (!mark)
+        return;
+    struct child *kept = *mark;
+    *mark = NULL;
+    for (size_t i = 0; i < f->n_children; i++)
+        vb_free_ptr(&f->children[i]);
+    f->children[0] = kept;
+    f->n_children = 1;
+    w->c->cur->left_dirs++;
+}
+
+/* What the rules say of one child: left out, and counted. */
+static bool left_out(struct walk *w, const char *dir, const char *name, const struct stat *st)
+{
+    struct vb_path_filter *rules = &w->c->set->filter;
+    if (!w->filtered)
+        return false;
+    if (!vb_path_filter_drops(rules, dir, name, S_ISDIR(st->st_mode)) &&
+        !(S_ISREG(st->st_mode) && rules->larger_than && (uint64_t)st->st_size > rules->larger_than))
+        return false;
+    if (S_ISDIR(st->st_mode))
+        w->c->cur->left_dirs++;
+    else
+        w->c->cur->left_files++;
+    return true;
 }
 
 static uint64_t mount_of(int dirfd, const char *name)
@@ -218,24 +282,55 @@ static bool is_file_set(const struct vb_capture *c, const char *path)
     return false;
 }
 
+/* File systems that only show what the kernel knows: nobody expects them in a backup. */
+static bool no_data(int fd, const char *path)
+{
+    static const unsigned long KINDS[] = {
+        0x9fa0 /* proc */, 0x62656572 /* sysfs */, 0x1cd1 /* devpts */, 0x27e0eb /* cgroup */, 0x63677270 /* cgroup2 */,
+        0x64626720 /* debugfs */, 0x74726163 /* tracefs */, 0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,
+        0x6165676c /* pstore */, 0x19800202 /* mqueue */, 0x958458f6 /* hugetlbfs */, 0x62656570 /* configfs */,
+        0xde5e81e4 /* efivarfs */, 0x187 /* autofs */, 0x65735543 /* fusectl */, 0x42494e4d /* binfmt_misc */,
+        0x67596969 /* rpc_pipefs */, 0x6e736673 /* nsfs */, 0xf97cff8c /* selinuxfs */
+    };
+    struct statfs fs;
+    if (!strcmp(path, "/dev"))
+        return true; /* devtmpfs calls itself tmpfs */
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < VB_COUNT(KINDS); i++)
+        if ((unsigned long)fs.f_type == KINDS[i])
+            return true;
+    return false;
+}
+
 /* Whether to go into the directory that was just opened; tells what is left out. 1 yes, 0 no, -1 lost. */
 static int enters(struct walk *w, const struct frame *parent, int fd, const struct stat *st, const char *path,
                   struct vb_error *err)
 {
     struct vb_capture *c = w->c;
-    if (vb_leave_outs_below(&c->cur->excludes, path))
+    if (vb_leave_outs_below(&c->cur->excludes, path)) {
+        c->cur->left_dirs++;
         return 0;
+    }
     uint64_t mount = mount_of(fd, "");
     bool crossing = mount && parent->mount ? mount != parent->mount : st->st_dev != parent->dev;
     if (crossing && !c->set->cross) {
         if (is_file_set(c, path))
             return 0;
+        if (c->set->filter.one_file_system || no_data(fd, path)) {
+            c->cur->left_dirs++;
+            return 0;
+        }
         return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME,
                                 "another file system is mounted here, and it was left out", err);
     }
     if (!c->set->live && w->is_btrfs && st->st_ino == EMPTY_SUBVOLUME_INODE) {
         if (is_file_set(c, path))
             return 0;
+        if (c->set->filter.one_file_system) {
+            c->cur->left_dirs++;
+            return 0;
+        }
         return vb_cap_warn_path(c, NULL, VB_E_UNSELECTED_VOLUME,
                                 "nested subvolume is not part of the shadow copy, and was left out", err);
     }
@@ -290,8 +385,10 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     if (enter < 0)
         return -1;
     f = push(w, VB_STEAL_FD(fd), &st, path_len);
-    if (!enter || read_children(f, &why) == 0)
+    if (!enter || read_children(f, &why) == 0) {
+        keep_marker_only(w, f);
         return 0;
+    }
     if (c->set->live && why.code == VB_E_NOT_FOUND) /* removed after it was opened */
         return vb_cap_warn_path(c, NULL, VB_E_FILE_CHANGED, "vanished before it could be read", err);
     return vb_cap_fail_path(c, NULL, &why, err); /* the frame stands, with what it has: nothing */
@@ -316,17 +413,23 @@ static int take_child(struct walk *w, const struct child *k, struct vb_error *er
         return takes ? not_taken(w, k->name, vanished ? VB_CAP_VANISHED : VB_CAP_FAILED, &why, err) : 0;
     }
     if (S_ISDIR(st.st_mode)) {
-        if (!vb_readset_descends(set->filespec, set->recursive) ||
-            vb_leave_outs_directory(&c->cur->excludes, dir, k->name))
+        if (!vb_readset_descends(set->filespec, set->recursive) || left_out(w, dir, k->name, &st))
             return 0;
+        if (vb_leave_outs_directory(&c->cur->excludes, dir, k->name)) {
+            c->cur->left_dirs++;
+            return 0;
+        }
         return take_dir(w, k->name, &st, err);
     }
     if (!takes)
         return 0;
     if (vb_leave_outs_file(&c->cur->excludes, dir, k->name)) {
         w->excluded = true;
+        c->cur->left_files++;
         return 0;
     }
+    if (left_out(w, dir, k->name, &st))
+        return 0;
     w->matched = true;
     return take_leaf(w, k->name, &st, err);
 }
@@ -484,13 +587,14 @@ static int begin(struct walk *w, struct vb_error *err)
     base = push(w, VB_STEAL_FD(fd), &st, c->path.len);
     if (read_children(base, &why) < 0)
         return vb_cap_fail_path(c, NULL, &why, err) < 0 ? -1 : 1;
+    keep_marker_only(w, base);
     return 1;
 }
 
 int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
 {
-    struct walk w = { .c = c };
     struct vb_readset *set = c->set;
+    struct walk w = { .c = c, .filtered = !set->filespec || vb_readset_is_pattern(set->filespec) };
     vb_buf_reset(&c->path);
     vb_buf_add_str(&c->path, set->path);
     int rc = begin(&w, err);

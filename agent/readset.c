@@ -15,6 +15,7 @@ void vb_readset_clear(struct vb_readset *f)
     vb_free_ptr(&f->path);
     vb_free_ptr(&f->read_path);
     vb_free_ptr(&f->filespec);
+    vb_path_filter_clear(&f->filter);
 }
 
 void vb_leave_outs_clear(struct vb_leave_outs *x)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/path_filter.h"
 
 struct vb_readset {
     char *path;      /* normal path: absolute, clean; what is recorded and what exclusions are tested with */
@@ -15,6 +16,7 @@ struct vb_readset {
     bool recursive;
     bool live;       /* it may change while it is read */
     bool cross;      /* follow mount points */
+    struct vb_path_filter filter;
 };
 void vb_readset_clear(struct vb_readset *f);
 

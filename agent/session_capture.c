@@ -34,9 +34,10 @@ char *vb_s_read_path(struct vb_session *s, const char *path, bool *live)
     return *rest ? vb_path_join(v->map_to.v[best], rest) : vb_strdup(v->map_to.v[best]);
 }
 
-static int add_fileset(struct vb_session *s, struct vb_msg *comp, const struct vb_fileset *fs, const char *path,
+static int add_fileset(struct vb_session *s, struct vb_msg *comp, const struct vb_member_fileset *f, const char *path,
                        const char *source, bool snapshot, struct vb_error *err)
 {
+    const struct vb_fileset *fs = f->fileset;
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     bool live = true;
     VB_AUTO_FREE char *read = snapshot ? vb_s_read_path(s, source, &live) : vb_strdup(source);
@@ -48,19 +49,24 @@ static int add_fileset(struct vb_session *s, struct vb_msg *comp, const struct v
     vb_msg_add_u64(&g, VB_F_RECURSIVE, fs->recursive);
     vb_msg_add_u64(&g, VB_F_LIVE, live);
     vb_msg_add_u64(&g, VB_F_BACKUP_BITS, fs->backup_type);
+    for (size_t i = 0; i < f->component->leave_out.n; i++)
+        vb_msg_add_str(&g, VB_F_LEAVE_OUT, f->component->leave_out.v[i]);
     vb_msg_add_group(comp, VB_F_FILESET, &g);
     return 0;
 }
 
 /* One file set, and one more for every volume mounted below it (B-28). */
-static int add_filesets(struct vb_session *s, struct vb_msg *comp, const struct vb_fileset *fs, struct vb_error *err)
+static int add_filesets(struct vb_session *s, struct vb_msg *comp, const struct vb_member_fileset *f,
+                        struct vb_error *err)
 {
+    const struct vb_fileset *fs = f->fileset;
+    bool one_fs = vb_s_one_file_system(f->component);
     const char *source = fs->alternate_path ? fs->alternate_path : fs->path; /* B-49 */
     bool snapshot = vb_s_needs_snapshot(s, fs);
-    if (add_fileset(s, comp, fs, fs->path, source, snapshot, err) < 0)
+    if (add_fileset(s, comp, f, fs->path, source, snapshot, err) < 0)
         return -1;
     VB_AUTO_FREE char *clean = vb_path_clean(source);
-    for (size_t i = 0; snapshot && fs->recursive && i < s->n_set; i++) {
+    for (size_t i = 0; snapshot && fs->recursive && !one_fs && i < s->n_set; i++) {
         const char *mp = s->set[i].vol->mount_point;
         if (!strcmp(mp, clean) || !vb_path_below(mp, clean) || !strcmp(mp, "/"))
             continue;
@@ -68,7 +74,7 @@ static int add_filesets(struct vb_session *s, struct vb_msg *comp, const struct 
         while (*below == '/')
             below++;
         VB_AUTO_FREE char *path = vb_path_join(fs->path, below);
-        if (add_fileset(s, comp, fs, path, mp, true, err) < 0)
+        if (add_fileset(s, comp, f, path, mp, true, err) < 0)
             return -1;
     }
     return 0;
@@ -126,7 +132,7 @@ static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_compo
     struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
     bool bad = unusable(w, c, &err);
     for (size_t i = 0; i < n && !bad; i++)
-        bad = add_filesets(s, &g, f[i].fileset, &err) < 0;
+        bad = add_filesets(s, &g, &f[i], &err) < 0;
     free(f);
     if (bad) {
         VB_AUTO_MSG fail = VB_MSG_INIT(0);

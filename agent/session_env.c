@@ -66,6 +66,8 @@ static int env_writers(void *arg, const struct vb_job *job, struct vb_child_refs
             vb_strv_add(&e->adhoc, "adhoc-restore=yes"); /* they may be gone: that is why */
         for (size_t i = 0; i < job->path_excludes.n; i++)
             vb_strv_take(&e->adhoc, vb_printf("adhoc-exclude=%s", job->path_excludes.v[i]));
+        for (size_t i = 0; i < job->path_rules.n; i++)
+            vb_strv_take(&e->adhoc, vb_printf("adhoc-rule=%s", job->path_rules.v[i]));
         VB_GROW(out->v, out->n, out->cap);
         out->v[out->n++] = (struct vb_child_ref){ vb_strdup("paths"), vb_strdup("files"), NULL, true, true };
         return 0;

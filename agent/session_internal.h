@@ -277,6 +277,8 @@ int vb_s_take_bcd(struct vb_session *s, const struct vb_msg *m, bool restore, st
 struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path);
 /* Where path is read: in the shadow copy, or path itself (live). Caller frees. *live says which. */
 char *vb_s_read_path(struct vb_session *s, const char *path, bool *live);
+/* Whether what is mounted below the component's file sets is none of its business. */
+bool vb_s_one_file_system(const struct vb_wm_component *c);
 bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f);
 
 /* The freeze window is left, however it ended: watchdog disarmed, journal and log written. */

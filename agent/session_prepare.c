@@ -161,6 +161,11 @@ bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
     }
 }
 
+bool vb_s_one_file_system(const struct vb_wm_component *c)
+{
+    return vb_strv_has(&c->leave_out, "one-file-system:");
+}
+
 static int gather_volumes(struct vb_session *s, struct vb_error *err)
 {
     struct vb_mounts mounts = { NULL, 0, 0 };
@@ -176,7 +181,7 @@ static int gather_volumes(struct vb_session *s, struct vb_error *err)
                 const struct vb_fileset *fs = f[j].fileset;
                 if (vb_s_needs_snapshot(s, fs))
                     rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path,
-                                        fs->recursive, s->env->subvolume, s->env->arg, err);
+                                        fs->recursive && !vb_s_one_file_system(f[j].component), s->env->subvolume, s->env->arg, err);
             }
             free(f);
         }

@@ -237,6 +237,16 @@ static int svc_add_exclude(struct vb_host *h, const char *path, const char *file
     return vb_wm_add_exclude(h->wmd, false, path, filespec, recursive != 0, &e) == 0 ? 0 : vb_writer_trouble(h, &e);
 }
 
+static int svc_leave_out(struct vb_host *h, const char *logical_path, const char *name, const char *rule)
+{
+    struct vb_error e = VB_ERROR_INIT;
+
+    IDENTIFY_ONLY(h, "leave_out");
+    return vb_wm_add_leave_out(h->wmd, logical_path != NULL ? logical_path : "", name, rule, &e) == 0
+               ? 0
+               : vb_writer_trouble(h, &e);
+}
+
 static int svc_add_exclude_from_snapshot(struct vb_host *h, const char *path, const char *filespec, int recursive)
 {
     struct vb_error e = VB_ERROR_INIT;
@@ -412,6 +422,7 @@ const struct vb_writer_services *vb_writer_service_list(void)
     s.snapshot_path = svc_snapshot_path;
     s.snapshot_is_atomic = svc_snapshot_is_atomic;
     s.set_consistency = svc_set_consistency;
+    s.leave_out = svc_leave_out;
     vb_writer_fill_record_services(&s);
     s.size = (uint32_t)sizeof s;
     return &s;

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "base/path_filter.h"
 #include "base/text.h"
 #include "documents/check.h"
 #include "documents/job.h"
@@ -36,6 +37,7 @@ void vb_job_free(struct vb_job *j)
     free(j->visited);
     vb_strv_clear(&j->paths);
     vb_strv_clear(&j->path_excludes);
+    vb_strv_clear(&j->path_rules);
     free(j->job_id);
     free(j->run_id);
     free(j->host);
@@ -80,7 +82,12 @@ static int check(const struct vb_job *j, struct vb_error *err)
     for (size_t i = 0; i < j->path_excludes.n; i++)
         if (!*j->path_excludes.v[i])
             return vb_fail(err, VB_E_INVALID_XML_DOCUMENT, "job '%s' has an empty exclusion", j->job_id);
-    return 0;
+    int rc = 0;
+    struct vb_path_filter f = { .n = 0 };
+    for (size_t i = 0; i < j->path_rules.n && rc == 0; i++)
+        rc = vb_path_filter_add(&f, j->path_rules.v[i], err);
+    vb_path_filter_clear(&f);
+    return rc;
 }
 
 int vb_job_write(const struct vb_job *j, struct vb_buf *out, struct vb_error *err)
@@ -116,6 +123,8 @@ int vb_job_write(const struct vb_job *j, struct vb_buf *out, struct vb_error *er
         vb_xml_set(vb_xml_add(root, "PATH"), "path", j->paths.v[i]);
     for (size_t i = 0; i < j->path_excludes.n; i++)
         vb_xml_set(vb_xml_add(root, "EXCLUDE_FILES"), "filespec", j->path_excludes.v[i]);
+    for (size_t i = 0; i < j->path_rules.n; i++)
+        vb_xml_set(vb_xml_add(root, "LEAVE_OUT"), "rule", j->path_rules.v[i]);
     for (size_t i = 0; i < j->n_visited; i++) {
         e = vb_xml_add(root, "VISITED");
         vb_xml_set(e, "host", j->visited[i].host);
@@ -156,6 +165,8 @@ static void get_list_item(struct vb_xml *x, struct vb_job *j, const xmlNode *e)
         vb_strv_take(&j->paths, vb_xml_get_or(x, e, "path", ""));
     } else if (vb_xml_is(e, "EXCLUDE_FILES")) {
         vb_strv_take(&j->path_excludes, vb_xml_get_or(x, e, "filespec", ""));
+    } else if (vb_xml_is(e, "LEAVE_OUT")) {
+        vb_strv_take(&j->path_rules, vb_xml_get_or(x, e, "rule", ""));
     } else if (vb_xml_is(e, "VISITED")) {
         VB_GROW(j->visited, j->n_visited, j->cap_visited);
         j->visited[j->n_visited++] =

@@ -40,6 +40,7 @@ struct vb_job {
     struct vb_job_writer *writers; size_t n_writers, cap_writers;
     struct vb_strv paths;                /* ad-hoc paths */
     struct vb_strv path_excludes;        /* filespecs for the ad-hoc component */
+    struct vb_strv path_rules;           /* and rules of base/path_filter.h for it */
     struct vb_job_visited *visited; size_t n_visited, cap_visited;
     bool overwrite;                      /* restore: consent to put back over existing data */
     bool allow_live;                     /* consent to read without a shadow copy where none can be made */

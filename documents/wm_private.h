@@ -12,4 +12,7 @@
 int vb_wm_put_fileset(struct vb_writer_metadata *m, size_t component, const struct vb_fileset *fs, bool check_overlap,
                       struct vb_error *err);
 
+/* Checks and adds a rule. */
+int vb_wm_put_leave_out(struct vb_wm_component *c, const char *rule, struct vb_error *err);
+
 #endif

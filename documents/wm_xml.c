@@ -94,6 +94,8 @@ static void put_component(xmlNode *parent, const struct vb_wm_component *c)
         vb_xml_set_text(x, "logicalPath", c->dependencies[i].target_logical_path);
         vb_xml_set(x, "componentName", c->dependencies[i].target_name);
     }
+    for (size_t i = 0; i < c->leave_out.n; i++)
+        vb_xml_set(vb_xml_add(e, "LEAVE_OUT"), "rule", c->leave_out.v[i]);
 }
 
 int vb_wm_write(const struct vb_writer_metadata *m, struct vb_buf *out, struct vb_error *err)
@@ -192,6 +194,12 @@ static void get_component(struct vb_xml *x, struct vb_writer_metadata *m, const 
     for (const xmlNode *n = vb_xml_next(e, NULL, NULL); n; n = vb_xml_next(e, n, NULL)) {
         if (vb_xml_is(n, "DEPENDENCY")) {
             get_dependency(x, m, c, n);
+            continue;
+        }
+        if (vb_xml_is(n, "LEAVE_OUT")) {
+            VB_AUTO_FREE char *rule = vb_xml_get_or(x, n, "rule", "");
+            if (vb_wm_put_leave_out(c, rule, &why) < 0)
+                vb_xml_reject_error(x, n, &why);
             continue;
         }
         VB_AUTO_FREE char *dir = vb_xml_get(x, n, "path");

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "base/path_filter.h"
 #include "documents/check.h"
 #include "documents/selection.h"
 #include "documents/table.h"
@@ -62,6 +63,7 @@ static void free_component(struct vb_wm_component *c)
     }
     free(c->filesets);
     free(c->dependencies);
+    vb_strv_clear(&c->leave_out);
     free(c->logical_path);
     free(c->name);
     free(c->caption);
@@ -407,6 +409,26 @@ int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *fi
     m->alms[m->n_alms++] =
         (struct vb_alternate_location){VB_STEAL(clean), vb_strdup(filespec), vb_strdup(alternate_path), recursive};
     return 0;
+}
+
+int vb_wm_put_leave_out(struct vb_wm_component *c, const char *rule, struct vb_error *err)
+{
+    struct vb_path_filter f = { .n = 0 };
+    int rc = vb_path_filter_add(&f, rule, err);
+    vb_path_filter_clear(&f);
+    if (rc < 0)
+        return -1;
+    vb_strv_add(&c->leave_out, rule);
+    return 0;
+}
+
+int vb_wm_add_leave_out(struct vb_writer_metadata *m, const char *logical_path, const char *name, const char *rule,
+                        struct vb_error *err)
+{
+    struct vb_wm_component *c = vb_wm_find(m, logical_path, name);
+    if (!c)
+        return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "component '%s' of writer '%s' is not known", name, m->name);
+    return vb_wm_put_leave_out(c, rule, err);
 }
 
 int vb_wm_add_exclude(struct vb_writer_metadata *m, bool from_snapshot, const char *path, const char *filespec,

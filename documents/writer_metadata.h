@@ -44,6 +44,7 @@ struct vb_wm_component {
     size_t n_filesets, cap_filesets;
     struct vb_dependency *dependencies;
     size_t n_dependencies, cap_dependencies;
+    struct vb_strv leave_out; /* rules of base/path_filter.h for its file sets that take more than named files */
 };
 
 struct vb_alternate_location { char *path, *filespec, *alternate_path; bool recursive; };
@@ -90,6 +91,9 @@ int vb_wm_add_alm(struct vb_writer_metadata *m, const char *path, const char *fi
                   const char *alternate_path, struct vb_error *err);
 int vb_wm_add_exclude(struct vb_writer_metadata *m, bool from_snapshot, const char *path, const char *filespec,
                       bool recursive, struct vb_error *err);
+/* A rule of base/path_filter.h for one component. */
+int vb_wm_add_leave_out(struct vb_writer_metadata *m, const char *logical_path, const char *name, const char *rule,
+                        struct vb_error *err);
 int vb_wm_set_restore_method(struct vb_writer_metadata *m, enum vb_restore_method method, const char *service,
                              enum vb_writer_restore when, bool reboot_required, struct vb_error *err);
 int vb_wm_set_schema(struct vb_writer_metadata *m, uint32_t schema, struct vb_error *err); /* I-2, I-3 */

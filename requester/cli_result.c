@@ -78,6 +78,9 @@ static void component_text(const struct vb_cli_run *r, const struct vb_run_resul
     VB_AUTO_FREE char *name = component_name(res, c), *size = vb_size_human(c->bytes);
     printf("  %-44s %-9s %-12s %7llu files %10s\n", name, component_state(r, c),
            r->kind == VB_JOB_RESTORE ? "" : vb_consistency_word(c->consistency), (unsigned long long)c->files, size);
+    if (c->left_files || c->left_dirs)
+        printf("    left out by exclusions: %llu file%s, %llu director%s\n", (unsigned long long)c->left_files,
+               c->left_files == 1 ? "" : "s", (unsigned long long)c->left_dirs, c->left_dirs == 1 ? "y" : "ies");
     if (c->code != VB_OK && c->text) {
         VB_AUTO_FREE char *text = vb_escape_terminal(c->text, strlen(c->text));
         printf("    %s: %s\n", vb_code_name(c->code), text);
@@ -163,6 +166,8 @@ static void result_json(const struct vb_cli_run *r, const struct vb_run_result *
         json_object_set_new(j, "consistency", json_string(vb_consistency_word(c->consistency)));
         json_object_set_new(j, "files", json_integer((json_int_t)c->files));
         json_object_set_new(j, "bytes", json_integer((json_int_t)c->bytes));
+        json_object_set_new(j, "left_out_files", json_integer((json_int_t)c->left_files));
+        json_object_set_new(j, "left_out_directories", json_integer((json_int_t)c->left_dirs));
         json_object_set_new(j, "code", c->code ? json_string(vb_code_name(c->code)) : json_null());
         json_object_set_new(j, "text", vb_cli_text(c->text));
         json_object_set_new(j, "hint", vb_cli_text(c->hint));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path_filter.h"
 #include "base/text.h"
 #include "requester/cli_pick.h"
 #include "requester/cli_run.h"
@@ -81,6 +82,42 @@ static int missing_policy(struct vb_cli_run *r, const struct vb_config_section *
     return 0;
 }
 
+/* Options that become rules of what is left out below the paths. */
+static int take_rules(struct vb_cli_run *r, struct vb_error *err)
+{
+    static const struct {
+        const char *option, *kind;
+        bool flag;
+    } RULES[] = { { "exclude", "pattern", false },
+                  { "iexclude", "ipattern", false },
+                  { "exclude-if-present", "marker", false },
+                  { "exclude-larger-than", "larger-than", false },
+                  { "exclude-caches", "caches", true },
+                  { "one-file-system", "one-file-system", true } };
+    struct vb_path_filter check = { .n = 0 };
+    int rc = 0;
+    r->path_rules = vb_alloc_n(r->cli->values.n + VB_COUNT(RULES) + 1, sizeof *r->path_rules);
+    for (size_t i = 0; i < VB_COUNT(RULES) && rc == 0; i++) {
+        const char **values = NULL;
+        size_t n = RULES[i].flag ? vb_cli_flag(r->cli, RULES[i].option) : vb_cli_list(r->cli, RULES[i].option, &values);
+        for (size_t k = 0; k < n && rc == 0; k++) {
+            char *rule = vb_printf("%s:%s", RULES[i].kind, RULES[i].flag ? "" : values[k]);
+            r->path_rules[r->opt.n_path_rules++] = keep(r, rule);
+            rc = vb_path_filter_add(&check, rule, err);
+            if (rc < 0)
+                vb_context(err, "--%s", RULES[i].option);
+        }
+        free(values);
+    }
+    if (rc == 0 && r->opt.n_path_rules && r->cli->argc == 0) {
+        rc = vb_fail(err, VB_E_USAGE, "exclusions on the command line belong to paths, and no path is given");
+        vb_hint(err, "Exclusions of configured components stand in the configuration: vbackup-writer-files(8).");
+    }
+    vb_path_filter_clear(&check);
+    r->opt.path_rules = r->path_rules;
+    return rc;
+}
+
 /* Absolute, cleaned, links kept as they are: what was named is what is backed up. */
 static int take_paths(struct vb_cli_run *r, struct vb_error *err)
 {
@@ -97,9 +134,7 @@ static int take_paths(struct vb_cli_run *r, struct vb_error *err)
     }
     r->opt.paths = (const char *const *)r->paths;
     r->opt.n_paths = r->n_paths;
-    r->opt.n_path_excludes = vb_cli_list(r->cli, "exclude", &r->path_excludes);
-    r->opt.path_excludes = r->path_excludes;
-    return 0;
+    return take_rules(r, err);
 }
 
 static int backup_options(struct vb_cli_run *r, const struct vb_config_section *s, struct vb_error *err)
@@ -237,7 +272,7 @@ void vb_cli_run_close(struct vb_cli_run *r)
     free(r->excludes);
     free(r->writers);
     free(r->paths);
-    free(r->path_excludes);
+    free(r->path_rules);
     free(r->requester);
     free(r->user);
     vb_strv_clear(&r->texts);

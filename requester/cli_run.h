@@ -28,7 +28,7 @@ struct vb_cli_run {
     size_t n_writers, cap_writers;
     char **paths;
     size_t n_paths;
-    const char **path_excludes;
+    const char **path_rules;
     char *requester, *user;
     enum vb_job_kind kind;
     bool show_plan, stopped;

@@ -57,7 +57,12 @@ static int run_plan_restore(struct vb_cli *cli)
 #define BACKUP_OPTS                                                                                                     \
     { "component", 'C', "[HOST/]WRITER[:COMPONENT]", "only this (may repeat); default: everything on this machine" },   \
     { "exclude-component", 0, "[HOST/]WRITER[:COMPONENT]", "leave this out (may repeat)" },                             \
-    { "exclude", 'x', "PATTERN", "with PATH: leave out files with such a name (may repeat)" },                          \
+    { "exclude", 'x', "PATTERN", "with PATH: leave out what matches: a name, a/b, /a/b or **/b (may repeat)" },         \
+    { "iexclude", 0, "PATTERN", "the same, upper and lower case alike (may repeat)" },                                  \
+    { "exclude-caches", 0, NULL, "with PATH: leave out what is in directories with a CACHEDIR.TAG" },                   \
+    { "exclude-if-present", 0, "NAME", "with PATH: leave out what is in directories with such an entry (may repeat)" }, \
+    { "exclude-larger-than", 0, "SIZE", "with PATH: leave out files that are larger" },                                 \
+    { "one-file-system", 0, NULL, "with PATH: leave out what is mounted below" },                                       \
     { "require", 0, "WRITER", "fail if this writer cannot take part (may repeat)" },                                    \
     { "ignore", 0, "WRITER", "do not involve this writer (may repeat)" },                                               \
     { "on-missing", 0, "POLICY", "dependency that cannot be met: fail, drop or continue" },                             \

@@ -71,6 +71,8 @@ static void add_component(struct vb_exec *x, struct vb_catalog_entry *e, struct 
         return; /* its files stand with the head of its set */
     cc->files = xc->files;
     cc->bytes = xc->bytes;
+    cc->left_files = xc->left_files;
+    cc->left_dirs = xc->left_dirs;
     for (size_t i = 0; i < xc->n_roots; i++) {
         const struct vb_catalog_root *r = &xc->roots[i];
         struct vb_catalog_root *out = vb_catalog_add_root(cc, r->path, r->filespec, r->recursive);

@@ -283,6 +283,8 @@ static void take_component(struct vb_xh *h, const struct vb_msg *g, bool *seen)
     xc->dirs = vb_msg_u64(g, VB_F_DIRS, 0);
     xc->bytes = vb_msg_u64(g, VB_F_BYTES, 0);
     xc->warnings = vb_msg_u64(g, VB_F_WARNINGS, 0);
+    xc->left_files = vb_msg_u64(g, VB_F_LEFT_FILES, 0);
+    xc->left_dirs = vb_msg_u64(g, VB_F_LEFT_DIRS, 0);
     uint64_t level = vb_msg_u64(g, VB_F_CONSISTENCY, VB_CONSISTENCY_UNKNOWN);
     if (level > VB_CONSISTENCY_UNKNOWN && level <= VB_CONSISTENCY_GROUP && !restoring(h))
         xc->consistency = (enum vb_consistency)level;

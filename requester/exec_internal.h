@@ -33,7 +33,7 @@ struct vb_xc {
     bool writing;                 /* restore: its files were begun */
     enum vb_consistency consistency;
     enum vb_file_restore_status status;
-    uint64_t files, bytes, dirs, warnings;
+    uint64_t files, bytes, dirs, warnings, left_files, left_dirs;
     struct vb_catalog_root *roots; size_t n_roots, cap_roots; /* captured */
 };
 

@@ -92,8 +92,8 @@ static int write_job(struct vb_xh *h, struct vb_error *err)
     if (x->plan->kind == VB_JOB_BACKUP && strcmp(ph->name, o->front_end) == 0) {
         for (size_t i = 0; i < o->n_paths; i++)
             vb_strv_add(&job->paths, o->paths[i]);
-        for (size_t i = 0; i < o->n_path_excludes; i++)
-            vb_strv_add(&job->path_excludes, o->path_excludes[i]);
+        for (size_t i = 0; i < o->n_path_rules; i++)
+            vb_strv_add(&job->path_rules, o->path_rules[i]);
     }
     /* Backed up without a configuration: the same paths are the writer that puts them back. */
     const struct vb_strv *paths = x->plan->kind == VB_JOB_RESTORE && !x->plan->target_dir ? x->p.stored[h->index].paths

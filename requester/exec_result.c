@@ -26,6 +26,8 @@ static void fill_component(const struct vb_exec *x, size_t c, struct vb_run_comp
     r->hint = vb_strdup(xc->error.hint);
     r->files = xc->files;
     r->bytes = xc->bytes;
+    r->left_files = xc->left_files;
+    r->left_dirs = xc->left_dirs;
 }
 
 static void judge(const struct vb_exec *x, struct vb_run_result *r)

@@ -242,8 +242,8 @@ static void ask_agent(struct ask *a)
     } else {
         for (size_t i = 0; g->p.paths && i < g->p.paths->n; i++)
             vb_strv_add(&job->paths, g->p.paths->v[i]);
-        for (size_t i = 0; g->p.path_excludes && i < g->p.path_excludes->n; i++)
-            vb_strv_add(&job->path_excludes, g->p.path_excludes->v[i]);
+        for (size_t i = 0; g->p.path_rules && i < g->p.path_rules->n; i++)
+            vb_strv_add(&job->path_rules, g->p.path_rules->v[i]);
     }
     VB_AUTO_BUF doc = VB_BUF_INIT;
     VB_AUTO_ERROR e = VB_ERROR_INIT;

@@ -38,7 +38,7 @@ struct vb_gather_params {
     const char *front_end, *run_id, *requester;
     uint64_t lease_ms;
     const struct vb_select_options *select; /* asks, excludes, resolve; borrowed until the gather is freed */
-    const struct vb_strv *paths, *path_excludes; /* ad-hoc component of the front end; borrowed as well */
+    const struct vb_strv *paths, *path_rules; /* ad-hoc component of the front end; borrowed as well */
     const struct vb_job_writer *policies; size_t n_policies; /* borrowed: whom to leave out, who must be there */
     const struct vb_strv *fixed;      /* restore: exactly these hosts, no closure; NULL otherwise */
     void (*new_guid)(void *arg, char out[37]); /* not NULL */

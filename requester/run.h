@@ -58,7 +58,7 @@ struct vb_run_options {
     const struct vb_job_writer *writers; size_t n_writers; /* policies */
     const char *const *paths; size_t n_paths;              /* ad-hoc component on the front end; restore: only these files
                                                               and directories, no writer takes part */
-    const char *const *path_excludes; size_t n_path_excludes;
+    const char *const *path_rules; size_t n_path_rules;    /* base/path_filter.h */
     const char *requester;              /* "vbackup 0.1.0 on fe (pid 1234)" */
     const char *requester_host, *user, *program, *job_name; /* for the catalog entry; may be NULL */
     /* restore */
@@ -110,6 +110,7 @@ struct vb_run_component {
     enum vb_code code;
     char *text, *hint;
     uint64_t files, bytes;
+    uint64_t left_files, left_dirs; /* left out by exclusions; a directory counts once, with all below it */
 };
 struct vb_run_host {
     char *name;

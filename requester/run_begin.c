@@ -74,7 +74,7 @@ static void gather(struct vb_run *r, const struct vb_strv *fixed)
                                   .front_end = o->front_end, .run_id = r->run_id, .requester = o->requester,
                                   .select = &r->select, .policies = o->writers,
                                   .n_policies = o->n_writers, .paths = &r->opts.path_list,
-                                  .path_excludes = &r->opts.path_exclude_list, .fixed = fixed,
+                                  .path_rules = &r->opts.path_rule_list, .fixed = fixed,
                                   .new_guid = r->env.new_guid, .guid_arg = r->env.guid_arg };
     vb_r_phase(r, VB_PHASE_GATHER);
     r->gather = vb_gather_start(&p, &handler, r);

@@ -50,8 +50,8 @@ void vb_run_opts_copy(struct vb_run_opts *to, const struct vb_run_options *from)
     }
     o->writers = to->writers;
     o->paths = to->paths = keep_list(to, from->paths, from->n_paths, &to->path_list);
-    o->path_excludes = to->path_excludes =
-        keep_list(to, from->path_excludes, from->n_path_excludes, &to->path_exclude_list);
+    o->path_rules = to->path_rules =
+        keep_list(to, from->path_rules, from->n_path_rules, &to->path_rule_list);
     o->requester = keep(to, from->requester);
     o->requester_host = keep(to, from->requester_host);
     o->user = keep(to, from->user);
@@ -73,10 +73,10 @@ void vb_run_opts_clear(struct vb_run_opts *o)
     free(o->excludes);
     free(o->writers);
     free(o->paths);
-    free(o->path_excludes);
+    free(o->path_rules);
     vb_strv_clear(&o->maps);
     vb_strv_clear(&o->path_list);
-    vb_strv_clear(&o->path_exclude_list);
+    vb_strv_clear(&o->path_rule_list);
     vb_strv_clear(&o->strings);
     memset(o, 0, sizeof *o);
 }
@@ -117,7 +117,7 @@ void vb_run_opts_json(const struct vb_run_options *o, struct vb_buf *out)
         json_array_append_new(a, w);
     }
     set_list(j, "paths", o->paths, o->n_paths);
-    set_list(j, "path_excludes", o->path_excludes, o->n_path_excludes);
+    set_list(j, "path_rules", o->path_rules, o->n_path_rules);
     set_text(j, "requester", o->requester);
     set_text(j, "requester_host", o->requester_host);
     set_text(j, "user", o->user);
@@ -180,9 +180,9 @@ int vb_run_opts_from_json(struct vb_run_opts *o, const void *json, size_t n, str
                                                        (enum vb_writer_policy)number(json_array_get(a, i), "policy") };
     }
     f.writers = w;
-    const char **paths = list(j, "paths", &f.n_paths), **excludes = list(j, "path_excludes", &f.n_path_excludes);
+    const char **paths = list(j, "paths", &f.n_paths), **excludes = list(j, "path_rules", &f.n_path_rules);
     f.paths = paths;
-    f.path_excludes = excludes;
+    f.path_rules = excludes;
     f.requester = text(j, "requester");
     f.requester_host = text(j, "requester_host");
     f.user = text(j, "user");

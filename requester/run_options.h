@@ -13,8 +13,8 @@ struct vb_run_opts {
     struct vb_strv strings;       /* owns every string */
     struct vb_ask *asks, *excludes;
     struct vb_job_writer *writers;
-    const char **paths, **path_excludes;
-    struct vb_strv maps, path_list, path_exclude_list;
+    const char **paths, **path_rules;
+    struct vb_strv maps, path_list, path_rule_list;
 };
 void vb_run_opts_copy(struct vb_run_opts *to, const struct vb_run_options *from);
 void vb_run_opts_clear(struct vb_run_opts *o);

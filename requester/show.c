@@ -60,6 +60,10 @@ void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
             fprintf(out, "    %-40s %-8s %-12s %8llu files %10s%s\n", name, vb_catalog_state_name(c->state),
                     c->consistency ? c->consistency : "-", (unsigned long long)c->files, bytes,
                     c->is_explicit ? "" : "  (implicit)");
+            if (c->left_files || c->left_dirs)
+                fprintf(out, "      left out by exclusions: %llu file%s, %llu director%s\n",
+                        (unsigned long long)c->left_files, c->left_files == 1 ? "" : "s",
+                        (unsigned long long)c->left_dirs, c->left_dirs == 1 ? "y" : "ies");
             if (error)
                 fprintf(out, "      %s: %s\n", vb_code_name(c->code), error);
         }
@@ -91,6 +95,8 @@ static json_t *component_json(const struct vb_catalog_component *c)
     json_object_set_new(o, "explicit", json_boolean(c->is_explicit));
     set_count(o, "files", c->files);
     set_count(o, "bytes", c->bytes);
+    set_count(o, "left_out_files", c->left_files);
+    set_count(o, "left_out_directories", c->left_dirs);
     set_text(o, "code", c->code ? vb_code_name(c->code) : NULL);
     set_text(o, "error", c->error);
     for (size_t i = 0; i < c->n_roots; i++) {

@@ -57,6 +57,7 @@ struct vb_catalog_component {
     char *error;           /* one line, when not complete */
     bool is_explicit;      /* explicitly included (rule D-2), else by closure or as part of a set */
     uint64_t bytes, files;
+    uint64_t left_files, left_dirs; /* left out by exclusions; a directory counts once, with all below it */
     struct vb_catalog_root *roots;
     size_t n_roots, cap_roots;
 };

@@ -104,6 +104,10 @@ static json_t *component_json(const struct vb_catalog_component *c)
     put_flag(o, "explicit", c->is_explicit);
     put_number(o, "bytes", c->bytes);
     put_number(o, "files", c->files);
+    if (c->left_files)
+        put_number(o, "left_files", c->left_files);
+    if (c->left_dirs)
+        put_number(o, "left_dirs", c->left_dirs);
     for (size_t i = 0; i < c->n_roots; i++)
         json_array_append_new(roots, root_json(&c->roots[i]));
     json_object_set_new(o, "roots", roots);
@@ -310,6 +314,8 @@ static void read_component(struct reader *r, const json_t *o, struct vb_catalog_
     c->is_explicit = get_flag(r, o, "explicit");
     c->bytes = get_number(r, o, "bytes");
     c->files = get_number(r, o, "files");
+    c->left_files = json_object_get(o, "left_files") ? get_number(r, o, "left_files") : 0;
+    c->left_dirs = json_object_get(o, "left_dirs") ? get_number(r, o, "left_dirs") : 0;
     const json_t *roots = get_list(r, o, "roots");
     for (size_t i = 0; i < json_array_size(roots) && !r->bad; i++)
         read_root(r, json_array_get(roots, i), c);

@@ -207,6 +207,10 @@ struct vb_writer_services {
     /* Says how consistent the records of this writer are; without a call the host decides from what happened. May only
      * lower (for example the session was lost between freeze and thaw). */
     int (*set_consistency)(struct vb_host *h, enum vb_consistency level);
+    /* Identify only: what a component leaves out of the directories of its file sets, besides add_exclude.  One rule:
+     * "pattern:*.tmp", "ipattern:*.bak", "larger-than:500M", "caches:" (CACHEDIR.TAG), "marker:.nobackup" or
+     * "one-file-system:"; see vbackup-writer-files(8).  Files that a filespec names without a wildcard are taken. */
+    int (*leave_out)(struct vb_host *h, const char *logical_path, const char *name, const char *rule);
 };
 
 struct vb_writer {

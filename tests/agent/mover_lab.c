@@ -416,6 +416,19 @@ void lab_fileset(struct lab *l, struct vb_msg *comp, const char *path, const cha
     vb_msg_add_group(comp, VB_F_FILESET, &g);
 }
 
+void lab_fileset_rules(struct lab *l, struct vb_msg *comp, const char *path, const char *filespec,
+                       const char *const *rules, size_t n)
+{
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    vb_msg_add_str(&g, VB_F_PATH, lab_path(l, path));
+    vb_msg_add_str(&g, VB_F_FILESPEC, filespec);
+    vb_msg_add_u64(&g, VB_F_RECURSIVE, 1);
+    vb_msg_add_u64(&g, VB_F_LIVE, 1);
+    for (size_t i = 0; i < n; i++)
+        vb_msg_add_str(&g, VB_F_LEAVE_OUT, rules[i]);
+    vb_msg_add_group(comp, VB_F_FILESET, &g);
+}
+
 void lab_exclude(struct lab *l, struct vb_msg *comp, const char *path, const char *filespec, bool recursive)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);

@@ -73,6 +73,9 @@ char *lab_listing(struct lab *l, const char *path, bool times);
 struct vb_msg lab_component(const char *name); /* body of a COMPONENT group */
 void lab_fileset(struct lab *l, struct vb_msg *comp, const char *path, const char *read_path, const char *filespec,
                  bool recursive, bool live);
+/* Live, recursive, with rules of base/path_filter.h. */
+void lab_fileset_rules(struct lab *l, struct vb_msg *comp, const char *path, const char *filespec,
+                       const char *const *rules, size_t n);
 void lab_exclude(struct lab *l, struct vb_msg *comp, const char *path, const char *filespec, bool recursive);
 /* Captures the components (consumed). Leaves the REPLY in l->reply. */
 void lab_capture(struct lab *l, struct vb_msg *comps, size_t n);

@@ -283,6 +283,75 @@ static void filespec_with_directory_is_refused(void **state)
     assert_int_equal(lab_code(l, 0), VB_E_USAGE);
 }
 
+/* ---- rules of what is left out ---- */
+
+static void rules_leave_out(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    static const char *const files[] = {
+        "src/keep", "src/a.tmp", "src/sub/b.TMP", "src/sub/c.tmp", "src/node_modules/x/y", "src/sub/node_modules/z",
+        "src/top/out/f", "src/sub/top/out/f", "src/cache/data", "src/cache/more/data", "src/fake/data", "src/mark/data",
+        "src/mark/deeper/data"
+    };
+    for (size_t i = 0; i < VB_COUNT(files); i++) {
+        VB_AUTO_FREE char *dir = vb_strndup(files[i], (size_t)(strrchr(files[i], '/') - files[i]));
+        lab_mkdir(l, dir, 0755);
+        lab_text(l, files[i], "x");
+    }
+    lab_text(l, "src/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# really\n");
+    lab_text(l, "src/fake/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc5");
+    lab_text(l, "src/mark/.nobackup", "");
+    lab_noise(l, "src/sub/large", 1 << 20, 1);
+    lab_noise(l, "src/sub/just", 1 << 19, 1);
+    VB_AUTO_FREE char *anchored = vb_printf("pattern:%s/top/out", lab_path(l, "src"));
+    struct vb_msg c = lab_component("c");
+    const char *const rules[] = { "ipattern:*.tmp", "pattern:node_modules/", anchored,         "caches:",
+                                  "marker:.nobackup", "larger-than:512K" };
+    lab_fileset_rules(l, &c, "src", "*", rules, VB_COUNT(rules));
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_OK);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_COMPLETE);
+    assert_int_equal(lab_u64(l, 0, VB_F_LEFT_FILES), 4); /* three .tmp and the large one */
+    assert_int_equal(lab_u64(l, 0, VB_F_LEFT_DIRS), 5);  /* two node_modules, top/out, the contents of cache and mark */
+    assert_true(lab_root(l, 0, 0, &root));
+    lab_restore_tree(l, &root.name, "dst", 0);
+    static const char *const there[] = { "keep", "sub/top/out/f", "cache/CACHEDIR.TAG", "fake/data", "fake/CACHEDIR.TAG",
+                                         "mark/.nobackup", "sub/just", "top" };
+    static const char *const gone[] = { "a.tmp", "sub/b.TMP", "sub/c.tmp", "node_modules", "sub/node_modules", "top/out",
+                                        "cache/data", "cache/more", "mark/data", "mark/deeper", "sub/large" };
+    for (size_t i = 0; i < VB_COUNT(there) + VB_COUNT(gone); i++) {
+        bool must = i < VB_COUNT(there);
+        VB_AUTO_FREE char *p = vb_printf("dst/%s", must ? there[i] : gone[i - VB_COUNT(there)]);
+        if (lab_exists(l, p) != must)
+            fail_msg("'%s' is %sthere", p, must ? "not " : "");
+    }
+}
+
+/* B-50: what is named without a wildcard is meant, whatever the rules say. */
+static void rules_do_not_hold_for_named_files(void **state)
+{
+    struct lab *l = *state;
+    const char *const rules[] = { "pattern:*", "larger-than:1" };
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/named", "more than a byte");
+    struct vb_msg c = lab_component("c");
+    lab_fileset_rules(l, &c, "src", "named", rules, 2);
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_OK);
+    assert_int_equal(lab_u64(l, 0, VB_F_FILES), 1);
+}
+
+static void wrong_rule_is_refused(void **state)
+{
+    struct lab *l = *state;
+    const char *const rules[] = { "nonsense" };
+    struct vb_msg c = lab_component("c");
+    lab_fileset_rules(l, &c, "", "*", rules, 1);
+    lab_capture(l, &c, 1);
+    assert_int_equal(lab_code(l, 0), VB_E_USAGE);
+}
+
 #define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
 
 int main(void)
@@ -303,6 +372,9 @@ int main(void)
         LAB_TEST("VSS-B-54 a named file that cannot be read fails it, too", named_file_is_needed),
         LAB_TEST("an ordinary user's files: what he may not read is left out and named", user_gets_what_he_may_read),
         LAB_TEST("a single file, restored under another name", single_file),
+        LAB_TEST("rules leave out by pattern, size, cache tag and marker, and count", rules_leave_out),
+        LAB_TEST("VSS-B-50 rules do not hold for named files", rules_do_not_hold_for_named_files),
+        LAB_TEST("a rule that is none is refused", wrong_rule_is_refused),
         LAB_TEST("VSS-C-33 a filespec with a directory part is refused", filespec_with_directory_is_refused),
     };
     return cmocka_run_group_tests_name("rules of capture", tests, NULL, NULL);

@@ -80,6 +80,7 @@ static void random_jobs(void **state VB_UNUSED)
             VB_AUTO_FREE char *p = vb_printf("/p%c", (char)(1 + vb_rng_below(&r, 255)));
             vb_strv_add(&j->paths, p);
             vb_strv_add(&j->path_excludes, p + 1);
+            vb_strv_take(&j->path_rules, vb_printf("pattern:%s", p));
         }
         vb_job_free(round_trip(j, &b));
         vb_job_free(j);

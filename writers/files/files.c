@@ -31,8 +31,21 @@ static const char *const OPTIONS[] = { "component",
                                        "include",
                                        "exclude",
                                        "recursive",
+                                       "*.exclude-pattern",
+                                       "*.exclude-pattern-nocase",
+                                       "*.exclude-if-present",
+                                       "*.exclude-larger-than",
+                                       "*.exclude-caches",
+                                       "*.one-file-system",
+                                       "exclude-pattern",
+                                       "exclude-pattern-nocase",
+                                       "exclude-if-present",
+                                       "exclude-larger-than",
+                                       "exclude-caches",
+                                       "one-file-system",
                                        "adhoc-path",
                                        "adhoc-exclude",
+                                       "adhoc-rule",
                                        "adhoc-restore",
                                        NULL };
 
@@ -117,6 +130,35 @@ static int add_dependency(const struct vbw *w, const char *lp, const char *name,
     return w->svc->add_dependency(w->h, lp, name, copy, b + 1, e + 1);
 }
 
+/* Settings that become rules of what is left out. */
+static int add_rules(const struct place *p, const char *lp, const char *name)
+{
+    static const struct {
+        const char *key, *kind;
+        bool flag;
+    } RULES[] = {
+        { "exclude-pattern", "pattern", false },        { "exclude-pattern-nocase", "ipattern", false },
+        { "exclude-if-present", "marker", false },      { "exclude-larger-than", "larger-than", false },
+        { "exclude-caches", "caches", true },           { "one-file-system", "one-file-system", true },
+    };
+    const struct vbw *w = p->w;
+    int rc = 0;
+    for (size_t i = 0; i < sizeof RULES / sizeof RULES[0] && rc == 0; i++) {
+        struct vbw_list values = { NULL, 0, 0 };
+        get_all(p, RULES[i].key, &values);
+        for (size_t k = 0; rc == 0 && k < values.n; k++) {
+            bool on = true;
+            if (RULES[i].flag)
+                rc = vbw_bool(w, RULES[i].key, values.v[k], false, &on);
+            VBW_AUTO char *rule = vbw_printf("%s:%s", RULES[i].kind, RULES[i].flag ? "" : values.v[k]);
+            if (rc == 0 && on)
+                rc = w->svc->leave_out(w->h, lp, name, rule);
+        }
+        vbw_list_clear(&values);
+    }
+    return rc;
+}
+
 static int add_component(const struct place *p, const char *name)
 {
     const struct vbw *w = p->w;
@@ -148,6 +190,8 @@ static int add_component(const struct place *p, const char *name)
         .selectable_for_restore = for_restore,
     };
     rc = w->svc->add_component(w->h, &c);
+    if (rc == 0)
+        rc = add_rules(p, lp, name);
     for (size_t i = 0; rc == 0 && i < paths.n; i++) {
         rc = add_path(w, lp, name, paths.v[i], &includes, recursive);
         VBW_AUTO char *base = vbw_clean(paths.v[i]);
@@ -174,10 +218,14 @@ static int add_adhoc(const struct vbw *w, const struct vbw_list *paths)
                                          .selectable = 1,
                                          .selectable_for_restore = 1 };
     const struct vbw_list none = { NULL, 0, 0 };
-    struct vbw_list excludes = { NULL, 0, 0 };
+    struct vbw_list excludes = { NULL, 0, 0 }, rules = { NULL, 0, 0 };
     int rc = w->svc->add_component(w->h, &c);
 
     vbw_list_option(w, "adhoc-exclude", &excludes);
+    vbw_list_option(w, "adhoc-rule", &rules);
+    for (size_t i = 0; rc == 0 && i < rules.n; i++)
+        rc = w->svc->leave_out(w->h, NULL, c.name, rules.v[i]);
+    vbw_list_clear(&rules);
     for (size_t i = 0; rc == 0 && i < paths->n; i++) {
         VBW_AUTO char *me = vbw_clean(paths->v[i]);
         bool covered = false;
