@@ -27,6 +27,7 @@ static const struct { const char *key; size_t offset; uint64_t def; } KEYS[] = {
     KEY("timeout-provider-start", provider_start, 30 * SECOND),
     KEY("timeout-provider-prepare", provider_prepare, 10 * MINUTE),
     KEY("timeout-provider-commit", provider_commit, 10 * SECOND),
+    KEY("shadow-check", shadow_check, 2 * SECOND),
     KEY("timeout-hold", hold, 10 * SECOND),
     KEY("timeout-service", service, 5 * MINUTE),
     KEY("timeout-cancel-grace", cancel_grace, 400),

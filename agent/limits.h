@@ -23,6 +23,7 @@ struct vb_limits { /* milliseconds; the key is timeout-<name with dashes> unless
     uint64_t provider_start;    /* 30 s: until a provider host is ready, and for its short questions */
     uint64_t provider_prepare;  /* 10 min: begin_prepare, end_prepare, pre_final, post_final, abort, delete */
     uint64_t provider_commit;   /* 10 s: pre_commit, commit, post_commit (2.3) */
+    uint64_t shadow_check;      /* 2 s: between two looks at the shadow copies that are read; 0: only the last one */
     uint64_t hold;              /* 10 s: a file system is never frozen longer (2.3) */
     uint64_t service;           /* 5 min: starting or stopping a service */
     uint64_t cancel_grace;      /* 400 ms: for a writer that is inside an event when the job is cancelled */

@@ -408,6 +408,17 @@ static int run_delete(struct host *h, const struct vb_msg *m)
     return -1;
 }
 
+static int run_check(struct host *h, const struct vb_msg *m)
+{
+    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT);
+    if (!id || !vb_guid_valid(id))
+        return vb_fail(&h->error, VB_E_PROTOCOL, "check needs a snapshot id");
+    if (!h->p.check || h->p.check(h->ctx, id) == 0)
+        return 0;
+    provider_failed(h, "check");
+    return -1;
+}
+
 static int add_found(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
                      int64_t created_sec)
 {
@@ -451,6 +462,8 @@ static int dispatch(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         return run_path(h, m, done);
     if (!strcmp(call, "delete"))
         return run_delete(h, m);
+    if (!strcmp(call, "check"))
+        return run_check(h, m);
     if (!strcmp(call, "query"))
         return run_query(h, done);
     return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "there is no call '%s'", call);
@@ -487,6 +500,8 @@ static int greet(struct host *h, const struct vb_error *why, struct vb_error *er
     vb_msg_add_str(&m, VB_F_VERSION, h->p.version);
     vb_msg_add_u64(&m, VB_F_TYPE, h->p.type);
     vb_msg_add_u64(&m, VB_F_PREFERENCE, h->p.preference < 0 ? 0 : (uint64_t)h->p.preference);
+    if (h->p.check)
+        vb_msg_add_str(&m, VB_F_CALL, "check");
     vb_msg_add_error(&m, why);
     return vb_msg_send_fd(h->fd, &m, err);
 }

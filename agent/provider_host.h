@@ -9,7 +9,7 @@
  *
  * The provider keeps what it must know of its shadow copies in DIR/providers/NAME.
  *
- * host:  P_READY {NAME, PROVIDER_ID, VERSION, TYPE, PREFERENCE, PID?} or P_READY {CODE, TEXT, HINT}
+ * host:  P_READY {NAME, PROVIDER_ID, VERSION, TYPE, PREFERENCE, PID?, CALL? ("check": it has this callback)} or P_READY {CODE, TEXT, HINT}
  * agent: P_CALL {CALL, DEADLINE_MS?, ...} -> P_DONE {...} with the same id, one after the other:
  *
  *   CALL             in                                              out
@@ -20,7 +20,7 @@
  *   "end_prepare" "pre_commit" "commit" "pre_final" "post_final" "abort"   SET      -
  *   "post_commit"    SET                                             COUNT
  *   "snapshot_path"  SNAPSHOT, PATH                                  PATH
- *   "delete"         SNAPSHOT                                        -
+ *   "delete" "check" SNAPSHOT                                        -
  *   "query"          -                                               SNAPSHOT {SNAPSHOT, SET, PATH (mount point),
  *                                                                    SNAPSHOT_PATH, CREATED_SEC}...
  *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, TREE..., ATTRIBUTES}

@@ -52,6 +52,7 @@ void vb_session_free(struct vb_session *s)
     vb_loop_unpost(s->env->loop, s);
     vb_timer_cancel(s->limit);
     vb_timer_cancel(s->grace);
+    vb_timer_cancel(s->watch_timer);
     vb_timer_cancel(s->calls.timer);
     vb_mover_stop(s);
     for (size_t i = 0; i < s->n_writers; i++)

@@ -157,6 +157,22 @@ static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_compo
 
 /* ---- CAPTURE ---- */
 
+/* What was read from a shadow copy that was lost meanwhile is not believed. */
+static bool add_lost(struct vb_session *s, const struct vb_sw *w, struct vb_component *c, struct vb_msg *m)
+{
+    const struct vb_error *lost = vb_s_lost_below(s, w, c);
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    if (!lost)
+        return false;
+    identity(&g, w, c);
+    vb_msg_add_error(&g, lost);
+    vb_msg_add_u64(&g, VB_F_CONSISTENCY, (uint64_t)c->consistency);
+    vb_msg_add_u64(&g, VB_F_COMPLETENESS, VB_FAILED);
+    c->completeness = VB_FAILED;
+    vb_msg_add_group(m, VB_F_COMPONENT, &g);
+    return true;
+}
+
 static void captured(struct vb_session *s)
 {
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
@@ -176,6 +192,8 @@ static void captured(struct vb_session *s)
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         struct vb_sw *w;
         struct vb_component *c = find_named(s, &g, &w, &err);
+        if (c && add_lost(s, w, c, &m))
+            continue;
         if (c) {
             uint64_t done = vb_msg_u64(&g, VB_F_COMPLETENESS, 0);
             uint64_t level = vb_msg_u64(&g, VB_F_CONSISTENCY, (uint64_t)c->consistency);
@@ -190,6 +208,11 @@ static void captured(struct vb_session *s)
         vb_msg_add(&m, tag, p, n);
     s->phase = VB_PH_CAPTURED;
     vb_s_reply(s, &m);
+}
+
+static void read_to_the_end(struct vb_session *s)
+{
+    vb_s_watch_end(s, captured);
 }
 
 void vb_s_capture(struct vb_session *s)
@@ -230,7 +253,8 @@ void vb_s_capture(struct vb_session *s)
         captured(s);
         return;
     }
-    vb_mover_run(s, VB_CHILD_CAPTURE, captured);
+    vb_s_watch_begin(s);
+    vb_mover_run(s, VB_CHILD_CAPTURE, read_to_the_end);
 }
 
 /* ---- COMPLETE ---- */

@@ -54,6 +54,7 @@ void vb_s_cancel(struct vb_session *s, vb_step *next)
         return;
     s->cancelling = true;
     vb_mover_stop(s);
+    vb_s_watch_stop(s);
     if (s->slot_wanted && !s->slot_held)
         vb_s_slot_back(s);
     /* Posted steps belong to the operation that is being cut short; rounds and calls end in cancelled() instead. */

@@ -7,6 +7,7 @@
  *   session_providers.c  provider hosts: one call to many in parallel (a call round)
  *   session_prepare.c    IDENTIFY, PREPARE: documents, volumes, choice of providers
  *   session_snapshot.c   SNAPSHOT: the freeze window and the commit sequence
+ *   session_watch.c      whether the shadow copies are still what they were while they are read
  *   session_capture.c    CAPTURE, COMPLETE
  *   session_restore.c    PRE_RESTORE, RESTORE_FILES, POST_RESTORE
  *   session_shadow.c     SHADOW, and the records of sets that outlive a session
@@ -83,6 +84,7 @@ struct vb_sp {
     char *name, *id;
     struct vb_child child;
     bool ready, broken;
+    bool checks;                    /* it has the callback "check" */
     bool in_set;                    /* has volumes in the set */
     char *version;                  /* as it greeted */
     uint64_t type, preference;
@@ -103,6 +105,7 @@ struct vb_sv {
     struct vb_strv refusals;        /* why the others do not */
     struct vb_strv map_from, map_to; /* path -> path in the shadow copy, the volume's root first */
     bool begun, created, deleted;
+    struct vb_error lost;           /* why it is no longer worth anything */
 };
 
 /* One call of a call round. */
@@ -169,6 +172,8 @@ struct vb_session {
     struct vb_msg mover_local;      /* components answered without the process */
     size_t mover_count;             /* components in the spec */
     vb_step *after_mover;
+    struct vb_timer *watch_timer;   /* next look at the shadow copies */
+    vb_step *after_watch;           /* set: the last look is due or under way */
 
     /* restore */
     struct vb_writer_metadata **stored; size_t n_stored, cap_stored;
@@ -289,6 +294,16 @@ void vb_s_leave_window(struct vb_session *s);
  * is no stream, VB_E_CONNECTION_LOST) in trouble; then next. */
 void vb_mover_run(struct vb_session *s, enum vb_child_kind kind, vb_step *next);
 void vb_mover_stop(struct vb_session *s);
+
+/* ---- session_watch.c: the shadow copies while they are read (S-49, Q-11) ---- */
+void vb_s_watch_begin(struct vb_session *s);
+/* One last look; then next. What is lost then is so in vb_sv.lost. */
+void vb_s_watch_end(struct vb_session *s, vb_step *next);
+void vb_s_watch_stop(struct vb_session *s); /* no more looks are begun */
+/* The failure of a shadow copy that holds data of the component, or NULL. */
+const struct vb_error *vb_s_lost_below(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c);
+/* Data of the file set that need a shadow copy lie on this volume: directly, or mounted below (B-28). */
+bool vb_s_lies_on(struct vb_session *s, const struct vb_fileset *fs, const struct vb_sv *v);
 
 /* Gives the host's slot for creating a set back, if it was asked for. */
 void vb_s_slot_back(struct vb_session *s);

@@ -47,6 +47,7 @@ void vb_sp_free(struct vb_sp *p)
 void vb_sv_clear(struct vb_sv *v)
 {
     free(v->remark);
+    vb_error_clear(&v->lost);
     vb_strv_clear(&v->refusals);
     vb_strv_clear(&v->map_from);
     vb_strv_clear(&v->map_to);
@@ -185,6 +186,8 @@ static void on_msg(void *arg, struct vb_msg *m)
         p->version = vb_msg_str(m, VB_F_VERSION);
         p->type = vb_msg_u64(m, VB_F_TYPE, 0);
         p->preference = vb_msg_u64(m, VB_F_PREFERENCE, 0);
+        VB_AUTO_FREE char *more = vb_msg_str(m, VB_F_CALL);
+        p->checks = more && !strcmp(more, "check");
         p->ready = true;
         send_waiting(p);
     } else if (m->type == VB_M_P_DONE) {

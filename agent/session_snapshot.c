@@ -127,15 +127,6 @@ static enum vb_consistency least(enum vb_consistency a, enum vb_consistency b)
     return a < b ? a : b;
 }
 
-/* Data of a component that need a shadow copy lie on this volume: directly, or mounted below (B-28). */
-static bool lies_on(struct vb_session *s, const struct vb_fileset *fs, const struct vb_sv *v)
-{
-    const char *path = fs->alternate_path ? fs->alternate_path : fs->path;
-    if (!vb_s_needs_snapshot(s, fs))
-        return false;
-    return v == vb_s_volume_of(s, path) || (fs->recursive && vb_path_below(v->vol->mount_point, path));
-}
-
 /* The level that was reached, not the one hoped for: provider, writer's whole session, and the writer's own word. */
 static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c)
 {
@@ -148,7 +139,7 @@ static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, 
         const struct vb_sv *v = &s->set[k];
         bool used = false;
         for (size_t i = 0; i < n && !used; i++)
-            used = lies_on(s, f[i].fileset, v);
+            used = vb_s_lies_on(s, f[i].fileset, v);
         if (!used)
             continue;
         if (!v->provider)

@@ -123,6 +123,11 @@ struct vb_provider {
     /* Calls fn for every shadow copy this provider knows of in state_dir. */
     int (*query)(void *ctx, int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
                                       const char *path, int64_t created_sec), void *arg);
+    /* Whether a finished shadow copy is still what it was.  The agent asks every few seconds while it is read, and once
+     * more before what was read counts; a failure (VB_E_INSUFFICIENT_STORAGE: "change store full") fails everything that
+     * was read from it.  The place to enlarge a change store in time, too.  NULL callback: nothing can happen to it.
+     * (S-49, Q-11) */
+    int (*check)(void *ctx, const char *snapshot_id);
 };
 
 #ifdef __cplusplus

@@ -197,6 +197,15 @@ static int fault_query(void *ctx,
     return f->base->query ? f->base->query(f->ctx, fn, arg) : 0;
 }
 
+static int fault_check(void *ctx, const char *snapshot_id)
+{
+    struct fault *f = ctx;
+    enum kind k = misbehave(f, "check");
+    if (k != KIND_NONE)
+        return k == KIND_FAIL ? -1 : 0;
+    return f->base->check ? f->base->check(f->ctx, snapshot_id) : 0;
+}
+
 extern const struct vb_provider vb_provider_fault;
 const struct vb_provider vb_provider_fault = {
     .size = sizeof(struct vb_provider),
@@ -221,4 +230,5 @@ const struct vb_provider vb_provider_fault = {
     .snapshot_path = fault_path,
     .delete_snapshot = fault_delete,
     .query = fault_query,
+    .check = fault_check,
 };

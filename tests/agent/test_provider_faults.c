@@ -163,6 +163,53 @@ static void lies(void **state)
     at_each_call("lie");
 }
 
+/* ---- a shadow copy that is lost while it is read ---- */
+
+static int one_loss(const char *kind)
+{
+    const char *call = "check";
+    VB_AUTO_FREE char *fault = vb_printf("check:%s", kind), *config = vb_printf(CONFIG, fault);
+    struct alab *l = alab_new(config);
+    alab_write(l, "data/a", "first\n");
+    alab_write(l, "once.check", "");
+    if (!alab_open(l, VB_JOB_BACKUP, 20000, false))
+        WRONG("the job was not opened: %s", vb_error_text(&l->lost));
+    (void)alab_backup(l);
+    const unsigned char *p;
+    size_t n;
+    if (!vb_msg_bytes(&l->captured, VB_F_COMPONENT, &p, &n))
+        WRONG("CAPTURE answered no component");
+    struct vb_msg g = vb_msg_view(p, n);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    (void)vb_msg_error(&g, &err);
+    if (!strcmp(kind, "lie")) { /* that all is well */
+        if (err.code != VB_OK)
+            WRONG("component failed: %s", vb_error_text(&err));
+    } else if (err.code == VB_OK || !strstr(vb_error_text(&err), "provider 'fault'")) {
+        WRONG("the component did not fail for that reason: %s", vb_error_text(&err));
+    } else if (vb_msg_u64(&g, VB_F_COMPLETENESS, 0) != VB_FAILED || vb_msg_has(&g, VB_F_ROOT)) {
+        WRONG("what was read counts all the same");
+    }
+    (void)alab_release(l);
+    if (!alab_spool_empty(l, 5000))
+        WRONG("the job is still there");
+    for (int i = 0; i < 100 && records(l); i++)
+        alab_run(l, 50);
+    if (records(l))
+        WRONG("%zu shadow copies are left", records(l));
+    alab_free(l);
+    return 0;
+}
+
+static void lost_while_read(void **state)
+{
+    (void)state;
+    assert_int_equal(one_loss("fail"), 0);
+    assert_int_equal(one_loss("hang"), 0);
+    assert_int_equal(one_loss("crash"), 0);
+    assert_int_equal(one_loss("lie"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
@@ -170,6 +217,7 @@ int main(void)
         CM_TEST("VSS-S-41 a provider that hangs in each call", hangs),
         CM_TEST("VSS-S-41 a provider that dies in each call", crashes),
         CM_TEST("a provider that lies at each call", lies),
+        CM_TEST("VSS-Q-11 a shadow copy that is lost while it is read fails what was read from it", lost_while_read),
     };
     return CM_RUN("provider_faults", t);
 }
