@@ -107,7 +107,7 @@ static int null_begin(void *ctx, const char *set_id, const struct vb_provider_vo
         return -1;
     struct vb_ps_record r = { (char *)(uintptr_t)vol->snapshot_id, (char *)(uintptr_t)set_id,
                               (char *)(uintptr_t)vol->mount_point, (char *)(uintptr_t)vol->subvolume_root,
-                              (char *)(uintptr_t)vol->subvolume_root, NULL, 0 };
+                              (char *)(uintptr_t)vol->subvolume_root, NULL, NULL, 0 };
     n->volumes++;
     return vb_ps_record_save(&n->s, &r);
 }

@@ -26,6 +26,7 @@ void vb_ps_record_clear(struct vb_ps_record *r)
     free(r->source);
     free(r->place);
     free(r->trees);
+    free(r->object);
     memset(r, 0, sizeof *r);
 }
 
@@ -55,6 +56,7 @@ static int write_record(int dir, const char *temp, const struct vb_ps_record *r)
     char *when = vb_ps_printf("%lld", r->created_sec);
     bool ok = put(f, "snapshot", r->snapshot_id) && put(f, "set", r->set_id) && put(f, "mount", r->mount_point) &&
               put(f, "source", r->source) && put(f, "place", r->place) && put(f, "trees", r->trees) &&
+              put(f, "object", r->object) &&
               put(f, "created", when);
     free(when);
     ok = ok && fflush(f) == 0 && fsync(fd) == 0;
@@ -90,6 +92,7 @@ static void take(struct vb_ps_record *r, const char *key, const char *value)
                 : !strcmp(key, "source") ? &r->source
                 : !strcmp(key, "place")  ? &r->place
                 : !strcmp(key, "trees")  ? &r->trees
+                : !strcmp(key, "object") ? &r->object
                                          : NULL;
     if (to && !*to)
         *to = vb_ps_strdup(value);

@@ -39,6 +39,7 @@ struct vb_ps_record {
     char *snapshot_id, *set_id, *mount_point;
     char *source;   /* what is shown: a subvolume, or the mount point */
     char *place;    /* path of the shadow copy */
+    char *object;   /* what the storage system calls it, for providers to which the place says too little */
     char *trees;    /* newline-joined list, for providers that copy trees; names with newlines are refused there */
     long long created_sec; /* 0: not made yet */
 };

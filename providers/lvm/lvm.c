@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * providers/lvm/lvm.c - snapshots of logical volumes, thick and thin, through the command lvm(8).
+ *
+ * Everything slow comes before commit: the volume group is looked at, the change store is sized, the volume is flushed, the
+ * record is written.  commit is one lvcreate per volume; it suspends the device, which freezes the file system, for the
+ * moment of the change: so this provider holds by its own call, and the volumes of a set follow each other.
+ *
+ * The record names the logical volume before it is made.  While lvcreate runs, it holds a lock (as its standard input),
+ * so that whoever deletes after a killed provider does not come too early and miss what is just being made.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "providers/lvm/lvm.h"
+#include "providers/support/command.h"
+
+#define USUAL_COMMAND "/usr/sbin/lvm"
+#define POOL_LIMIT 9500 /* a thin pool as full as this takes no new shadow copy */
+#define MOUNTS ".mnt"   /* in the state directory; records do not begin with a dot */
+#define LOCK ".lock"
+
+#define ATTRIBUTES                                                                                                   \
+    (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_NO_WRITERS | VB_SA_CLIENT_ACCESSIBLE | \
+     VB_SA_DIFFERENTIAL | VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY | VB_SA_DELAYED_POSTSNAPSHOT)
+
+struct volume {
+    struct vb_ps_record record;
+    char *fs_type;
+    char *vg, *lv;      /* the origin */
+    uint64_t store;     /* bytes; 0: thin */
+    uint32_t attributes;
+    struct volume *next;
+};
+
+struct ctx {
+    struct vb_ps s;
+    struct volume *volumes; /* of the set being made */
+};
+
+static int lopen(void *host, const struct vb_provider_services *svc, void **out)
+{
+    struct ctx *c = vb_ps_alloc(sizeof *c);
+    c->s = (struct vb_ps){ host, svc };
+    *out = c;
+    return 0;
+}
+
+static void forget(struct ctx *c)
+{
+    while (c->volumes) {
+        struct volume *v = c->volumes;
+        c->volumes = v->next;
+        vb_ps_record_clear(&v->record);
+        free(v->fs_type);
+        free(v->vg);
+        free(v->lv);
+        free(v);
+    }
+}
+
+static void lclose(void *ctx)
+{
+    forget(ctx);
+    free(ctx);
+}
+
+/* ---- the command ---- */
+
+static const char *option(const struct ctx *c, const char *key)
+{
+    const char *v = c->s.svc->option(c->s.host, key);
+    return v && v[0] ? v : NULL;
+}
+
+static const char *command(const struct ctx *c)
+{
+    const char *v = option(c, "command");
+    return v ? v : USUAL_COMMAND;
+}
+
+static int report(struct ctx *c, struct vb_lvm_list *l)
+{
+    const char *argv[] = { command(c), "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
+                           "-o", VB_LVM_COLUMNS, NULL };
+    const char *why = NULL;
+    char *text = NULL;
+    if (vb_ps_command(&c->s, argv, -1, &text) < 0)
+        return -1;
+    int rc = vb_lvm_parse(l, text, &why);
+    free(text);
+    if (rc < 0) {
+        vb_lvm_list_clear(l);
+        return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Run the command by hand and look at its output.",
+                          "the report of '%s lvs' cannot be understood: %s", command(c), why);
+    }
+    return 0;
+}
+
+static const struct vb_lvm_lv *lv_of(const struct vb_lvm_list *l, const char *mount_point)
+{
+    struct stat st;
+    if (stat(mount_point, &st) < 0)
+        return NULL;
+    return vb_lvm_by_number(l, major(st.st_dev), minor(st.st_dev));
+}
+
+/* ---- supports ---- */
+
+static bool knows_file_system(const char *type)
+{
+    static const char *const TYPES[] = { "ext2", "ext3", "ext4", "xfs" };
+    for (size_t i = 0; i < sizeof TYPES / sizeof TYPES[0]; i++)
+        if (!strcmp(type, TYPES[i]))
+            return true;
+    return false;
+}
+
+static const char *no_room(const struct ctx *c, const struct vb_lvm_list *l, const struct vb_lvm_lv *lv, uint64_t taken,
+                           uint64_t *store)
+{
+    const char *why = NULL;
+    *store = 0;
+    if (vb_lvm_is_thin(lv)) {
+        const struct vb_lvm_lv *pool = vb_lvm_by_name(l, lv->vg, lv->pool);
+        if (!pool)
+            return "its thin pool is not there";
+        if (pool->data >= POOL_LIMIT || pool->metadata >= POOL_LIMIT)
+            return "its thin pool is nearly full";
+        return NULL;
+    }
+    *store = vb_lvm_store(option(c, "change-store"), lv->size, lv->extent, lv->vg_free > taken ? lv->vg_free - taken : 0,
+                          &why);
+    return why;
+}
+
+static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_provider_support *out)
+{
+    struct ctx *c = ctx;
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    const struct vb_lvm_lv *lv;
+    const char *why = NULL;
+    uint64_t store;
+    if (!knows_file_system(vol->fs_type)) {
+        why = "not a file system that it knows (ext2, ext3, ext4, xfs)";
+    } else if (geteuid() != 0) {
+        why = "only root may make snapshots of logical volumes";
+    } else if (access(command(c), X_OK) < 0) {
+        why = "the command lvm is not there (install lvm2, or give its path)";
+    } else if (report(c, &l) < 0) {
+        return -1;
+    } else if (!(lv = lv_of(&l, vol->mount_point))) {
+        why = "not on a logical volume";
+    } else if (!(why = vb_lvm_refusal(lv)) && !(why = no_room(c, &l, lv, 0, &store))) {
+        out->supported = 1;
+        out->atomic = 1;
+        out->hold = VB_HOLD_OWN;
+        out->attributes = ATTRIBUTES;
+        out->without_writers = VB_CONSISTENCY_FILE_SYSTEM; /* suspending the device flushes and freezes it */
+        if (store)
+            snprintf(out->why, sizeof out->why, "change store of %llu MiB in volume group '%s'",
+                     (unsigned long long)(store >> 20), lv->vg);
+        else
+            snprintf(out->why, sizeof out->why, "in thin pool '%s/%s'", lv->vg, lv->pool);
+    }
+    if (why)
+        snprintf(out->why, sizeof out->why, "%s", why);
+    vb_lvm_list_clear(&l);
+    return 0;
+}
+
+/* ---- making ---- */
+
+static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider_volume *vol)
+{
+    struct ctx *c = ctx;
+    struct volume *v = vb_ps_alloc(sizeof *v), **end = &c->volumes;
+    v->record = (struct vb_ps_record){ .snapshot_id = vb_ps_strdup(vol->snapshot_id),
+                                       .set_id = vb_ps_strdup(set_id),
+                                       .mount_point = vb_ps_strdup(vol->mount_point),
+                                       .source = vb_ps_strdup(vol->mount_point) };
+    v->fs_type = vb_ps_strdup(vol->fs_type);
+    v->attributes = vol->attributes;
+    while (*end)
+        end = &(*end)->next;
+    *end = v;
+    return 0;
+}
+
+static char *name_of(const char *snapshot_id)
+{
+    char *name = vb_ps_printf(VB_LVM_PREFIX "%s", snapshot_id);
+    for (char *p = name; *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    return name;
+}
+
+/* What the volumes before it in the set take from the same group. */
+static uint64_t taken_before(const struct ctx *c, const struct volume *v, const char *vg)
+{
+    uint64_t sum = 0;
+    for (const struct volume *x = c->volumes; x && x != v; x = x->next)
+        if (x->vg && !strcmp(x->vg, vg))
+            sum += x->store;
+    return sum;
+}
+
+static int prepare_volume(struct ctx *c, struct volume *v, const struct vb_lvm_list *l)
+{
+    const struct vb_lvm_lv *lv = lv_of(l, v->record.mount_point);
+    const char *why = lv ? vb_lvm_refusal(lv) : "it is not on a logical volume any more";
+    if (why)
+        return vb_ps_fail(&c->s, VB_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, "Look at the volume with lvs.",
+                          "volume '%s' cannot be snapshotted: %s", v->record.mount_point, why);
+    why = no_room(c, l, lv, taken_before(c, v, lv->vg), &v->store);
+    if (why)
+        return vb_ps_fail(&c->s, VB_E_INSUFFICIENT_STORAGE,
+                          "Make room in the volume group or pool, or set change-store in [provider lvm].",
+                          "volume '%s' cannot be snapshotted: %s", v->record.mount_point, why);
+    v->vg = vb_ps_strdup(lv->vg);
+    v->lv = vb_ps_strdup(lv->name);
+    char *name = name_of(v->record.snapshot_id);
+    v->record.object = vb_ps_printf("%s/%s", v->vg, name);
+    free(name);
+    char *mounts = vb_ps_printf("%s/" MOUNTS, c->s.svc->state_dir(c->s.host));
+    v->record.place = vb_ps_printf("%s/%s", mounts, v->record.snapshot_id);
+    int rc = (mkdir(mounts, 0700) < 0 && errno != EEXIST) || mkdir(v->record.place, 0700) < 0 ? -1 : 0;
+    if (rc < 0)
+        vb_ps_fail_errno(&c->s, errno, NULL, "mount point '%s' cannot be made", v->record.place);
+    free(mounts);
+    vb_lvm_flush(v->record.mount_point); /* less is left to write while the device is suspended */
+    return rc < 0 ? -1 : vb_ps_record_save(&c->s, &v->record);
+}
+
+static int end_prepare(void *ctx, const char *set_id)
+{
+    struct ctx *c = ctx;
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    int rc = report(c, &l);
+    (void)set_id;
+    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next)
+        rc = prepare_volume(c, v, &l);
+    vb_lvm_list_clear(&l);
+    return rc;
+}
+
+static int pre_commit(void *ctx, const char *set_id)
+{
+    struct ctx *c = ctx;
+    (void)set_id;
+    for (struct volume *v = c->volumes; v; v = v->next)
+        vb_lvm_flush(v->record.mount_point);
+    return 0;
+}
+
+static int create(struct ctx *c, const struct volume *v, int lock)
+{
+    char *size = vb_ps_printf("%llub", (unsigned long long)v->store), *origin = vb_ps_printf("%s/%s", v->vg, v->lv);
+    const char *name = strchr(v->record.object, '/') + 1;
+    const char *thick[] = { command(c), "lvcreate", "--yes", "--quiet", "--snapshot", "--addtag", "vbackup",
+                            "--size",   size,       "--name", name,     origin,       NULL };
+    const char *thin[] = { command(c), "lvcreate", "--yes",  "--quiet", "--snapshot",         "--addtag", "vbackup",
+                           "--name",   name,       "--activate", "y",   "--setactivationskip", "n",       origin, NULL };
+    int rc = vb_ps_command(&c->s, v->store ? thick : thin, lock, NULL);
+    free(size);
+    free(origin);
+    return rc;
+}
+
+static int commit(void *ctx, const char *set_id)
+{
+    struct ctx *c = ctx;
+    int rc = 0, lock = vb_ps_lock(&c->s, LOCK);
+    (void)set_id;
+    if (lock < 0)
+        return -1;
+    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next)
+        rc = create(c, v, lock);
+    close(lock);
+    return rc;
+}
+
+static int mount_copy(struct ctx *c, const struct volume *v, const struct vb_lvm_list *l)
+{
+    const char *name = strchr(v->record.object, '/') + 1;
+    const struct vb_lvm_lv *copy = vb_lvm_by_name(l, v->vg, name);
+    if (!copy || !copy->path[0])
+        return vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, "Look at it with lvs.", "logical volume '%s' was not made",
+                          v->record.object);
+    int e = vb_lvm_mount(copy->path, v->record.place, v->fs_type);
+    if (e)
+        return vb_ps_fail_errno(&c->s, e, "The kernel's log says more.", "shadow copy '%s' (%s) cannot be mounted",
+                                v->record.object, v->fs_type);
+    return 0;
+}
+
+static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
+{
+    struct ctx *c = ctx;
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    int rc = report(c, &l);
+    (void)set_id;
+    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
+        rc = mount_copy(c, v, &l);
+        if (rc == 0)
+            rc = vb_ps_record_created(&c->s, &v->record);
+        *n_created += rc == 0;
+    }
+    vb_lvm_list_clear(&l);
+    return rc;
+}
+
+static bool wants_recovery(const struct volume *v)
+{
+    return (v->attributes & (VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY)) && !(v->attributes & VB_SA_NO_AUTORECOVERY);
+}
+
+static int set_writable(struct ctx *c, bool writable)
+{
+    for (struct volume *v = c->volumes; v; v = v->next) {
+        int e = wants_recovery(v) ? vb_lvm_mount_writable(v->record.place, writable) : 0;
+        if (e)
+            return vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made %s", v->record.object,
+                                    writable ? "writable" : "read-only");
+    }
+    return 0;
+}
+
+static int pre_final(void *ctx, const char *set_id)
+{
+    (void)set_id;
+    return set_writable(ctx, true);
+}
+
+/* The device as well: nothing may write to it any more, whoever mounts it once more. */
+static int close_devices(struct ctx *c)
+{
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    int rc = report(c, &l);
+    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
+        const struct vb_lvm_lv *copy = vb_lvm_by_name(&l, v->vg, strchr(v->record.object, '/') + 1);
+        int e = copy ? vb_lvm_device_read_only(copy->path) : ENOENT;
+        if (e)
+            rc = vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made read-only", v->record.object);
+    }
+    vb_lvm_list_clear(&l);
+    return rc;
+}
+
+static int post_final(void *ctx, const char *set_id)
+{
+    (void)set_id;
+    if (set_writable(ctx, false) < 0 || close_devices(ctx) < 0)
+        return -1;
+    forget(ctx);
+    return 0;
+}
+
+/* ---- removing ---- */
+
+/* A device that a killed command left suspended blocks everybody: lvm is told to put it right. */
+static int resume_origin(struct ctx *c, const struct vb_ps_record *r, const struct vb_lvm_list *l, int lock)
+{
+    const struct vb_lvm_lv *lv = lv_of(l, r->mount_point);
+    if (!lv || !vb_lvm_is_suspended(lv))
+        return 0;
+    char *name = vb_ps_printf("%s/%s", lv->vg, lv->name);
+    const char *argv[] = { command(c), "lvchange", "--refresh", name, NULL };
+    c->s.svc->log(c->s.host, 1, "logical volume '%s' was left suspended; it is resumed", name);
+    int rc = vb_ps_command(&c->s, argv, lock, NULL);
+    free(name);
+    return rc;
+}
+
+/* Only a logical volume whose name is made of the shadow copy's own id is removed, whatever the record says. */
+static int check_object(struct ctx *c, const struct vb_ps_record *r)
+{
+    char *name = name_of(r->snapshot_id);
+    const char *slash = r->object ? strchr(r->object, '/') : NULL;
+    bool ours = slash && slash != r->object && !strcmp(slash + 1, name);
+    free(name);
+    if (ours)
+        return 0;
+    return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
+                      "record of shadow copy '%s' names the foreign volume '%s'", r->snapshot_id,
+                      r->object ? r->object : "");
+}
+
+static int remove_lv(struct ctx *c, const struct vb_ps_record *r, const struct vb_lvm_list *l, int lock)
+{
+    const char *argv[] = { command(c), "lvremove", "--yes", "--force", "--quiet", r->object, NULL };
+    char *vg = vb_ps_strdup(r->object);
+    char *slash = strchr(vg, '/');
+    *slash = 0;
+    bool there = vb_lvm_by_name(l, vg, slash + 1) != NULL;
+    free(vg);
+    return there ? vb_ps_command(&c->s, argv, lock, NULL) : 0;
+}
+
+static int remove_shadow(void *ctx, const struct vb_ps_record *r)
+{
+    struct ctx *c = ctx;
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    if (check_object(c, r) < 0 || vb_ps_record_check_place(&c->s, r) < 0)
+        return -1;
+    int lock = vb_ps_lock(&c->s, LOCK);
+    if (lock < 0)
+        return -1;
+    int rc = report(c, &l);
+    if (rc == 0)
+        rc = resume_origin(c, r, &l, lock);
+    int e = rc == 0 ? vb_lvm_unmount(r->place) : 0;
+    if (e)
+        rc = vb_ps_fail_errno(&c->s, e, "See who uses it with fuser -m.", "shadow copy at '%s' cannot be unmounted",
+                              r->place);
+    if (rc == 0)
+        rc = remove_lv(c, r, &l, lock);
+    vb_lvm_list_clear(&l);
+    close(lock);
+    if (rc == 0 && rmdir(r->place) < 0 && errno != ENOENT)
+        rc = vb_ps_fail_errno(&c->s, errno, NULL, "mount point '%s' cannot be removed", r->place);
+    return rc == 0 ? vb_ps_record_remove(&c->s, r->snapshot_id) : -1;
+}
+
+static int abort_set(void *ctx, const char *set_id)
+{
+    struct ctx *c = ctx;
+    int rc = 0;
+    (void)set_id;
+    for (struct volume *v = c->volumes; v; v = v->next)
+        if (v->record.object && v->record.place && remove_shadow(c, &v->record) < 0)
+            rc = -1;
+    forget(c);
+    return rc;
+}
+
+static int delete_snapshot(void *ctx, const char *snapshot_id)
+{
+    return vb_ps_delete(&((struct ctx *)ctx)->s, snapshot_id, remove_shadow, ctx);
+}
+
+/* ---- looking ---- */
+
+static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
+{
+    return vb_ps_path(&((struct ctx *)ctx)->s, snapshot_id, path, out);
+}
+
+static int query(void *ctx,
+                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
+                           const char *path, int64_t created_sec), void *arg)
+{
+    return vb_ps_query(&((struct ctx *)ctx)->s, fn, arg);
+}
+
+static int grow(struct ctx *c, const char *object, const struct vb_lvm_lv *copy, const struct vb_lvm_lv *origin)
+{
+    uint64_t more = vb_lvm_grow(option(c, "change-store-max"), copy, origin->size);
+    if (!more)
+        return 0;
+    char *size = vb_ps_printf("+%llub", (unsigned long long)more);
+    const char *argv[] = { command(c), "lvextend", "--yes", "--quiet", "--size", size, object, NULL };
+    c->s.svc->log(c->s.host, 2, "change store of '%s' is %d%% full; it grows by %llu MiB", object, copy->data / 100,
+                  (unsigned long long)(more >> 20));
+    int rc = vb_ps_command(&c->s, argv, -1, NULL);
+    free(size);
+    return rc;
+}
+
+static int check_volume(struct ctx *c, const struct vb_ps_record *r)
+{
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    if (check_object(c, r) < 0 || report(c, &l) < 0)
+        return -1;
+    char *vg = vb_ps_strdup(r->object);
+    char *slash = strchr(vg, '/');
+    *slash = 0;
+    const struct vb_lvm_lv *copy = vb_lvm_by_name(&l, vg, slash + 1);
+    const struct vb_lvm_lv *origin = copy ? vb_lvm_by_name(&l, vg, copy->origin) : NULL;
+    const struct vb_lvm_lv *pool = copy && copy->pool[0] ? vb_lvm_by_name(&l, vg, copy->pool) : NULL;
+    const char *why = copy ? vb_lvm_damage(copy, pool) : "its logical volume is gone";
+    int rc = 0;
+    if (why)
+        rc = vb_ps_fail(&c->s, VB_E_INSUFFICIENT_STORAGE,
+                        copy && !vb_lvm_is_thin(copy) ? "Set change-store larger in [provider lvm], or free more of the volume group."
+                                                      : "Enlarge the thin pool.",
+                        "shadow copy '%s' of '%s': %s", r->object, r->mount_point, why);
+    else if (origin && !vb_lvm_is_thin(copy))
+        rc = grow(c, r->object, copy, origin);
+    free(vg);
+    vb_lvm_list_clear(&l);
+    return rc;
+}
+
+static int check(void *ctx, const char *snapshot_id)
+{
+    struct ctx *c = ctx;
+    struct vb_ps_record r;
+    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
+    if (rc == 1)
+        rc = check_volume(c, &r);
+    else if (rc == 0)
+        rc = vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, "It was deleted: make another one.",
+                        "there is no shadow copy '%s'", snapshot_id);
+    vb_ps_record_clear(&r);
+    return rc;
+}
+
+extern const struct vb_provider vb_provider_lvm;
+const struct vb_provider vb_provider_lvm = {
+    .size = sizeof(struct vb_provider),
+    .magic = VB_PROVIDER_MAGIC,
+    .abi = VB_PROVIDER_ABI,
+    .id = "b8a1f7d4-2f1e-4e0b-8c57-9a5d7e6c3b10",
+    .name = "lvm",
+    .version = PACKAGE_VERSION,
+    .type = VB_PROVIDER_SOFTWARE,
+    .preference = 90,
+    .open = lopen,
+    .close = lclose,
+    .supports = supports,
+    .begin_prepare = begin_prepare,
+    .end_prepare = end_prepare,
+    .pre_commit = pre_commit,
+    .commit = commit,
+    .post_commit = post_commit,
+    .pre_final = pre_final,
+    .post_final = post_final,
+    .abort = abort_set,
+    .snapshot_path = snapshot_path,
+    .delete_snapshot = delete_snapshot,
+    .query = query,
+    .check = check,
+};
