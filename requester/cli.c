@@ -159,6 +159,13 @@ int vb_cli_help(const struct vb_cli_verb *verb)
             printf("  %-20s %s\n", vb_verbs[i]->name, vb_verbs[i]->summary);
         putchar('\n');
     }
+    if (!verb)
+        printf("To begin with:\n"
+               "  vbackup init --repo DIR                a place to back up to\n"
+               "  vbackup plan backup PATH...            what would happen\n"
+               "  vbackup backup --repo DIR PATH...      without PATH: what the configured writers hold\n"
+               "  vbackup list, show, ls --repo DIR      what there is\n"
+               "  vbackup restore --repo DIR [BACKUP] [PATH...]\n\n");
     printf("Options of every verb:\n");
     print_opts(global_opts);
     printf("\nManual pages: vbackup(1), vbackup-%s(1)\n", verb ? verb->name : "VERB");

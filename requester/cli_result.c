@@ -115,18 +115,19 @@ static void result_text(const struct vb_cli_run *r, const struct vb_run_result *
         component_text(r, res, &res->components[i]);
     if (r->kind == VB_JOB_RESTORE) {
         if (res->exit == VB_EXIT_DONE || res->exit == VB_EXIT_PARTIAL)
-            printf("%s: %zu component%s, %llu files, %s, in %s\n",
+            printf("%s: %zu component%s, %llu file%s, %s, in %s\n",
                    res->exit == VB_EXIT_DONE ? "restored" : "partly restored", res->n_components,
-                   res->n_components == 1 ? "" : "s", (unsigned long long)res->files, size, took);
+                   res->n_components == 1 ? "" : "s", (unsigned long long)res->files, res->files == 1 ? "" : "s", size,
+                   took);
         return;
     }
     for (size_t i = 0; i < res->n_hosts; i++)
         if (res->hosts[i].window_us)
             printf("  freeze window on %s: %.1f ms\n", res->hosts[i].name, (double)res->hosts[i].window_us / 1000.0);
     if (res->backup_id)
-        printf("backup %.8s %s, consistency %s: %llu files, %s (%s added), in %s\n", res->backup_id,
+        printf("backup %.8s %s, consistency %s: %llu file%s, %s (%s added), in %s\n", res->backup_id,
                vb_completeness_word(res->completeness), vb_consistency_word(res->consistency),
-               (unsigned long long)res->files, size, added, took);
+               (unsigned long long)res->files, res->files == 1 ? "" : "s", size, added, took);
 }
 
 static void result_json(const struct vb_cli_run *r, const struct vb_run_result *res)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vbackup list, show, ls, check: what the repository holds. */
+/* vbackup list, show, check: what the repository holds. */
 #include "config.h"
 
 #include <stdio.h>
@@ -55,12 +55,12 @@ static int list_one(void *arg, const char *path, struct vb_catalog_entry **entry
     if (l->cli->json) {
         vb_cli_json(vb_show_entry_json(e));
     } else {
-        VB_AUTO_FREE char *when = vb_time_iso(e->started_ms), *hosts = vb_show_hosts(e), *size = vb_size_human(e->bytes);
+        VB_AUTO_FREE char *when = vb_time_iso(e->started_ms), *what = vb_show_content(e), *size = vb_size_human(e->bytes);
         if (l->shown == 0)
             printf("%-8s  %-20s  %-8s  %-11s  %9s  %10s  %s\n", "ID", "TAKEN", "STATE", "CONSISTENCY", "FILES", "SIZE",
-                   "HOSTS");
+                   "CONTENT");
         printf("%.8s  %-20s  %-8s  %-11s  %9llu  %10s  %s\n", e->id, when, vb_catalog_state_name(e->state),
-               vb_show_consistency(e), (unsigned long long)e->files, size, hosts);
+               vb_show_consistency(e), (unsigned long long)e->files, size, what);
     }
     l->shown++;
     return 0;
@@ -118,9 +118,12 @@ static int run_show(struct vb_cli *cli)
         status = vb_cli_fail(cli, &err);
     } else if (!vb_cli_opt(cli, "document")) {
         if (cli->json) {
-            vb_cli_json(vb_show_entry_json(e));
+            json_t *o = vb_show_entry_json(e);
+            json_object_set_new(o, "volumes", vb_show_volumes_json(r, e));
+            vb_cli_json(o);
         } else {
             vb_show_entry_text(stdout, e);
+            vb_show_volumes_text(stdout, r, e);
             printf("  documents   ");
             for (size_t i = 0; i < e->n_documents; i++)
                 printf(" %s%s%s", e->documents[i].kind, e->documents[i].host ? "@" : "",
@@ -141,81 +144,6 @@ static const struct vb_opt show_opts[] = {
 };
 const struct vb_cli_verb vb_verb_show = { "show", "[BACKUP]", "show one backup: hosts, components, how consistent each is",
                                       show_opts, 0, 1, run_show };
-
-/* ---- ls ---- */
-
-struct ls {
-    struct vb_cli *cli;
-    const char *top; /* path of the file set */
-};
-
-static char kind_letter(enum vb_tree_type type)
-{
-    switch (type) {
-    case VB_TREE_DIR:
-        return 'd';
-    case VB_TREE_SYMLINK:
-        return 'l';
-    case VB_TREE_FILE:
-        return '-';
-    default:
-        return '?';
-    }
-}
-
-static int ls_one(void *arg, const char *path, const struct vb_tree_entry *entry, struct vb_error *err)
-{
-    struct ls *l = arg;
-    (void)err;
-    VB_AUTO_FREE char *full = *path ? vb_path_join(l->top, path) : vb_strdup(l->top);
-    if (l->cli->json) {
-        json_t *o = vb_cli_message("entry");
-        json_object_set_new(o, "path", vb_cli_text(full));
-        char letter[2] = { kind_letter(entry->type), 0 };
-        json_object_set_new(o, "type", json_string(letter));
-        json_object_set_new(o, "size", json_integer((json_int_t)entry->size));
-        json_object_set_new(o, "mode", json_integer((json_int_t)entry->mode));
-        vb_cli_json(o);
-    } else {
-        VB_AUTO_FREE char *shown = vb_escape_terminal(full, strlen(full));
-        printf("%c%04o %12llu %s\n", kind_letter(entry->type), (unsigned)entry->mode & 07777U,
-               (unsigned long long)entry->size, shown);
-    }
-    return 0;
-}
-
-static int run_ls(struct vb_cli *cli)
-{
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    int status = VB_EXIT_DONE;
-    struct vb_repo *r = open_read(cli, &err);
-    if (!r)
-        return vb_cli_fail(cli, &err);
-    struct vb_catalog_entry *e = vb_repo_find(r, cli->argc ? cli->argv[0] : "latest", NULL, &err);
-    const char *host = vb_cli_opt(cli, "host");
-    for (size_t h = 0; e && h < e->n_hosts && status == VB_EXIT_DONE; h++) {
-        if (host && strcmp(host, e->hosts[h].name) != 0)
-            continue;
-        for (size_t c = 0; c < e->hosts[h].n_components; c++)
-            for (size_t i = 0; i < e->hosts[h].components[c].n_roots; i++) {
-                const struct vb_catalog_root *root = &e->hosts[h].components[c].roots[i];
-                struct ls l = { cli, root->path };
-                if (root->has_tree && vb_tree_walk(r, &root->tree, ls_one, &l, &err) < 0) {
-                    status = vb_cli_fail(cli, &err);
-                    goto out;
-                }
-            }
-    }
-    if (!e)
-        status = vb_cli_fail(cli, &err);
-out:
-    vb_catalog_entry_free(e);
-    vb_repo_close(r);
-    return status;
-}
-
-static const struct vb_opt ls_opts[] = { { "host", 0, "HOST", "only what came from this host" }, { NULL, 0, NULL, NULL } };
-const struct vb_cli_verb vb_verb_ls = { "ls", "[BACKUP]", "list the files of one backup", ls_opts, 0, 1, run_ls };
 
 /* ---- check ---- */
 

@@ -143,10 +143,11 @@ static int run_resume(struct vb_cli *cli)
         status = list_unfinished(cli, &ids);
     } else if (!id) {
         if (ids.n == 0)
-            vb_fail(&err, VB_E_NOT_FOUND, "there is no unfinished run");
+            vb_fail(&err, VB_E_NOT_FOUND, "there is no unfinished run, nothing to resume");
         else
             vb_fail(&err, VB_E_USAGE, "there are %zu unfinished runs, name one", ids.n);
-        vb_hint(&err, "'vbackup resume --list' prints them");
+        if (ids.n > 0)
+            vb_hint(&err, "'vbackup resume --list' prints them");
         status = vb_cli_fail(cli, &err);
     } else if (!vb_strv_has(&ids, id)) {
         vb_fail(&err, VB_E_NOT_FOUND, "there is no unfinished run '%s'", id);

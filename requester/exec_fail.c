@@ -33,10 +33,14 @@ void vb_x_fail_component(struct vb_exec *x, size_t c, const struct vb_error *why
     vb_error_copy(&xc->error, why);
     if (!x->plan->components[c].is_explicit)
         return;
-    VB_AUTO_FREE char *who = vb_x_component_text(x, c);
+    const struct vb_plan_component *pc = &x->plan->components[c];
+    VB_AUTO_FREE char *who = vb_x_component_text(x, c), *full = vb_full_path(pc->logical_path, pc->name);
+    VB_AUTO_FREE char *begins = vb_printf("component '%s'", full);
     VB_AUTO_ERROR e = VB_ERROR_INIT;
     vb_error_copy(&e, why);
-    vb_context(&e, "%s", who);
+    vb_free_ptr(&e.hint); /* the result says what to do */
+    if (strncmp(vb_error_text(&e), begins, strlen(begins)) != 0) /* else the agent named it */
+        vb_context(&e, "%s", who);
     vb_x_warn(x, x->plan->hosts[x->plan->components[c].host].name, &e);
 }
 

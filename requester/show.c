@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "documents/components.h"
 #include "requester/cli.h"
 #include "requester/show.h"
 #include "vbackup/types.h"
@@ -36,7 +37,7 @@ const char *vb_show_consistency(const struct vb_catalog_entry *e)
 char *vb_show_component_name(const char *host, const struct vb_catalog_component *c)
 {
     const char *path = c->logical_path ? c->logical_path : "";
-    VB_AUTO_FREE char *raw = vb_printf("%s:%s:%s%s%s", host, c->instance_name ? c->instance_name : c->writer_name, path,
+    VB_AUTO_FREE char *raw = vb_printf("%s/%s:%s%s%s", host, c->instance_name ? c->instance_name : c->writer_name, path,
                                        *path ? "\\" : "", c->name);
     return vb_escape_terminal(raw, strlen(raw));
 }
@@ -46,9 +47,9 @@ void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
     VB_AUTO_FREE char *begin = vb_time_iso(e->started_ms), *size = vb_size_human(e->bytes);
     VB_AUTO_FREE char *took = vb_duration_human(e->finished_ms >= e->started_ms ? e->finished_ms - e->started_ms : 0);
     VB_AUTO_FREE char *added = vb_size_human(e->added_stored);
-    fprintf(out, "backup %s\n  taken        %s, in %s, by %s\n  state        %s\n  content      %llu files, %s (%s added)\n",
+    fprintf(out, "backup %s\n  taken        %s, in %s, by %s\n  state        %s\n  content      %llu file%s, %s (%s added)\n",
             e->id, begin, took, e->requester ? e->requester : "?", vb_catalog_state_name(e->state),
-            (unsigned long long)e->files, size, added);
+            (unsigned long long)e->files, e->files == 1 ? "" : "s", size, added);
     for (size_t h = 0; h < e->n_hosts; h++) {
         const struct vb_catalog_host *host = &e->hosts[h];
         fprintf(out, "  host %s (%s)%s%s\n", host->name, vb_catalog_state_name(host->state), host->error ? ": " : "",
@@ -66,9 +67,96 @@ void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
                         (unsigned long long)c->left_dirs, c->left_dirs == 1 ? "y" : "ies");
             if (error)
                 fprintf(out, "      %s: %s\n", vb_code_name(c->code), error);
+            for (size_t k = 0; k < c->n_roots; k++) {
+                const struct vb_catalog_root *r = &c->roots[k];
+                VB_AUTO_FREE char *path = vb_escape_terminal(r->path, strlen(r->path));
+                VB_AUTO_FREE char *spec = vb_escape_terminal(r->filespec ? r->filespec : "*",
+                                                             strlen(r->filespec ? r->filespec : "*"));
+                bool everything = r->recursive && strcmp(spec, "*") == 0;
+                fprintf(out, "      %s%s%s%s\n", path, everything ? "" : "/", everything ? "" : spec,
+                        r->recursive && !everything ? " (recursive)" : "");
+            }
         }
     }
 }
+
+/* ---- what ---- */
+
+char *vb_show_content(const struct vb_catalog_entry *e)
+{
+    enum { MOST = 3 };
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    size_t n = 0;
+    bool adhoc = e->job && strcmp(e->job, "ad hoc") == 0;
+    for (size_t h = 0; h < e->n_hosts; h++)
+        for (size_t i = 0; i < e->hosts[h].n_components; i++) {
+            const struct vb_catalog_component *c = &e->hosts[h].components[i];
+            if (!c->is_explicit)
+                continue;
+            for (size_t k = 0; k < (adhoc && c->n_roots ? c->n_roots : 1); k++) {
+                const struct vb_catalog_root *r = adhoc && c->n_roots ? &c->roots[k] : NULL;
+                bool one = r && !r->recursive && strcmp(r->filespec, "*") != 0;
+                VB_AUTO_FREE char *name = one ? vb_path_join(r->path, r->filespec)
+                                          : r ? vb_strdup(r->path)
+                                              : vb_show_component_name(e->hosts[h].name, c);
+                VB_AUTO_FREE char *shown = r ? vb_escape_terminal(name, strlen(name)) : vb_strdup(name);
+                if (n++ < MOST)
+                    vb_buf_addf(&b, "%s%s", n > 1 ? ", " : "", shown);
+            }
+        }
+    if (n > MOST)
+        vb_buf_addf(&b, " and %zu more", n - MOST);
+    return vb_buf_take_str(&b);
+}
+
+/* The host's document as its agent returned it, or NULL. */
+static struct vb_components *document_of(struct vb_repo *r, const struct vb_catalog_entry *e, const char *host)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    const struct vb_catalog_document *d = vb_catalog_find_document(e, "components", host, NULL);
+    if (!d || vb_repo_get_bytes(r, VB_CHUNK_DOC, &d->content, (size_t)64 << 20, &b, NULL) < 0)
+        return NULL;
+    return vb_components_read("components", b.data ? (const void *)b.data : "", b.len, NULL);
+}
+
+void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_entry *e)
+{
+    for (size_t h = 0; h < e->n_hosts; h++) {
+        struct vb_components *c = document_of(r, e, e->hosts[h].name);
+        for (size_t i = 0; c && i < c->n_snapshots; i++) {
+            const struct vb_snapshot_record *s = &c->snapshots[i];
+            VB_AUTO_FREE char *mount = vb_escape_terminal(s->mount_point, strlen(s->mount_point));
+            VB_AUTO_FREE char *remark = s->remark ? vb_escape_terminal(s->remark, strlen(s->remark)) : NULL;
+            bool live = s->provider && strcmp(s->provider, "live") == 0;
+            fprintf(out, "  volume %s:%s (%s): %s%s%s%s\n", e->hosts[h].name, mount, s->fs_type ? s->fs_type : "?",
+                    live ? "" : "snapshot by ", live ? "" : s->provider ? s->provider : "?",
+                    remark && *remark && !live ? ", " : "", remark ? remark : "");
+        }
+        vb_components_free(c);
+    }
+}
+
+json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e)
+{
+    json_t *a = json_array();
+    for (size_t h = 0; h < e->n_hosts; h++) {
+        struct vb_components *c = document_of(r, e, e->hosts[h].name);
+        for (size_t i = 0; c && i < c->n_snapshots; i++) {
+            json_t *o = json_object();
+            json_object_set_new(o, "host", vb_cli_text(e->hosts[h].name));
+            json_object_set_new(o, "mount_point", vb_cli_text(c->snapshots[i].mount_point));
+            json_object_set_new(o, "file_system", vb_cli_text(c->snapshots[i].fs_type));
+            json_object_set_new(o, "provider", vb_cli_text(c->snapshots[i].provider));
+            json_object_set_new(o, "atomic", json_boolean(c->snapshots[i].atomic));
+            json_object_set_new(o, "remark", vb_cli_text(c->snapshots[i].remark));
+            json_array_append_new(a, o);
+        }
+        vb_components_free(c);
+    }
+    return a;
+}
+
+/* ---- one entry ---- */
 
 static void set_text(json_t *o, const char *key, const char *s)
 {

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include "store/catalog.h"
+#include "store/repository.h"
 
 /* One backup as JSON: everything of the entry but the chunk names. */
 json_t *vb_show_entry_json(const struct vb_catalog_entry *e);
@@ -17,7 +18,13 @@ char *vb_show_hosts(const struct vb_catalog_entry *e);
 const char *vb_show_consistency(const struct vb_catalog_entry *e);
 /* Table of hosts and components with state, consistency and error. */
 void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e);
-/* "host:writer:path\name" of a component; caller frees. */
+/* "host/writer:path\name" of a component; caller frees. */
 char *vb_show_component_name(const char *host, const struct vb_catalog_component *c);
+
+/* What was backed up, short: paths that were named, else "host/writer:component", three at most; caller frees. */
+char *vb_show_content(const struct vb_catalog_entry *e);
+/* Which provider took which volume of which host, from the stored documents; what cannot be read is left out. */
+void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_entry *e);
+json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e);
 
 #endif

@@ -55,6 +55,19 @@ out=$(vb plan restore "$T/data/sub" --json | jq -r '"\(.in_place) \(.paths[0])"'
 is "the plan of it" "$out" "true $T/data/sub"
 cd / || exit 1
 
+# ---- what there is ----
+like "list says what was backed up" "$(vb list)" "complete +none .* $T/data, $T/single/file"
+like "show says how each volume was read" "$(vb show)" "^  volume [^ ]+:/.* \(.*\): (read live|snapshot by)"
+like "... and what is in the component" "$(vb show)" "^      $T/data$"
+is "... and in JSON" "$(vb show --json | jq -r '.volumes[0].provider | . == "live" or . == "btrfs" or . == "reflink"')" true
+is "ls of one directory" "$(vb ls "$T/data/sub" | awk '{ print $NF }')" "$T/data/sub
+$T/data/sub/b
+$T/data/sub/deep
+$T/data/sub/deep/c"
+like "ls shows owner, time and target" "$(vb ls "$T/data/link")" "^l0777 +[^ ]+ +[^ ]+ +1 20..-.*Z $T/data/link -> a"
+is "ls of one component, as JSON" "$(vb ls -C "files writer:paths" --json | jq -r 'select(.type == "-") | .path' | wc -l)" 4
+out=$(vb ls "$T/nothing" 2>&1); is "ls of what is not there: exit status" "$?" 1
+
 # ---- as a tar stream ----
 mkdir -p "$T/tree/dir/empty"
 printf 'x%.0s' $(seq 5000) > "$T/tree/file"; ln "$T/tree/file" "$T/tree/dir/hard"; ln -s ../file "$T/tree/dir/soft"
