@@ -261,7 +261,7 @@ static int run_abort(struct host *h, const char *set_id)
 
 struct volume {
     struct vb_provider_volume v;
-    char *snapshot_id, *mount_point, *device, *fs_type, *subvolume;
+    char *snapshot_id, *mount_point, *device, *fs_type, *subvolume, *fs_root;
     struct vb_strv trees;
 };
 
@@ -272,6 +272,7 @@ static void volume_clear(struct volume *v)
     vb_free_ptr(&v->device);
     vb_free_ptr(&v->fs_type);
     vb_free_ptr(&v->subvolume);
+    vb_free_ptr(&v->fs_root);
     vb_strv_clear(&v->trees);
 }
 
@@ -290,6 +291,7 @@ static int parse_volume(const struct vb_msg *m, struct volume *v, struct vb_erro
     v->device = vb_msg_str(&g, VB_F_DEVICE);
     v->fs_type = vb_msg_str(&g, VB_F_FS_TYPE);
     v->subvolume = vb_msg_str(&g, VB_F_SUBVOLUME);
+    v->fs_root = vb_msg_str(&g, VB_F_FS_ROOT);
     if (!v->mount_point || v->mount_point[0] != '/')
         return vb_fail(err, VB_E_PROTOCOL, "volume has no absolute mount point");
     if (!v->subvolume)
@@ -307,7 +309,7 @@ static int parse_volume(const struct vb_msg *m, struct volume *v, struct vb_erro
     v->v = (struct vb_provider_volume){ sizeof v->v, v->snapshot_id, v->mount_point, v->device ? v->device : "",
                                         v->fs_type ? v->fs_type : "", v->subvolume,
                                         (const char *const *)v->trees.v, v->trees.n,
-                                        (uint32_t)vb_msg_u64(&g, VB_F_ATTRIBUTES, 0) };
+                                        (uint32_t)vb_msg_u64(&g, VB_F_ATTRIBUTES, 0), v->fs_root ? v->fs_root : "/" };
     return 0;
 }
 
@@ -321,7 +323,7 @@ static int run_supports(struct host *h, const struct vb_msg *m, struct vb_msg *d
         provider_failed(h, "supports");
         return -1;
     }
-    s.why[sizeof s.why - 1] = 0;
+    s.why[sizeof s.why - 1] = s.group[sizeof s.group - 1] = 0;
     vb_msg_add_u64(done, VB_F_SUPPORTED, s.supported != 0);
     vb_msg_add_str(done, VB_F_REMARK, s.why[0] ? s.why : NULL);
     vb_msg_add_u64(done, VB_F_ATOMIC, s.atomic != 0);
@@ -330,7 +332,10 @@ static int run_supports(struct host *h, const struct vb_msg *m, struct vb_msg *d
     vb_msg_add_u64(done, VB_F_ATTRIBUTES, s.attributes);
     vb_msg_add_u64(done, VB_F_PER_TREE, s.per_tree != 0);
     vb_msg_add_u64(done, VB_F_CONSISTENCY, s.without_writers);
+    vb_msg_add_u64(done, VB_F_TYPE, h->p.type);
     vb_msg_add_u64(done, VB_F_PREFERENCE, h->p.preference < 0 ? 0 : (uint64_t)h->p.preference);
+    vb_msg_add_u64(done, VB_F_CONSENT, s.consent);
+    vb_msg_add_str(done, VB_F_GROUP, s.group[0] ? s.group : NULL);
     return 0;
 }
 

@@ -14,8 +14,8 @@
  *
  *   CALL             in                                              out
  *   "supports"       VOLUME                                          SUPPORTED, REMARK, ATOMIC, GROUP_ATOMIC, HOLD,
- *                                                                    ATTRIBUTES, PER_TREE, PREFERENCE,
- *                                                                    CONSISTENCY (without writers)
+ *                                                                    ATTRIBUTES, PER_TREE, TYPE, PREFERENCE,
+ *                                                                    CONSISTENCY (without writers), CONSENT, GROUP
  *   "begin_prepare"  SET, SNAPSHOT, VOLUME                           -
  *   "end_prepare" "pre_commit" "commit" "pre_final" "post_final" "abort"   SET      -
  *   "post_commit"    SET                                             COUNT
@@ -23,7 +23,7 @@
  *   "delete" "check" SNAPSHOT                                        -
  *   "query"          -                                               SNAPSHOT {SNAPSHOT, SET, PATH (mount point),
  *                                                                    SNAPSHOT_PATH, CREATED_SEC}...
- *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, TREE..., ATTRIBUTES}
+ *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, FS_ROOT, TREE..., ATTRIBUTES}
  *   Failures: CODE, TEXT, HINT.
  *
  * Order (S-32 to S-36): begin_prepare of another set drops the set before it; a call out of order or with another

@@ -100,7 +100,9 @@ struct vb_sv {
     bool atomic, group_atomic, per_tree;
     uint64_t hold;                  /* enum vb_hold */
     enum vb_consistency without_writers;
+    unsigned rank;                  /* of the provider's type (S-25), then */
     uint64_t preference;
+    char *group;                    /* with group_atomic: who shares the instant; NULL: all of the provider's */
     char *remark;
     struct vb_strv refusals;        /* why the others do not */
     struct vb_strv map_from, map_to; /* path -> path in the shadow copy, the volume's root first */
@@ -147,6 +149,7 @@ struct vb_session {
         vb_panswer *answer;
         vb_step *done;
         struct vb_timer *timer;
+        uint64_t limit_ms;
         struct vb_error failure;    /* the first one */
     } calls;
 
@@ -157,6 +160,7 @@ struct vb_session {
     bool set_begun;                 /* providers must hear abort until post_final */
     bool snapshot_ok;
     uint64_t window_us;             /* monotonic begin */
+    uint64_t commit_us;             /* monotonic begin of commit, then its length */
     struct vb_error trouble;        /* why the running command fails */
     int level;                      /* of the running freeze, thaw or PostRestore round */
     struct vb_timer *limit;         /* of the whole window, or of waiting for data */

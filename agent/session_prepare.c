@@ -206,6 +206,12 @@ struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path)
 
 /* ---- choice of a provider per volume ---- */
 
+/* Hardware before software before what the system has (S-25). */
+static unsigned rank_of(uint64_t type)
+{
+    return type == VB_PROVIDER_HARDWARE ? 3 : type == VB_PROVIDER_SOFTWARE ? 2 : type == VB_PROVIDER_SYSTEM ? 1 : 0;
+}
+
 static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
 {
     struct vb_sv *v = &s->set[c->volume];
@@ -220,6 +226,11 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
         VB_AUTO_BUF text = VB_BUF_INIT;
         vb_attributes_text(lacks, &text);
         vb_strv_take(&v->refusals, vb_printf("provider '%s' cannot honour '%s'", c->p->name, vb_buf_str(&text)));
+        return;
+    }
+    if (vb_msg_u64(m, VB_F_CONSENT, VB_CONSENT_NONE) == VB_CONSENT_FREEZE && !s->job->allow_freeze) {
+        vb_strv_take(&v->refusals, vb_printf("provider '%s': %s, which is not allowed (--allow-freeze)", c->p->name,
+                                             why ? why : "the file system is frozen while it is copied"));
         return;
     }
     uint64_t hold = vb_msg_u64(m, VB_F_HOLD, 0), pref = vb_msg_u64(m, VB_F_PREFERENCE, 0);
@@ -237,10 +248,14 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
                      vb_printf("provider '%s' reaches only '%s'", c->p->name, vb_consistency_word(reach)));
         return;
     }
-    if (v->provider && v->preference >= pref)
+    unsigned rank = rank_of(vb_msg_u64(m, VB_F_TYPE, VB_PROVIDER_SOFTWARE));
+    if (v->provider && (v->rank > rank || (v->rank == rank && v->preference >= pref)))
         return;
     v->provider = c->p;
+    v->rank = rank;
     v->preference = pref;
+    free(v->group);
+    v->group = vb_msg_str(m, VB_F_GROUP);
     v->hold = hold;
     v->atomic = vb_msg_u64(m, VB_F_ATOMIC, 0);
     v->group_atomic = vb_msg_u64(m, VB_F_GROUP_ATOMIC, 0);

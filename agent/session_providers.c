@@ -46,6 +46,7 @@ void vb_sp_free(struct vb_sp *p)
 
 void vb_sv_clear(struct vb_sv *v)
 {
+    free(v->group);
     free(v->remark);
     vb_error_clear(&v->lost);
     vb_strv_clear(&v->refusals);
@@ -136,6 +137,7 @@ static void add_volume(const struct vb_sv *v, uint32_t attributes, struct vb_msg
     vb_msg_add_str(&g, VB_F_DEVICE, v->vol->device);
     vb_msg_add_str(&g, VB_F_FS_TYPE, v->vol->fs_type);
     vb_msg_add_str(&g, VB_F_SUBVOLUME, v->vol->subvolume_root);
+    vb_msg_add_str(&g, VB_F_FS_ROOT, v->vol->fs_root);
     for (size_t i = 0; i < v->vol->trees.n; i++)
         vb_msg_add_str(&g, VB_F_TREE, v->vol->trees.v[i]);
     vb_msg_add_u64(&g, VB_F_ATTRIBUTES, attributes);
@@ -147,6 +149,7 @@ static void send_call(struct vb_session *s, struct vb_pcall *c)
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_P_CALL);
     m.id = c->id;
     vb_msg_add_str(&m, VB_F_CALL, c->call);
+    vb_msg_add_u64(&m, VB_F_DEADLINE_MS, s->calls.limit_ms);
     if (c->fields)
         vb_buf_add(&m.body, c->fields->body.data, c->fields->body.len);
     else if (s->set_id[0])
@@ -263,6 +266,7 @@ void vb_calls_add_fields(struct vb_session *s, struct vb_sp *p, const char *call
 void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb_step *done)
 {
     s->calls.active = true;
+    s->calls.limit_ms = limit_ms;
     s->calls.answer = answer;
     s->calls.done = done;
     s->calls.left = s->calls.n;

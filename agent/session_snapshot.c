@@ -127,6 +127,13 @@ static enum vb_consistency least(enum vb_consistency a, enum vb_consistency b)
     return a < b ? a : b;
 }
 
+/* One call of one provider made both at one instant. */
+static bool share_instant(const struct vb_sv *a, const struct vb_sv *b)
+{
+    return a->provider == b->provider && a->group_atomic && b->group_atomic &&
+           !strcmp(a->group ? a->group : "", b->group ? b->group : "");
+}
+
 /* The level that was reached, not the one hoped for: provider, writer's whole session, and the writer's own word. */
 static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c)
 {
@@ -147,7 +154,7 @@ static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, 
         else if (!held || v->hold == VB_HOLD_NONE)
             level = least(level, v->without_writers);
         /* Nobody held, and the volumes were not captured at one instant. */
-        if (!held && first && !(first->provider == v->provider && first->group_atomic && v->group_atomic))
+        if (!held && first && !share_instant(first, v))
             level = least(level, VB_CONSISTENCY_NONE);
         first = first ? first : v;
     }
@@ -157,6 +164,21 @@ static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, 
     return w->lowered ? least(level, w->lowered) : level;
 }
 
+/* Where one instant cannot be had, how far apart they may be is recorded (B-40). */
+static void note_skew(struct vb_session *s, const struct vb_sv *v, struct vb_snapshot_record *r)
+{
+    bool apart = !v->atomic;
+    for (size_t i = 0; i < s->n_set && !apart; i++)
+        apart = s->set[i].provider && &s->set[i] != v && !share_instant(&s->set[i], v);
+    if (!v->provider || !apart)
+        return;
+    char *was = r->remark;
+    r->remark = vb_printf("%s%s%s within %ju.%01ju ms", was ? was : "", was ? "; " : "",
+                          v->atomic ? "the shadow copies of the set were made" : "it was made",
+                          (uintmax_t)(s->commit_us / 1000), (uintmax_t)(s->commit_us / 100 % 10));
+    free(was);
+}
+
 static void fill_document(struct vb_session *s)
 {
     for (size_t i = 0; i < s->n_set && i < s->bcd->n_snapshots; i++) {
@@ -164,6 +186,7 @@ static void fill_document(struct vb_session *s)
         vb_free_ptr(&r->snapshot_path);
         if (s->set[i].map_to.n)
             r->snapshot_path = vb_strdup(s->set[i].map_to.v[0]);
+        note_skew(s, &s->set[i], r);
     }
     for (size_t i = 0; i < s->n_writers; i++) {
         struct vb_sw *w = s->writers[i];
@@ -363,6 +386,7 @@ static void fs_thawed(struct vb_session *s)
 
 static void committed(struct vb_session *s)
 {
+    s->commit_us = vb_loop_now_us(s->env->loop) - s->commit_us;
     if (s->fs_frozen)
         watchdog(s, VB_WD_THAW, 0, fs_thawed); /* whether commit failed or not */
     else
@@ -375,6 +399,7 @@ static void commit(struct vb_session *s)
         fail_set(s, &s->watchdog_error);
         return;
     }
+    s->commit_us = vb_loop_now_us(s->env->loop);
     vb_calls_set(s, "commit", s->env->limits.provider_commit, committed);
 }
 

@@ -142,6 +142,7 @@ void vb_volumes_clear(struct vb_volumes *v)
         free(v->v[i].fs_type);
         free(v->v[i].subvolume_root);
         vb_strv_clear(&v->v[i].trees);
+        free(v->v[i].fs_root);
     }
     vb_free_ptr(&v->v);
     v->n = v->cap = 0;
@@ -200,7 +201,7 @@ static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *
     VB_GROW(v->v, v->n, v->cap);
     struct vb_volume *x = &v->v[v->n++];
     *x = (struct vb_volume){ vb_strdup(mt->point), vb_strdup(mt->device), vb_strdup(mt->fs_type), VB_STEAL(root),
-                             { NULL, 0, 0 } };
+                             { NULL, 0, 0 }, vb_strdup(mt->root) };
     vb_strv_add(&x->trees, path);
     return 0;
 }

@@ -237,6 +237,13 @@ static int add_mount(int fd)
         return EINVAL;
     if (st.st_dev == dog.forbidden[0] || st.st_dev == dog.forbidden[1])
         return EBUSY;
+    for (size_t i = 0; i < dog.n_mounts; i++) { /* the same one, mounted in two places: frozen once (S-31) */
+        struct stat other;
+        if (fstat(dog.mounts[i], &other) == 0 && other.st_dev == st.st_dev) {
+            close(fd);
+            return 0;
+        }
+    }
     dog.mounts[dog.n_mounts++] = fd;
     return 0;
 }

@@ -58,6 +58,13 @@ enum vb_hold {
     VB_HOLD_OWN = 3      /* the provider's own call freezes and thaws */
 };
 
+/* What a job must have allowed before the provider may be chosen. */
+enum vb_consent {
+    VB_CONSENT_NONE = 0,
+    VB_CONSENT_LIVE = 1,  /* it reads while things change */
+    VB_CONSENT_FREEZE = 2 /* everybody who writes to the file system waits for a copy */
+};
+
 struct vb_provider_support {
     uint32_t size;
     int supported;            /* 0: no; `why` says it in one line */
@@ -68,6 +75,8 @@ struct vb_provider_support {
     uint32_t attributes;      /* VB_SA_* it can honour */
     int per_tree;             /* it copies the named trees, not the volume: begin_prepare needs them */
     enum vb_consistency without_writers; /* level reached when no writer holds */
+    enum vb_consent consent;
+    char group[128];          /* with group_atomic: only volumes with the same text here share the instant ("pool tank") */
 };
 
 /* One volume in a set being made. */
@@ -81,6 +90,7 @@ struct vb_provider_volume {
     const char *const *trees;   /* absolute directories and files of the chosen components on this volume */
     size_t n_trees;
     uint32_t attributes;     /* VB_SA_* of the context */
+    const char *fs_root;     /* directory of the file system that is mounted there: "/", or more for a bind mount */
 };
 
 struct vb_provider_services {

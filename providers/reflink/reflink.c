@@ -9,54 +9,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "providers/reflink/reflink.h"
+#include "providers/support/staged.h"
 
 #define ATTRIBUTES                                                                                                   \
     (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY | \
      VB_SA_DELAYED_POSTSNAPSHOT)
-
-struct volume {
-    struct vb_ps_record record;
-    bool staged; /* record.place is the shadow copy's; before, the directory above the hidden one */
-    int stage;   /* descriptor of the shadow copy's directory */
-    struct volume *next;
-};
-
-struct ctx {
-    struct vb_ps s;
-    struct volume *volumes;
-};
-
-static int ropen(void *host, const struct vb_provider_services *svc, void **out)
-{
-    struct ctx *c = vb_ps_alloc(sizeof *c);
-    c->s = (struct vb_ps){ host, svc };
-    *out = c;
-    return 0;
-}
-
-static void forget(struct ctx *c)
-{
-    while (c->volumes) {
-        struct volume *v = c->volumes;
-        c->volumes = v->next;
-        if (v->stage >= 0)
-            close(v->stage);
-        vb_ps_record_clear(&v->record);
-        free(v);
-    }
-}
-
-static void rclose(void *ctx)
-{
-    forget(ctx);
-    free(ctx);
-}
 
 /* ---- where ---- */
 
@@ -69,7 +33,7 @@ static char *parent_of(const char *path)
 
 /* A directory on the trees' file system that we may write to: the configured one, the top of the mount, or beside the
  * first tree.  NULL: none. */
-static char *find_place(struct ctx *c, const struct vb_provider_volume *vol)
+static char *find_place(struct vb_ps_staged *c, const struct vb_provider_volume *vol)
 {
     const char *where = c->s.svc->option(c->s.host, "place");
     struct stat tree, st;
@@ -88,9 +52,30 @@ static char *find_place(struct ctx *c, const struct vb_provider_volume *vol)
     return found;
 }
 
+/* Whether clones can be made in the directory: NULL, or why not. */
+static const char *try_clone(int dir)
+{
+    static const char block[4096] = { 1 };
+    const char *why = NULL;
+    int a = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int b = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (a < 0 || b < 0)
+        why = strerror(errno);
+    else if (write(a, block, sizeof block) != (ssize_t)sizeof block)
+        why = strerror(errno);
+    else if (ioctl(b, FICLONE, a) < 0)
+        why = errno == EOPNOTSUPP || errno == EINVAL || errno == ENOTTY ? "the file system cannot clone files"
+                                                                        : strerror(errno);
+    if (a >= 0)
+        close(a);
+    if (b >= 0)
+        close(b);
+    return why;
+}
+
 static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_provider_support *out)
 {
-    struct ctx *c = ctx;
+    struct vb_ps_staged *c = ctx;
     const char *why = NULL;
     char *place = NULL;
     if (strcmp(vol->fs_type, "xfs") != 0 && strcmp(vol->fs_type, "btrfs") != 0) {
@@ -99,7 +84,7 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
         why = "no directory on this file system can be written to; set 'place'";
     } else {
         int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        why = fd < 0 ? strerror(errno) : vb_reflink_try(fd);
+        why = fd < 0 ? strerror(errno) : try_clone(fd);
         if (fd >= 0)
             close(fd);
     }
@@ -118,149 +103,21 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
 
 /* ---- making ---- */
 
-static char *join_trees(const struct vb_provider_volume *vol)
-{
-    size_t n = 1;
-    for (size_t i = 0; i < vol->n_trees; i++)
-        n += strlen(vol->trees[i]) + 1;
-    char *all = vb_ps_alloc(n), *at = all;
-    for (size_t i = 0; i < vol->n_trees; i++) {
-        size_t len = strlen(vol->trees[i]);
-        memcpy(at, vol->trees[i], len);
-        at += len;
-        *at++ = i + 1 < vol->n_trees ? '\n' : 0;
-    }
-    return all;
-}
-
 static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider_volume *vol)
 {
-    struct ctx *c = ctx;
-    if (!vol->n_trees)
-        return vb_ps_fail(&c->s, VB_E_USAGE, NULL, "no tree of volume '%s' was named", vol->mount_point);
-    for (size_t i = 0; i < vol->n_trees; i++)
-        if (strchr(vol->trees[i], '\n'))
-            return vb_ps_fail(&c->s, VB_E_NOT_SUPPORTED, "Use another provider for it.",
-                              "tree '%s' has a line break in its name", vol->trees[i]);
+    struct vb_ps_staged *c = ctx;
     char *place = find_place(c, vol);
     if (!place)
         return vb_ps_fail(&c->s, VB_E_CONFIG, "Set place = DIR in [provider reflink].",
                           "there is no writable directory beside the trees of '%s'", vol->mount_point);
-    struct volume *v = vb_ps_alloc(sizeof *v);
-    v->stage = -1;
-    v->record = (struct vb_ps_record){ .snapshot_id = vb_ps_strdup(vol->snapshot_id),
-                                       .set_id = vb_ps_strdup(set_id),
-                                       .mount_point = vb_ps_strdup(vol->mount_point),
-                                       .source = vb_ps_strdup(vol->mount_point),
-                                       .trees = join_trees(vol) };
-    v->record.place = place; /* the directory that holds the hidden one, until end_prepare */
-    v->next = c->volumes;
-    c->volumes = v;
-    return 0;
-}
-
-static int stage_volume(struct ctx *c, struct volume *v)
-{
-    char *above = v->record.place, *hidden = vb_ps_place_in(above);
-    v->record.place = vb_ps_printf("%s/%s", hidden, v->record.snapshot_id);
-    v->staged = true;
-    int rc = vb_ps_record_save(&c->s, &v->record);
-    int place = rc == 0 ? vb_ps_place_open(&c->s, above) : -1;
-    free(hidden);
-    free(above);
-    if (place < 0)
-        return -1;
-    if (mkdirat(place, v->record.snapshot_id, 0700) == 0)
-        v->stage = openat(place, v->record.snapshot_id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (v->stage < 0)
-        rc = vb_ps_fail_errno(&c->s, errno, NULL, "directory '%s' cannot be made", v->record.place);
-    close(place);
-    return rc;
-}
-
-static int end_prepare(void *ctx, const char *set_id)
-{
-    struct ctx *c = ctx;
-    (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
-        if (stage_volume(c, v) < 0)
-            return -1;
-    return 0;
+    return vb_ps_staged_begin(c, set_id, vol, place);
 }
 
 static int commit(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
-    int rc = 0;
+    static const struct vb_ps_tree CLONES = { .clone = true };
     (void)set_id;
-    for (struct volume *v = c->volumes; v && rc == 0; v = v->next) {
-        char *trees = vb_ps_strdup(v->record.trees), *rest = trees;
-        for (char *tree; rc == 0 && (tree = strsep(&rest, "\n"));)
-            rc = vb_reflink_clone(&c->s, tree, v->stage);
-        free(trees);
-    }
-    return rc;
-}
-
-static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
-{
-    struct ctx *c = ctx;
-    (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next) {
-        if (vb_ps_record_created(&c->s, &v->record) < 0)
-            return -1;
-        *n_created += 1;
-    }
-    return 0;
-}
-
-static int post_final(void *ctx, const char *set_id)
-{
-    (void)set_id;
-    forget(ctx); /* the copies are ours alone: nobody else can reach them, so nothing has to be made read-only */
-    return 0;
-}
-
-/* ---- removing ---- */
-
-static int remove_shadow(void *ctx, const struct vb_ps_record *r)
-{
-    struct ctx *c = ctx;
-    if (vb_ps_record_check_place(&c->s, r) < 0 || vb_reflink_remove(&c->s, r->place) < 0)
-        return -1;
-    vb_ps_place_leave(r->place);
-    return vb_ps_record_remove(&c->s, r->snapshot_id);
-}
-
-static int abort_set(void *ctx, const char *set_id)
-{
-    struct ctx *c = ctx;
-    int rc = 0;
-    (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
-        if (v->staged && remove_shadow(c, &v->record) < 0)
-            rc = -1;
-    forget(c);
-    return rc;
-}
-
-static int delete_snapshot(void *ctx, const char *snapshot_id)
-{
-    return vb_ps_delete(&((struct ctx *)ctx)->s, snapshot_id, remove_shadow, ctx);
-}
-
-/* ---- looking ---- */
-
-static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
-{
-    return vb_ps_path(&((struct ctx *)ctx)->s, snapshot_id, path, out);
-}
-
-static int query(void *ctx,
-                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
-                           const char *path, int64_t created_sec), void *arg)
-{
-    return vb_ps_query(&((struct ctx *)ctx)->s, fn, arg);
+    return vb_ps_staged_copy(ctx, &CLONES);
 }
 
 extern const struct vb_provider vb_provider_reflink;
@@ -273,16 +130,16 @@ const struct vb_provider vb_provider_reflink = {
     .version = PACKAGE_VERSION,
     .type = VB_PROVIDER_SOFTWARE,
     .preference = 50,
-    .open = ropen,
-    .close = rclose,
+    .open = vb_ps_staged_open,
+    .close = vb_ps_staged_close,
     .supports = supports,
     .begin_prepare = begin_prepare,
-    .end_prepare = end_prepare,
+    .end_prepare = vb_ps_staged_end_prepare,
     .commit = commit,
-    .post_commit = post_commit,
-    .post_final = post_final,
-    .abort = abort_set,
-    .snapshot_path = snapshot_path,
-    .delete_snapshot = delete_snapshot,
-    .query = query,
+    .post_commit = vb_ps_staged_post_commit,
+    .post_final = vb_ps_staged_post_final,
+    .abort = vb_ps_staged_abort,
+    .snapshot_path = vb_ps_staged_path,
+    .delete_snapshot = vb_ps_staged_delete,
+    .query = vb_ps_staged_query,
 };

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "base/text.h"
+#include "vbackup/provider.h"
 #include "tests/cm.h"
 #include "tests/fakes/agent_host.h"
 
@@ -289,6 +290,77 @@ static void vss_s_25_the_highest_preference_wins(void **state)
     vb_fake_host_free(h);
 }
 
+static void vss_s_25_hardware_before_software_before_system(void **state)
+{
+    (void)state;
+    struct vb_fake_host *h = host();
+    h->p[0].preference = 900;
+    h->p[0].type = VB_PROVIDER_SOFTWARE;
+    struct vb_fake_provider *array = vb_fake_add_provider(h, "array"), *last = vb_fake_add_provider(h, "last");
+    array->preference = 1;
+    array->type = VB_PROVIDER_HARDWARE;
+    last->preference = 999;
+    last->type = VB_PROVIDER_SYSTEM;
+    vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+    until_prepared(h);
+    assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_OK);
+    assert_int_equal(vb_fake_count(h, "array commit"), 1);
+    assert_int_equal(vb_fake_count(h, "prov commit") + vb_fake_count(h, "last commit"), 0);
+    vb_fake_host_free(h);
+}
+
+static void a_copy_under_freeze_is_never_chosen_silently(void **state)
+{
+    (void)state;
+    for (int allowed = 0; allowed < 2; allowed++) {
+        struct vb_fake_host *h = host();
+        struct vb_job *job;
+        h->p[0].hold = VB_HOLD_FREEZE;
+        h->p[0].consent = VB_CONSENT_FREEZE;
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+        vb_fake_open(h, VB_JOB_BACKUP, &job);
+        job->allow_freeze = allowed;
+        identify(h);
+        const struct vb_msg *r = prepare(h);
+        VB_AUTO_FREE char *text = vb_msg_str(r, VB_F_TEXT);
+        assert_int_equal(vb_fake_code(r), allowed ? VB_OK : VB_E_VOLUME_NOT_SUPPORTED);
+        if (!allowed)
+            assert_contains(text, "--allow-freeze");
+        assert_int_equal(vb_fake_count(h, "prov begin_prepare"), allowed);
+        vb_fake_host_free(h);
+    }
+}
+
+/* Two volumes, one after the other: how far apart is recorded with each (B-40); where one call made both, it is not. */
+static void vss_b_40_skew_is_recorded(void **state)
+{
+    (void)state;
+    static const char *const GROUPS[] = { NULL, "pool one" };
+    for (size_t together = 0; together < 2; together++) {
+        struct vb_fake_host *h = host();
+        h->p[0].atomic = true;
+        h->p[0].group_atomic = together;
+        h->p[0].group = GROUPS[together];
+        h->p[0].delay_ms = 7;
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+        vb_fake_add_writer(h, "two", VB_LEVEL_FRONT_END, "/other/two");
+        until_prepared(h);
+        const struct vb_msg *r = vb_fake_command(h, VB_M_SNAPSHOT, NULL);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        assert_int_equal(c->n_snapshots, 2);
+        for (size_t i = 0; i < 2; i++) {
+            const char *remark = c->snapshots[i].remark ? c->snapshots[i].remark : "";
+            if (together)
+                assert_null(strstr(remark, "within"));
+            else
+                assert_contains(remark, "the shadow copies of the set were made within 7.");
+        }
+        vb_components_free(c);
+        vb_fake_host_free(h);
+    }
+}
+
 static void vss_s_27_two_providers_share_the_window(void **state)
 {
     (void)state;
@@ -491,6 +563,10 @@ int main(void)
                 vss_q_9_a_writer_that_fails_identify_is_listed),
         CM_TEST("VSS-B-22 the host's slot is waited for, position and owner told", vss_b_22_the_slot_is_waited_for),
         CM_TEST("VSS-S-25 the highest preference wins", vss_s_25_the_highest_preference_wins),
+        CM_TEST("VSS-S-25 hardware before software before system provider",
+                vss_s_25_hardware_before_software_before_system),
+        CM_TEST("a copy under freeze is never chosen silently", a_copy_under_freeze_is_never_chosen_silently),
+        CM_TEST("VSS-B-40 how far apart the volumes are is recorded", vss_b_40_skew_is_recorded),
         CM_TEST("VSS-S-27 volumes with different providers share the window",
                 vss_s_27_two_providers_share_the_window),
         CM_TEST("VSS-S-9 no provider: the volume and the reasons are named",

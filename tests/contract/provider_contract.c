@@ -5,6 +5,7 @@
  *     provider_contract NAME [--module FILE.so] [--volume MOUNT --type FS [--device DEV] [--subvolume DIR]
  *                       [--tree DIR]... [--also DIR]...]... [-o KEY=VALUE]... [--watch COMMAND] [--pretend-freeze]
  *                       [--original] [--fault]
+ *                       [--compare COMMAND]
  *
  * NAME is a built-in provider, or, with --module, the one that the file exports as vb_provider_NAME.  Without a volume:
  * a temporary directory of any file system.  --tree: what the set is made of (default MOUNT/tree); --also: directories
@@ -12,6 +13,7 @@
  * the provider keeps anywhere; after each test its output must be what it was before.  --pretend-freeze: volumes
  * are not frozen even if the provider asks for it (no root).  --original: it shows the original, as null does.  --fault:
  * the provider is to fail at one call of each set; the only promise that is tried is that nothing is left.
+ * --compare: a shell command that is given a tree ($1) and what the shadow copy shows of it ($2) and must succeed.
  *
  * The trees are filled, a set is made, the originals are changed at once after commit, and what the shadow copies show is
  * compared with what was there before.
@@ -25,8 +27,9 @@
 #include <signal.h>
 #include <time.h>
 #include <sys/fanotify.h>
-#include <sys/ioctl.h>
 #include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -407,6 +410,32 @@ static void broken_promises(void **state)
     peer_stop(&q, false);
 }
 
+/* What a capture will see is what is there, to the last attribute. */
+static void nothing_is_lost(void **state)
+{
+    struct peer p = PEER_INIT;
+    int status;
+    (void)state;
+    if (!given.compare)
+        return;
+    peer_start(&p);
+    make_set(&p, N_STEPS);
+    for (size_t i = 0; i < given.n; i++)
+        for (size_t k = 0; k < given.v[i].trees.n; k++) {
+            VB_AUTO_FREE char *at = peer_path(&p, i, given.v[i].trees.v[k]);
+            pid_t pid = fork();
+            if (pid == 0) {
+                execl("/bin/sh", "sh", "-c", given.compare, "sh", given.v[i].trees.v[k], at, (char *)NULL);
+                _exit(127);
+            }
+            assert_int_equal(waitpid(pid, &status, 0), pid);
+            if (status != 0)
+                fail_msg("the shadow copy of '%s' differs", given.v[i].trees.v[k]);
+        }
+    peer_delete_set(&p);
+    peer_stop(&p, false);
+}
+
 static void unknown_calls_and_shadow_copies(void **state)
 {
     struct peer p = PEER_INIT;
@@ -502,6 +531,8 @@ static int parse(int argc, char **argv)
             module = x;
         else if (!strcmp(a, "--watch"))
             given.watch = x;
+        else if (!strcmp(a, "--compare"))
+            given.compare = x;
         else if (!strcmp(a, "-o") && given.n_options < VB_COUNT(given.options))
             given.options[given.n_options++] = x;
         else
@@ -534,6 +565,7 @@ int main(int argc, char **argv)
         PROMISE("supports says what the instant is worth", supports_says_what_it_is_worth),
         PROMISE("VSS-S-30 what cannot be done is refused with a reason", supports_refuses_with_a_reason),
         PROMISE("VSS-S-45 the whole sequence shows the instant, and delete ends it (S-23)", whole_sequence),
+        PROMISE("the shadow copy shows every attribute of the originals", nothing_is_lost),
         PROMISE("VSS-S-12 writable between pre-final and post-final commit only (S-11)", recovery),
         PROMISE("VSS-S-67 another process sweeps what a dead one left", another_process_sweeps),
         PROMISE("VSS-S-67 and what one left that died inside a call", killed_in_the_middle),

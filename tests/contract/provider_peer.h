@@ -37,6 +37,7 @@ struct given {
     size_t n;
     const char *options[16];
     size_t n_options;
+    const char *compare;   /* command that compares a tree with what is shown of it */
     const char *watch;     /* command whose output shows all that the provider keeps */
     bool pretend_freeze, original, fault;
     bool shows_the_past;   /* unlike live and null, what it shows does not change with the original */

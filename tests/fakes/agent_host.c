@@ -239,6 +239,10 @@ static void answer_call(struct later *l)
         vb_msg_add_str(&m, VB_F_REMARK, p->supported ? "fine" : "not this file system");
         vb_msg_add_u64(&m, VB_F_HOLD, p->hold);
         vb_msg_add_u64(&m, VB_F_PREFERENCE, p->preference);
+        if (p->type)
+            vb_msg_add_u64(&m, VB_F_TYPE, p->type);
+        vb_msg_add_u64(&m, VB_F_CONSENT, p->consent);
+        vb_msg_add_str(&m, VB_F_GROUP, p->group);
         vb_msg_add_u64(&m, VB_F_CONSISTENCY, p->consistency);
         vb_msg_add_u64(&m, VB_F_ATOMIC, p->atomic);
         vb_msg_add_u64(&m, VB_F_GROUP_ATOMIC, p->group_atomic);

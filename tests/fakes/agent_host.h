@@ -49,7 +49,8 @@ struct vb_fake_writer {
 struct vb_fake_provider {
     char *name;
     bool supported;
-    uint64_t hold, preference, consistency;
+    uint64_t hold, preference, consistency, type, consent; /* type 0: not told */
+    const char *group;
     bool atomic, group_atomic, per_tree;
     const char *fail_call;         /* call that fails, hangs or crashes */
     enum vb_fake_way way;

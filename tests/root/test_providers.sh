@@ -3,9 +3,9 @@
 # The contract of the providers that make real shadow copies, on real file systems, as root and as an ordinary user.
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/loopfs.sh"
+. "$abs_top_srcdir/tests/lib/everything.sh"
 
 chmod 755 "$T" "$LOOPFS_BASE" # the ordinary user comes through here
-prog=$abs_top_builddir/provider_contract
 
 if ! loopfs_mount btrfs 512M user_subvol_rm_allowed; then
     skip_all "no btrfs on loop devices here"
@@ -17,10 +17,15 @@ ok "btrfs: the contract on the top subvolume" \
 btrfs -q subvolume create "$b/sub"
 ok "btrfs: the contract on two subvolumes at once" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" \
     --volume "$b" --type btrfs --tree "$b/tree" --watch "$subvolumes"
+everything "$b/tree" || fail "btrfs: a tree with everything"
+everything "$b/sub/tree" || fail "btrfs: a tree with everything"
 mkdir "$b/kept"
 ok "btrfs: snapshots kept in another place" \
     "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b/kept" --watch "$subvolumes; ls -A '$b/kept'"
-ok "reflink: the contract on btrfs" "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2"
+ok "btrfs: every attribute is shown" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" --compare "$same"
+ok "reflink: the contract on btrfs, with every attribute" \
+    "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2" --compare "$same"
+unlock_everything "$b/tree"; unlock_everything "$b/sub/tree"
 for f in begin_prepare:lie end_prepare:fail end_prepare:lie pre_commit:fail commit:fail commit:lie post_commit:fail post_commit:lie \
     pre_final:fail post_final:fail snapshot_path:lie; do
     ok "VSS-B-41 btrfs with fault $f: the set fails, nothing is left" "$prog" fault --fault -o enable=yes -o base=btrfs \
@@ -43,8 +48,12 @@ fi
 x=$LOOPFS
 loopfs_mount xfs 512M || bail "no second xfs"
 y=$LOOPFS
-ok "reflink: the contract on two xfs at once" "$prog" reflink --volume "$x" --type xfs --tree "$x/tree" --tree "$x/tree2" \
-    --volume "$y" --type xfs --tree "$y/tree"
+everything "$x/tree" || fail "xfs: a tree with everything"
+ok "reflink: the contract on two xfs at once, with every attribute" \
+    "$prog" reflink --volume "$x" --type xfs --tree "$x/tree" --tree "$x/tree2" \
+    --volume "$y" --type xfs --tree "$y/tree" --compare "$same"
+
+unlock_everything "$x/tree"
 mkdir "$x/user" && chown nobody: "$x/user"
 ok "reflink: the contract as an ordinary user" \
     setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" reflink --volume "$x" --type xfs --tree "$x/user/tree"
