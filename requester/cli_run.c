@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "requester/cli_pick.h"
 #include "requester/cli_run.h"
+#include "requester/password.h"
 
 int vb_cli_run_open(struct vb_cli_run *r, struct vb_cli *cli, int mode, struct vb_error *err)
 {
@@ -32,10 +33,12 @@ int vb_cli_run_open(struct vb_cli_run *r, struct vb_cli *cli, int mode, struct v
     const char *location = vb_cli_repository(cli, err);
     if (!location)
         return -1;
-    r->repo = vb_repo_open(location, (enum vb_repo_mode)mode, err);
+    r->repo = vb_repo_open_auth(location, (enum vb_repo_mode)mode, vb_settings_auth(&cli->settings), err);
     if (!r->repo)
         return -1;
-    r->env.store = vb_run_store_repo(r->loop, r->repo);
+    if (mode == VB_REPO_WRITE && !vb_repo_info(r->repo)->encrypted && !cli->quiet && !cli->json)
+        fprintf(stderr, "vbackup: the repository is NOT ENCRYPTED: whoever can read '%s' can read its backups\n", location);
+    r->env.store = vb_run_store_repo(r->loop, r->repo, cli->settings.hosts);
     return 0;
 }
 

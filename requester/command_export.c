@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "requester/cli_pick.h"
+#include "requester/password.h"
 #include "requester/pick.h"
 #include "requester/tar_out.h"
 #include "store/repository.h"
@@ -167,7 +168,7 @@ static int run_export(struct vb_cli *cli)
     x.n_asks = vb_cli_asks(cli, "component", &x.texts, &x.asks);
     x.found = vb_alloc_n(x.paths.n + 1, sizeof *x.found);
     const char *location = vb_cli_repository(cli, &err);
-    x.repo = location ? vb_repo_open(location, VB_REPO_READ, &err) : NULL;
+    x.repo = location ? vb_repo_open_auth(location, VB_REPO_READ, vb_settings_auth(&cli->settings), &err) : NULL;
     x.entry = x.repo ? vb_repo_find(x.repo, which, x.host, &err) : NULL;
     VB_AUTO_FD int fd = x.entry ? open_output(cli, &err) : -1;
     bool made = fd >= 0 && file && strcmp(file, "-") != 0;

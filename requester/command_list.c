@@ -9,13 +9,14 @@
 
 #include "base/text.h"
 #include "requester/cli.h"
+#include "requester/password.h"
 #include "requester/show.h"
 #include "store/repository.h"
 
 static struct vb_repo *open_read(struct vb_cli *cli, struct vb_error *err)
 {
     const char *location = vb_cli_repository(cli, err);
-    return location ? vb_repo_open(location, VB_REPO_READ, err) : NULL;
+    return location ? vb_repo_open_auth(location, VB_REPO_READ, vb_settings_auth(&cli->settings), err) : NULL;
 }
 
 /* ---- list ---- */

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "requester/cli_pick.h"
+#include "requester/password.h"
 #include "requester/pick.h"
 #include "store/repository.h"
 
@@ -123,7 +124,7 @@ static int run_ls(struct vb_cli *cli)
     l.n_asks = vb_cli_asks(cli, "component", &l.texts, &l.asks);
     l.found = vb_alloc_n(l.paths.n + 1, sizeof *l.found);
     const char *location = vb_cli_repository(cli, &err);
-    struct vb_repo *r = location ? vb_repo_open(location, VB_REPO_READ, &err) : NULL;
+    struct vb_repo *r = location ? vb_repo_open_auth(location, VB_REPO_READ, vb_settings_auth(&cli->settings), &err) : NULL;
     struct vb_catalog_entry *e = r ? vb_repo_find(r, which, host, &err) : NULL;
     int status = e && all(&l, r, e, host, &err) == 0 ? VB_EXIT_DONE : vb_cli_fail(cli, &err);
     vb_catalog_entry_free(e);

@@ -16,7 +16,7 @@
 #include "requester/hosts.h"
 
 static const char *const host_keys[] = { "address", "port", "user", "identity", "known-hosts", "agent-command",
-                                         "alias", "local", NULL };
+                                         "alias", "local", "trust-group", NULL };
 static const char *const requester_keys[] = { "name", "missing-dependency", "lease", "allow-live", "allow-freeze", "state-dir",
                                               "on-writer-failure", "answer-limit", NULL };
 
@@ -27,6 +27,7 @@ static void entry_clear(struct vb_host_entry *e)
     free(e->user);
     free(e->agent_command);
     free(e->where);
+    free(e->group);
     vb_strv_clear(&e->identities);
     vb_strv_clear(&e->known_hosts);
     vb_strv_clear(&e->aliases);
@@ -92,6 +93,13 @@ static int read_entry(const struct vb_config_section *s, struct vb_host_entry *e
     for (size_t i = 0; i < e->aliases.n; i++)
         if (!vb_host_text_valid(e->aliases.v[i]))
             return vb_fail(err, VB_E_CONFIG, "%s: alias '%s' is not a host name or address", e->where, e->aliases.v[i]);
+    const char *group = vb_section_get(s, "trust-group");
+    if (group && !vb_host_text_valid(group)) {
+        VB_AUTO_FREE char *where = vb_section_where(s, "trust-group");
+        return vb_fail(err, VB_E_CONFIG, "%s: '%s' is not a name, expected letters, digits, '.', ':', '_' and '-'", where,
+                       group);
+    }
+    e->group = vb_strdup(group);
     return vb_section_bool(s, "local", false, &e->local, err);
 }
 
@@ -255,4 +263,12 @@ const char *vb_hosts_resolve(void *resolver, const char *from_host, const char *
     if (own_address(text) && from && from->local)
         return h->v[h->self].name;
     return NULL;
+}
+
+const char *vb_hosts_group(const struct vb_hosts *h, const char *name)
+{
+    for (size_t i = 0; h && i < h->n; i++)
+        if (strcmp(h->v[i].name, name) == 0)
+            return h->v[i].group ? h->v[i].group : name;
+    return name;
 }

@@ -26,6 +26,7 @@ struct expected {
 struct vb_ingest {
     struct vb_conn *conn;
     struct vb_repo *repo;
+    uint32_t group;
     struct vb_ingest_handler handler;
     void *arg;
     struct vb_ingest_stats stats;
@@ -105,7 +106,7 @@ static void on_offer(struct vb_ingest *in, const struct vb_msg *m)
     o.present = vb_alloc_n(o.n, sizeof *o.present);
     for (size_t i = 0; i < o.n; i++)
         o.names[i] = o.v[i].name;
-    vb_repo_has(in->repo, o.names, o.n, o.present);
+    vb_repo_has_in(in->repo, in->group, o.names, o.n, o.present);
     VB_AUTO_BUF bits = VB_BUF_INIT;
     vb_buf_reserve(&bits, (o.n + 7) / 8);
     memset(bits.data, 0, (o.n + 7) / 8);
@@ -141,7 +142,7 @@ static void on_chunk(struct vb_ingest *in, const struct vb_msg *m)
     in->head = (in->head + 1) % in->cap;
     in->n_expected--;
     in->stats.received_bytes += n;
-    if (vb_repo_put(in->repo, x.type, &x.name, x.size, (uint8_t)comp, p, n, &err) < 0)
+    if (vb_repo_put_in(in->repo, in->group, x.type, &x.name, x.size, (uint8_t)comp, p, n, &err) < 0)
         vb_data_end_set(&in->end, &err, true);
 }
 
@@ -193,11 +194,13 @@ static void on_close(void *arg, const struct vb_error *why)
 
 static const struct vb_conn_handler handler = { on_msg, on_close, NULL };
 
-struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, const struct vb_ingest_handler *h, void *arg)
+struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, uint32_t group, const struct vb_ingest_handler *h,
+                                void *arg)
 {
     struct vb_ingest *in = vb_alloc(sizeof *in);
     in->conn = c;
     in->repo = r;
+    in->group = group;
     in->handler = *h;
     in->arg = arg;
     in->end = (struct vb_data_end){ .conn = c, .on_end = h->on_end, .arg = arg };
@@ -229,10 +232,13 @@ static void add_cut(struct vb_msg *m, const struct vb_cut_params *c)
     vb_msg_add(m, VB_F_CUT_PARAMS, b.data, b.len);
 }
 
-void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo_info *info)
+void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo *r, uint32_t group)
 {
-    vb_msg_add(m, VB_F_NAMING_KEY, info->naming_key, sizeof info->naming_key);
-    vb_msg_add(m, VB_F_CUT_SEED, info->cutter_seed, sizeof info->cutter_seed);
+    const struct vb_repo_info *info = vb_repo_info(r);
+    const uint8_t *naming, *cutter;
+    vb_repo_group_keys(r, group, &naming, &cutter);
+    vb_msg_add(m, VB_F_NAMING_KEY, naming, VB_CHUNK_KEY_LEN);
+    vb_msg_add(m, VB_F_CUT_SEED, cutter, VB_CHUNK_KEY_LEN);
     add_cut(m, &info->params.cut);
     add_cut(m, &info->params.cut_pages);
     vb_msg_add_u64(m, VB_F_LEVEL, info->params.compression > 0 ? (uint64_t)info->params.compression : 0);

@@ -34,12 +34,13 @@ struct vb_ingest_handler {
 };
 
 /* Takes over the connection, on which DATA was answered with DATA_OK already.  Borrows the repository, which must be
- * locked for writing. */
-struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, const struct vb_ingest_handler *h, void *arg);
+ * locked for writing.  group: whose chunks these are (vb_repo_group): what others have is wanted all the same. */
+struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, uint32_t group, const struct vb_ingest_handler *h,
+                                void *arg);
 void vb_ingest_free(struct vb_ingest *in); /* NULL ok; closes the connection, no more callbacks */
 void vb_ingest_stats(const struct vb_ingest *in, struct vb_ingest_stats *s);
 
-/* What a CAPTURE command must carry for this repository: NAMING_KEY, CUT_SEED, CUT_PARAMS twice, LEVEL. */
-void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo_info *info);
+/* What a CAPTURE command must carry: NAMING_KEY and CUT_SEED of the group, CUT_PARAMS twice, LEVEL. */
+void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo *r, uint32_t group);
 
 #endif

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "requester/password.h"
+#include "requester/password.h"
 #include "requester/run.h"
 #include "requester/settings.h"
 #include "store/repository.h"
@@ -205,10 +207,10 @@ static int call_open(struct call *c, struct vb_requester *r, const char *reposit
     if (mode < 0)
         return 0;
     const char *location = vb_settings_repository(&r->settings, repository, err);
-    c->repo = location ? vb_repo_open(location, (enum vb_repo_mode)mode, err) : NULL;
+    c->repo = location ? vb_repo_open_auth(location, (enum vb_repo_mode)mode, vb_settings_auth(&r->settings), err) : NULL;
     if (!c->repo)
         return -1;
-    c->env.store = vb_run_store_repo(c->loop, c->repo);
+    c->env.store = vb_run_store_repo(c->loop, c->repo, r->settings.hosts);
     return 0;
 }
 

@@ -27,8 +27,8 @@ struct vb_run_store {
     void *ctx;
     /* Backup: become the only writer (VB_E_BUSY).  Restore: open for reading. */
     int (*begin)(void *ctx, bool write, struct vb_error *err);
-    /* Adds what the other side must know to the CAPTURE or RESTORE_FILES command: naming key, cutter. */
-    void (*announce)(void *ctx, struct vb_msg *m);
+    /* Adds what that host must know to the CAPTURE or RESTORE_FILES command: naming key, cutter. */
+    void (*announce)(void *ctx, const char *host, struct vb_msg *m);
     /* Takes over a data stream of this host (after DATA_OK): chunks come in (backup) or are asked for (restore).
      * Returns a handle; stream_free may be called at any time and ends the stream without a further callback. */
     void *(*stream)(void *ctx, const char *host, bool restore, struct vb_conn *conn, const struct vb_stream_handler *h,
@@ -54,8 +54,10 @@ struct vb_run_store {
 };
 
 struct vb_repo;
-/* Over a repository opened with VB_REPO_WRITE (backup) or VB_REPO_READ (restore); borrows it. */
-struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r);
+struct vb_hosts;
+/* Over a repository opened with VB_REPO_WRITE (backup) or VB_REPO_READ (restore); borrows it, and the table that tells
+ * which trust group a host belongs to (NULL: each is its own). */
+struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r, const struct vb_hosts *hosts);
 void vb_run_store_free(struct vb_run_store *s); /* NULL ok */
 
 #endif

@@ -17,6 +17,8 @@ struct vb_serve_restore {
     struct vb_conn *conn;
     struct vb_repo *repo;
     const struct vb_picked_roots *picked;
+    uint32_t *groups;
+    size_t n_groups;
     struct vb_serve_restore_handler handler;
     void *arg;
     uint64_t chunks, bytes;
@@ -39,7 +41,13 @@ int vb_picked_add(struct vb_picked_roots *p, struct vb_repo *r, const struct vb_
     struct vb_tree t = { .n = 1, .entries = &only };
     if (vb_tree_encode(&t, &bytes, err) < 0)
         return -1;
-    struct vb_namer *namer = vb_namer_new(vb_repo_info(r)->naming_key);
+    const uint8_t *naming, *cutter;
+    uint32_t group = 0; /* the agent names it with the key of what it was made from */
+    if (vb_repo_group_of(r, root, &group))
+        vb_repo_group_keys(r, group, &naming, &cutter);
+    else
+        naming = vb_repo_info(r)->naming_key;
+    struct vb_namer *namer = vb_namer_new(naming);
     vb_namer_name(namer, VB_CHUNK_TREE, bytes.data, bytes.len, name);
     vb_namer_free(namer);
     for (size_t i = 0; i < p->n; i++)
@@ -90,7 +98,11 @@ static void on_get(struct vb_serve_restore *s, const struct vb_msg *m)
     VB_AUTO_MSG reply = VB_MSG_INIT(VB_M_CHUNK);
     reply.id = m->id;
     bool picked = type == VB_CHUNK_TREE && get_picked(s, &name, &stored, &raw);
-    if (!picked && vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
+    if (!picked && s->n_groups && !vb_repo_in_groups(s->repo, &name, s->groups, s->n_groups)) {
+        vb_fail(&err, VB_E_NOT_FOUND, "%s chunk is not in this backup", vb_chunk_type_name((unsigned)type));
+        vb_msg_add_error(&reply, &err);
+    } else if (!picked &&
+               vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
         vb_msg_add_error(&reply, &err);
     } else {
         vb_msg_add(&reply, VB_F_CHUNK_NAME, name.b, sizeof name.b);
@@ -154,12 +166,15 @@ static void on_drain(void *arg)
 static const struct vb_conn_handler handler = { on_msg, on_close, on_drain };
 
 struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r, const struct vb_picked_roots *picked,
+                                              const uint32_t *groups, size_t n_groups,
                                               const struct vb_serve_restore_handler *h, void *arg)
 {
     struct vb_serve_restore *s = vb_alloc(sizeof *s);
     s->conn = c;
     s->repo = r;
     s->picked = picked;
+    s->groups = vb_memdup(groups, n_groups * sizeof *groups);
+    s->n_groups = n_groups;
     s->handler = *h;
     s->arg = arg;
     s->end = (struct vb_data_end){ .conn = c, .on_end = h->on_end, .arg = arg };
@@ -173,6 +188,7 @@ void vb_serve_restore_free(struct vb_serve_restore *s)
         return;
     vb_conn_free(s->conn);
     vb_data_end_clear(&s->end);
+    vb_free_ptr(&s->groups);
     vb_free_ptr(&s);
 }
 

@@ -31,8 +31,10 @@ int vb_picked_add(struct vb_picked_roots *p, struct vb_repo *r, const struct vb_
                   struct vb_name *name, struct vb_error *err);
 void vb_picked_clear(struct vb_picked_roots *p);
 
-/* Takes over the connection (DATA was answered); borrows the repository, open for reading, and picked (may be NULL). */
+/* Takes over the connection (DATA was answered); borrows the repository, open for reading, and picked (may be NULL).
+ * groups, copied: a chunk of another is answered as if it were not there; none: all. */
 struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r, const struct vb_picked_roots *picked,
+                                              const uint32_t *groups, size_t n_groups,
                                               const struct vb_serve_restore_handler *h, void *arg);
 void vb_serve_restore_free(struct vb_serve_restore *s); /* NULL ok; closes the connection, no more callbacks */
 /* Chunks served and bytes sent so far. */

@@ -70,6 +70,7 @@ void vb_settings_clear(struct vb_settings *s)
     vb_config_free(s->config);
     free(s->config_path);
     free(s->state_dir);
+    free(s->auth);
     memset(s, 0, sizeof *s);
 }
 

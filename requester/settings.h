@@ -9,11 +9,13 @@
 #include "base/error.h"
 #include "requester/hosts.h"
 
+struct vb_repo_auth;
 struct vb_settings {
     struct vb_config *config; /* never NULL once loaded */
     char *config_path;        /* NULL: none was found */
     struct vb_hosts *hosts;
     char *state_dir;          /* exists, 0700 */
+    struct vb_repo_auth *auth; /* of requester/password.h */
 };
 
 /* path NULL: VBACKUP_CONFIG, the user's place, the system's place, or none.  Sets VBACKUP_CONFIG for children, so that the

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "requester/hosts.h"
 #include "requester/ingest.h"
 #include "requester/serve_restore.h"
 #include "store/repository.h"
@@ -19,8 +20,11 @@
 struct store {
     struct vb_loop *loop;
     struct vb_repo *repo;
+    const struct vb_hosts *hosts;
     bool locked;
     struct vb_picked_roots picked;
+    uint32_t *groups; /* of the hosts of the backups that were looked up: a restore sees their chunks */
+    size_t n_groups, cap_groups;
 };
 
 struct stream {
@@ -41,14 +45,34 @@ static int begin(void *ctx, bool write, struct vb_error *err)
     return 0;
 }
 
-static void announce(void *ctx, struct vb_msg *m)
+static uint32_t group_of(struct store *s, const char *host)
+{
+    uint32_t group = 0;
+    /* Names that long cannot be in the table; in the repository's own group no host finds anything. */
+    (void)vb_repo_group(s->repo, vb_hosts_group(s->hosts, host), &group, NULL);
+    return group;
+}
+
+static void see_group(struct store *s, uint32_t group)
+{
+    for (size_t i = 0; i < s->n_groups; i++)
+        if (s->groups[i] == group)
+            return;
+    VB_GROW(s->groups, s->n_groups, s->cap_groups);
+    s->groups[s->n_groups++] = group;
+}
+
+static void announce(void *ctx, const char *host, struct vb_msg *m)
 {
     struct store *s = ctx;
-    const struct vb_repo_info *info = vb_repo_info(s->repo);
-    if (m->type == VB_M_CAPTURE)
-        vb_ingest_add_keys(m, info);
-    else
-        vb_msg_add(m, VB_F_NAMING_KEY, info->naming_key, sizeof info->naming_key);
+    const uint8_t *naming, *cutter;
+    if (m->type == VB_M_CAPTURE) {
+        vb_ingest_add_keys(m, s->repo, group_of(s, host));
+    } else if (s->n_groups == 1) {
+        /* With several groups the agent cannot know which chunk is whose; they are verified here in any case. */
+        vb_repo_group_keys(s->repo, s->groups[0], &naming, &cutter);
+        vb_msg_add(m, VB_F_NAMING_KEY, naming, VB_CHUNK_KEY_LEN);
+    }
 }
 
 /* ---- streams ---- */
@@ -78,13 +102,12 @@ static void *open_stream(void *ctx, const char *host, bool restore, struct vb_co
     static const struct vb_serve_restore_handler out = { on_progress, on_warn, on_end };
     struct store *s = ctx;
     struct stream *t = vb_alloc(sizeof *t);
-    (void)host;
     t->h = *h;
     t->arg = arg;
     if (restore)
-        t->out = vb_serve_restore_new(conn, s->repo, &s->picked, &out, t);
+        t->out = vb_serve_restore_new(conn, s->repo, &s->picked, s->groups, s->n_groups, &out, t);
     else
-        t->in = vb_ingest_new(conn, s->repo, &in, t);
+        t->in = vb_ingest_new(conn, s->repo, group_of(s, host), &in, t);
     return t;
 }
 
@@ -127,7 +150,16 @@ static int commit(void *ctx, struct vb_catalog_entry *e, struct vb_error *err)
 static struct vb_catalog_entry *find(void *ctx, const char *which, const char *host, struct vb_error *err)
 {
     struct store *s = ctx;
-    return vb_repo_find(s->repo, which, host, err);
+    struct vb_catalog_entry *e = vb_repo_find(s->repo, which, host, err);
+    for (size_t h = 0; e && h < e->n_hosts; h++)
+        for (size_t c = 0; c < e->hosts[h].n_components; c++)
+            for (size_t i = 0; i < e->hosts[h].components[c].n_roots; i++) {
+                const struct vb_catalog_root *root = &e->hosts[h].components[c].roots[i];
+                uint32_t group;
+                if (root->has_tree && vb_repo_group_of(s->repo, &root->tree, &group))
+                    see_group(s, group); /* as it was stored, whatever the configuration says by now */
+            }
+    return e;
 }
 
 static int get_document(void *ctx, const struct vb_catalog_document *d, struct vb_buf *out, struct vb_error *err)
@@ -158,14 +190,16 @@ static void free_store(void *ctx)
 {
     struct store *s = ctx;
     vb_picked_clear(&s->picked);
+    free(s->groups);
     free(s);
 }
 
-struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r)
+struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r, const struct vb_hosts *hosts)
 {
     struct store *c = vb_alloc(sizeof *c);
     c->loop = l;
     c->repo = r;
+    c->hosts = hosts;
     struct vb_run_store *s = vb_alloc(sizeof *s);
     *s = (struct vb_run_store){ c, begin, announce, open_stream, stream_free, barrier, put_document, commit, find,
                                 get_document, end, free_store, pick };

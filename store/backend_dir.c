@@ -2,7 +2,7 @@
 /*
  * store/backend_dir.c - the repository as a directory.
  *
- *     config  lock  tmp/  packs/ab/...  index/...  catalog/...
+ *     config  keys/...  lock  tmp/  packs/ab/...  index/...  catalog/...
  *
  * A file is written below tmp/, synced, and only then given its name, which must be free: so no name ever stands
  * for half a file, not even after a power cut.  The names themselves become durable with the barrier, which syncs
@@ -362,7 +362,7 @@ static const struct vb_backend_ops dir_ops = {
 /* What a new repository may find: nothing, or what an init that was interrupted has left. */
 static int check_fresh(int root, const char *path, struct vb_error *err)
 {
-    static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "packs", "index", "catalog" };
+    static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog" };
     int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     VB_AUTO_DIR DIR *h = fd >= 0 ? fdopendir(fd) : NULL;
     if (!h) {

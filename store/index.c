@@ -14,7 +14,8 @@
 #include "base/mem.h"
 
 #define FILE_TARGET ((size_t)32 << 20)
-#define PACK_HEADER_LEN 44u
+#define HEADER0_LEN 8u
+#define SALT_LEN 32u
 
 struct chunk {
     struct vb_name name;
@@ -72,32 +73,35 @@ static uint32_t append_pack(struct vb_index *x)
     return (uint32_t)x->n_packs++;
 }
 
-uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_name *name, uint64_t size, bool durable)
+void vb_index_name_pack(struct vb_index *x, uint32_t pack, const struct vb_pack_id *id)
+{
+    struct vb_index_pack *p = &x->packs[pack];
+    p->open = false;
+    p->name = id->name;
+    p->size = id->size;
+    p->group = id->group;
+    memcpy(p->salt, id->salt, sizeof p->salt);
+}
+
+uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_pack_id *id, bool durable)
 {
     uint32_t pack;
-    if (vb_index_find_pack(x, name, &pack)) {
+    if (vb_index_find_pack(x, &id->name, &pack)) {
         x->packs[pack].durable = x->packs[pack].durable || durable;
         return pack;
     }
     pack = append_pack(x);
+    vb_index_name_pack(x, pack, id);
     x->packs[pack].durable = durable;
-    x->packs[pack].name = *name;
-    x->packs[pack].size = size;
     return pack;
 }
 
-uint32_t vb_index_open_pack(struct vb_index *x)
+uint32_t vb_index_open_pack(struct vb_index *x, uint32_t group)
 {
     uint32_t pack = append_pack(x);
     x->packs[pack].open = true;
+    x->packs[pack].group = group;
     return pack;
-}
-
-void vb_index_name_pack(struct vb_index *x, uint32_t pack, const struct vb_name *name, uint64_t size)
-{
-    x->packs[pack].open = false;
-    x->packs[pack].name = *name;
-    x->packs[pack].size = size;
 }
 
 size_t vb_index_pack_count(const struct vb_index *x)
@@ -214,13 +218,15 @@ static bool is_new(const struct vb_index_pack *p)
     return !p->open && !p->gone && !p->durable;
 }
 
-static void add_pack_section(const struct vb_index *x, uint32_t pack, const uint32_t *chunks, uint32_t n,
-                             struct vb_buf *out)
+static void add_pack_section(const struct vb_index *x, unsigned format, uint32_t pack, const uint32_t *chunks,
+                             uint32_t n, struct vb_buf *out)
 {
     const struct vb_index_pack *p = &x->packs[pack];
     vb_buf_add(out, p->name.b, VB_NAME_LEN);
     vb_buf_add_u64(out, p->size);
     vb_buf_add_u32(out, n);
+    if (format)
+        vb_buf_add(out, p->salt, SALT_LEN);
     for (uint32_t i = 0; i < n; i++) {
         const struct chunk *c = &x->chunks[chunks[i]];
         vb_buf_add_u8(out, c->type);
@@ -233,14 +239,16 @@ static void add_pack_section(const struct vb_index *x, uint32_t pack, const uint
     }
 }
 
-bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf *out)
+int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint32_t group, uint32_t *next, struct vb_buf *out,
+                        struct vb_error *err)
 {
+    VB_AUTO_BUF body = VB_BUF_INIT;
     uint32_t pack = *next;
-    while (pack < x->n_packs && !is_new(&x->packs[pack]))
+    while (pack < x->n_packs && !(is_new(&x->packs[pack]) && x->packs[pack].group == group))
         pack++;
     if (pack >= x->n_packs) {
         *next = pack;
-        return false;
+        return 0;
     }
     /* Chunks in the order of their packs: first how many each has, then each in its place. */
     VB_AUTO_FREE uint32_t *start = vb_alloc_n(x->n_packs + 2, sizeof *start);
@@ -253,14 +261,16 @@ bool vb_index_encode_new(const struct vb_index *x, uint32_t *next, struct vb_buf
     for (size_t i = 0; i < x->n_chunks; i++)
         if (counts(x, &x->chunks[i]))
             order[start[x->chunks[i].pack + 1]++] = (uint32_t)i;
-    vb_buf_add(out, magic, sizeof magic);
-    vb_buf_add_u8(out, VB_INDEX_VERSION);
-    vb_buf_add(out, "\0\0", 3);
-    for (; pack < x->n_packs && out->len < FILE_TARGET; pack++)
-        if (is_new(&x->packs[pack]))
-            add_pack_section(x, pack, order + start[pack], start[pack + 1] - start[pack], out);
+    for (; pack < x->n_packs && body.len < FILE_TARGET; pack++)
+        if (is_new(&x->packs[pack]) && x->packs[pack].group == group)
+            add_pack_section(x, vb_keys_format(k), pack, order + start[pack], start[pack + 1] - start[pack], &body);
     *next = pack;
-    return true;
+    if (vb_keys_format(k))
+        return vb_object_write(k, VB_OBJECT_INDEX, group, NULL, 0, body.data, body.len, out, err) < 0 ? -1 : 1;
+    vb_buf_add(out, magic, sizeof magic);
+    vb_buf_add_u32(out, 0);
+    vb_buf_add(out, body.data, body.len);
+    return 1;
 }
 
 bool vb_index_has_new(const struct vb_index *x)
@@ -294,28 +304,29 @@ static bool get_chunk(struct vb_reader *r, uint64_t pack_size, struct vb_pack_en
     memcpy(e->name.b, name, VB_NAME_LEN);
     return !zero && vb_chunk_type_valid(e->type) && e->encoding <= VB_ENC_ZSTD && e->raw_size > 0 &&
            e->raw_size <= VB_CHUNK_MAX_RAW && e->stored_size > 0 && e->stored_size <= e->raw_size &&
-           e->offset >= VB_PACK_HEADER_LEN + VB_PACK_RECORD_LEN && e->offset <= pack_size &&
+           e->offset >= VB_OBJECT_HEADER_LEN && e->offset <= pack_size &&
            e->stored_size <= pack_size - e->offset;
 }
 
 /* One pack's section; x NULL: only checks. */
-static int get_section(struct vb_index *x, struct vb_reader *r, vb_index_keep_fn *keep, void *arg,
-                       struct vb_error *err)
+static int get_section(struct vb_index *x, unsigned format, uint32_t group, struct vb_reader *r, vb_index_keep_fn *keep,
+                       void *arg, struct vb_error *err)
 {
-    struct vb_name name;
-    const unsigned char *p = NULL;
-    uint64_t size = 0;
+    struct vb_pack_id id = { .group = group };
+    const unsigned char *p = NULL, *salt = NULL;
     uint32_t n = 0, pack = 0;
-    if (!vb_get_bytes(r, VB_NAME_LEN, &p) || !vb_get_u64(r, &size) || !vb_get_u32(r, &n) || size > VB_PACK_MAX ||
-        n > r->left / VB_PACK_TRAILER_ENTRY_LEN)
+    if (!vb_get_bytes(r, VB_NAME_LEN, &p) || !vb_get_u64(r, &id.size) || !vb_get_u32(r, &n) || id.size > VB_PACK_MAX ||
+        (format && !vb_get_bytes(r, SALT_LEN, &salt)) || n > r->left / VB_PACK_TRAILER_ENTRY_LEN)
         return malformed(err);
-    memcpy(name.b, p, VB_NAME_LEN);
-    bool kept = x && (!keep || keep(arg, &name, size));
+    memcpy(id.name.b, p, VB_NAME_LEN);
+    if (salt)
+        memcpy(id.salt, salt, SALT_LEN);
+    bool kept = x && (!keep || keep(arg, &id.name, id.size));
     if (kept)
-        pack = vb_index_add_pack(x, &name, size, true);
+        pack = vb_index_add_pack(x, &id, true);
     for (uint32_t i = 0; i < n; i++) {
         struct vb_pack_entry e = { 0 };
-        if (!get_chunk(r, size, &e))
+        if (!get_chunk(r, id.size, &e))
             return malformed(err);
         if (kept)
             vb_index_add(x, pack, &e);
@@ -323,23 +334,34 @@ static int get_section(struct vb_index *x, struct vb_reader *r, vb_index_keep_fn
     return 0;
 }
 
-int vb_index_decode(struct vb_index *x, const void *bytes, size_t len, vb_index_keep_fn *keep, void *arg,
-                    struct vb_error *err)
+static int decode_body(struct vb_index *x, unsigned format, uint32_t group, const unsigned char *p, size_t len,
+                       vb_index_keep_fn *keep, void *arg, struct vb_error *err)
 {
-    const unsigned char *p = bytes;
-    if (len < 8 || memcmp(p, magic, sizeof magic) != 0)
-        return malformed(err);
-    if (p[4] > VB_INDEX_VERSION)
-        return vb_fail(err, VB_E_NEWER_FORMAT, "index file of format %u, this program knows up to %u", p[4],
-                       VB_INDEX_VERSION);
-    if (p[5] || p[6] || p[7])
-        return malformed(err);
     for (int pass = 0; pass < 2; pass++) {
         struct vb_reader r;
-        vb_reader_init(&r, p + 8, len - 8);
+        vb_reader_init(&r, p, len);
         while (r.left > 0)
-            if (get_section(pass ? x : NULL, &r, keep, arg, err) < 0)
+            if (get_section(pass ? x : NULL, format, group, &r, keep, arg, err) < 0)
                 return -1;
     }
     return 0;
+}
+
+int vb_index_decode(struct vb_index *x, struct vb_keys *k, const void *bytes, size_t len, vb_index_keep_fn *keep,
+                    void *arg, struct vb_error *err)
+{
+    const unsigned char *p = bytes;
+    VB_AUTO_BUF body = VB_BUF_INIT;
+    struct vb_object o;
+    if (len < HEADER0_LEN || memcmp(p, magic, sizeof magic) != 0)
+        return malformed(err);
+    if (p[4] > VB_OBJECT_VERSION)
+        return vb_fail(err, VB_E_NEWER_FORMAT, "index file of format %u, this program knows up to %u", p[4],
+                       VB_OBJECT_VERSION);
+    if (vb_keys_format(k) == 0)
+        return p[4] || p[5] || p[6] || p[7] ? malformed(err)
+                                            : decode_body(x, 0, 0, p + HEADER0_LEN, len - HEADER0_LEN, keep, arg, err);
+    if (vb_object_read(k, VB_OBJECT_INDEX, NULL, 0, bytes, len, &o, &body, err) < 0)
+        return -1;
+    return decode_body(x, 1, o.group, body.data, body.len, keep, arg, err);
 }

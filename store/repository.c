@@ -6,9 +6,7 @@
 #include "store/repository_internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -36,6 +34,10 @@ static int not_empty(void *arg, const char *name, uint64_t size, struct vb_error
 {
     struct vb_backend *b = arg;
     (void)size;
+    if (strncmp(name, "keys/", 5) == 0) { /* an init that was interrupted, unless the configuration is there, too */
+        uint64_t there;
+        return vb_backend_size(b, "config", &there, NULL) < 0 ? 0 : not_empty(arg, "config", 0, err);
+    }
     vb_fail(err, VB_E_EXISTS, "'%s': %s", b->location,
             strcmp(name, "config") == 0 ? "is a repository already" : "place of the new repository is not empty");
     vb_hint(err, "use the repository as it is, or name another place");
@@ -55,29 +57,68 @@ static int check_params(const struct vb_repo_params *p, struct vb_error *err)
     return ok ? 0 : -1;
 }
 
-static int random_key(uint8_t key[VB_CHUNK_KEY_LEN], struct vb_error *err)
+/* The key file first: a repository exists when its configuration does. */
+static int write_first(struct vb_backend *b, const struct vb_repo_params *params, const struct vb_repo_config *c,
+                       struct vb_error *err)
 {
-    if (getrandom(key, VB_CHUNK_KEY_LEN, 0) != (ssize_t)VB_CHUNK_KEY_LEN)
-        return vb_fail_errno(err, errno, "cannot get random numbers");
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    char key_id[VB_GUID_LEN + 1];
+    struct vb_keys *keys = vb_keys_from_root(c->info.id, c->sealed, c->root);
+    int result = vb_repo_config_encode(c, keys, &bytes, err);
+    if (result == 0 && c->sealed) {
+        struct vb_repo_key_params p = { params->auth, NULL, NULL, c->info.created_ms, params->key_cost };
+        vb_guid_new(key_id);
+        result = vb_repo_key_write(b, c->info.id, keys, key_id, &p, err);
+        if (result == 0)
+            result = vb_backend_barrier(b, err);
+    }
+    if (result == 0)
+        result = vb_backend_write(b, "config", bytes.data, bytes.len, err);
+    if (result == 0)
+        result = vb_backend_barrier(b, err);
+    vb_keys_free(keys);
+    vb_wipe(bytes.data, bytes.len);
+    return result;
+}
+
+static int gather_path(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    (void)size, (void)err;
+    vb_strv_add(arg, path);
     return 0;
+}
+
+/* Of an init that was interrupted. */
+static int remove_keys(struct vb_backend *b, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    int result = vb_backend_list(b, "keys/", gather_path, &paths, err);
+    for (size_t i = 0; i < paths.n && result == 0; i++)
+        result = vb_backend_remove(b, paths.v[i], err);
+    vb_strv_clear(&paths);
+    return result;
 }
 
 int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, uint64_t wall_ms, struct vb_error *err)
 {
-    struct vb_repo_info info = { .format = VB_REPO_FORMAT, .created_ms = wall_ms };
-    VB_AUTO_BUF bytes = VB_BUF_INIT;
-    info.params = params ? *params : VB_REPO_PARAMS_DEFAULT;
-    if (check_params(&info.params, err) < 0 || vb_backend_list(b, "", not_empty, b, err) != 0)
+    const struct vb_repo_params usual = VB_REPO_PARAMS_DEFAULT;
+    if (!params)
+        params = &usual;
+    if (check_params(params, err) < 0 || vb_backend_list(b, "", not_empty, b, err) != 0 ||
+        remove_keys(b, err) < 0)
         return -1;
-    vb_guid_new(info.id);
-    if (random_key(info.naming_key, err) < 0 || random_key(info.cutter_seed, err) < 0 ||
-        vb_repo_config_encode(&info, &bytes, err) < 0)
-        return -1;
-    int result = vb_backend_write(b, "config", bytes.data, bytes.len, err);
+    struct vb_repo_config *c = vb_secret_alloc(sizeof *c);
+    c->info.format = VB_REPO_FORMAT;
+    c->info.created_ms = wall_ms;
+    c->info.params = *params;
+    c->sealed = params->auth != NULL;
+    vb_guid_new(c->info.id);
+    int result = vb_random(c->root, sizeof c->root, err);
     if (result == 0)
-        result = vb_backend_barrier(b, err);
-    vb_wipe(&info, sizeof info);
-    vb_wipe(bytes.data, bytes.len);
+        result = write_first(b, params, c, err);
+    if (result == 0 && params->id)
+        memcpy(params->id, c->info.id, sizeof c->info.id);
+    vb_secret_free(c, sizeof *c);
     return result;
 }
 
@@ -93,7 +134,39 @@ int vb_repo_init(const char *location, const struct vb_repo_params *params, uint
 
 /* ---- open ---- */
 
-static int read_config(struct vb_repo *r, struct vb_error *err)
+/* An encrypted repository that is suddenly none would take tomorrow's backups in the clear. */
+static int refuse_plain(struct vb_repo *r, const struct vb_repo_auth *auth, struct vb_error *err)
+{
+    if (!auth || !auth->given)
+        return 0;
+    vb_fail(err, VB_E_GUARD, "'%s': a password is set, but the repository is not encrypted", r->backend->location);
+    vb_hint(err, "if it never was, leave out the password (VBACKUP_PASSWORD_FILE, password-file, password-command); if it "
+                 "was, somebody has exchanged it");
+    return -1;
+}
+
+static int open_keys(struct vb_repo *r, const struct vb_repo_config *c, const struct vb_buf *bytes,
+                     const struct vb_repo_auth *auth, struct vb_error *err)
+{
+    if (c->info.format == 0)
+        r->keys = vb_keys_format0(c->info.id, c->naming, c->cutter);
+    else if (!c->sealed)
+        r->keys = vb_keys_from_root(c->info.id, false, c->root);
+    else if (!(r->keys = vb_repo_key_open(r->backend, c->info.id, auth, r->key_id, err)) ||
+             vb_repo_config_verify(bytes->data, bytes->len, r->keys, err) < 0)
+        return -1;
+    if (!c->sealed && refuse_plain(r, auth, err) < 0)
+        return -1;
+    r->info = c->info;
+    r->info.encrypted = c->sealed;
+    r->info.append_only = vb_keys_append_only(r->keys);
+    const struct vb_group *own = vb_keys_group_at(r->keys, 0);
+    memcpy(r->info.naming_key, own->naming, VB_KEY_LEN);
+    memcpy(r->info.cutter_seed, own->cutter, VB_KEY_LEN);
+    return 0;
+}
+
+static int read_config(struct vb_repo *r, const struct vb_repo_auth *auth, struct vb_error *err)
 {
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -105,23 +178,27 @@ static int read_config(struct vb_repo *r, struct vb_error *err)
         vb_hint(err, "check the path, or make a repository there with: vbackup init --repo %s", r->backend->location);
         return -1;
     }
-    result = vb_repo_config_decode(bytes.data, bytes.len, &r->info, err);
+    struct vb_repo_config *c = vb_secret_alloc(sizeof *c);
+    result = vb_repo_config_decode(bytes.data, bytes.len, c, err);
     if (result < 0)
         vb_context(err, "'%s'", r->backend->location);
+    else
+        result = open_keys(r, c, &bytes, auth, err);
     vb_wipe(bytes.data, bytes.len);
+    vb_secret_free(c, sizeof *c);
     return result;
 }
 
-struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err)
+struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
+                                     struct vb_error *err)
 {
-    struct vb_repo *r = vb_alloc(sizeof *r);
+    struct vb_repo *r = vb_secret_alloc(sizeof *r);
     r->backend = b;
     r->mode = mode;
     r->index = vb_index_new();
-    if (read_config(r, err) == 0) {
+    if (read_config(r, auth, err) == 0) {
         r->cutter = vb_cutter_new(&r->info.params.cut, r->info.cutter_seed, err);
         if (r->cutter) {
-            r->namer = vb_namer_new(r->info.naming_key);
             r->codec = vb_codec_new(r->info.params.compression);
             if (vb_repo_load_index(r, false, err) == 0)
                 return r;
@@ -131,10 +208,21 @@ struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, st
     return NULL;
 }
 
-struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struct vb_error *err)
+struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err)
+{
+    return vb_repo_open_auth_on(b, mode, NULL, err);
+}
+
+struct vb_repo *vb_repo_open_auth(const char *location, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
+                                  struct vb_error *err)
 {
     struct vb_backend *b = open_backend(location, false, err);
-    return b ? vb_repo_open_on(b, mode, err) : NULL;
+    return b ? vb_repo_open_auth_on(b, mode, auth, err) : NULL;
+}
+
+struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struct vb_error *err)
+{
+    return vb_repo_open_auth(location, mode, NULL, err);
 }
 
 void vb_repo_close(struct vb_repo *r)
@@ -144,13 +232,13 @@ void vb_repo_close(struct vb_repo *r)
     vb_repo_unlock(r);
     vb_backend_close(r->backend);
     vb_index_free(r->index);
-    vb_namer_free(r->namer);
+    vb_keys_free(r->keys);
     vb_codec_free(r->codec);
     vb_cutter_free(r->cutter);
     vb_buf_clear(&r->stored);
     vb_buf_clear(&r->plain);
-    vb_wipe(r, sizeof *r);
-    free(r);
+    vb_buf_clear(&r->sealed);
+    vb_secret_free(r, sizeof *r);
 }
 
 const struct vb_repo_info *vb_repo_info(const struct vb_repo *r)

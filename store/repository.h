@@ -30,7 +30,7 @@
 #include "store/chunk/cutter.h"
 #include "store/chunk/tree.h"
 
-#define VB_REPO_FORMAT 0u
+#define VB_REPO_FORMAT 1u /* the newest this program reads, and what it makes */
 
 struct vb_repo;
 
@@ -39,21 +39,38 @@ enum vb_repo_mode {
     VB_REPO_WRITE /* permits vb_repo_lock */
 };
 
+/* Where a password comes from.  password appends it to *out, which whoever asked wipes; new: one that is to be set, so a
+ * person must type it twice.  given: the user has named a source, so the repository is meant to be encrypted, and one
+ * that is not is refused (VB_E_GUARD): whoever can write to it could have exchanged it. */
+struct vb_repo_auth {
+    int (*password)(void *arg, bool new, struct vb_buf *out, struct vb_error *err);
+    void *arg;
+    bool given;
+};
+
+#define VB_KEY_COST 17u /* of the password derivation: 2^17 KiB of memory */
+
 struct vb_repo_params {
     int compression;               /* zstd level 1 .. 19, 0: none */
     struct vb_cut_params cut;      /* for files */
     struct vb_cut_params cut_pages; /* for databases that change by pages */
+    const struct vb_repo_auth *auth; /* its password opens the repository; NULL: not encrypted */
+    unsigned key_cost;             /* 0: VB_KEY_COST */
+    char *id;                      /* NULL, or VB_GUID_LEN + 1 bytes that are set to the id of the new repository */
 };
-#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES })
+#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES, NULL, 0, NULL })
 
-/* What an agent must know to cut and name for this repository. The keys are secret: not for logs or documents. */
+/* What an agent must know to cut and name for this repository. The keys are secret: not for logs or documents.  They
+ * are those of the repository's own group; an agent gets those of its host's (vb_repo_group_keys). */
 struct vb_repo_info {
     char id[VB_GUID_LEN + 1];
     unsigned format;
     uint64_t created_ms;
     uint8_t naming_key[VB_CHUNK_KEY_LEN];
     uint8_t cutter_seed[VB_CHUNK_KEY_LEN];
-    struct vb_repo_params params;
+    struct vb_repo_params params; /* auth and key_cost are not set */
+    bool encrypted;
+    bool append_only; /* opened with a write-only key */
 };
 
 /* Makes a repository.  location: a path (sftp:// and s3:// are refused as not supported by this version).
@@ -63,12 +80,16 @@ int vb_repo_init(const char *location, const struct vb_repo_params *params, uint
 int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, uint64_t wall_ms,
                     struct vb_error *err); /* borrows b */
 
-/* Opens one.  Missing: VB_E_NOT_FOUND with the hint `vbackup init`; not a repository: VB_E_NOT_FOUND; of a newer
- * format: VB_E_NEWER_FORMAT with both versions; encrypted (by a later version): VB_E_NEWER_FORMAT too; damaged
- * configuration: VB_E_CORRUPT. */
-struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struct vb_error *err);
-struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode,
-                                struct vb_error *err); /* takes over b, also on failure */
+/* Opens one.  auth: where the password comes from; it is asked for only when the repository is encrypted.  NULL: an
+ * encrypted one is refused.  Missing: VB_E_NOT_FOUND with the hint `vbackup init`; not a repository: VB_E_NOT_FOUND; of a
+ * newer format: VB_E_NEWER_FORMAT with both versions; no key opens with the password: VB_E_ACCESS_DENIED; damaged
+ * configuration, or one that was exchanged: VB_E_CORRUPT. */
+struct vb_repo *vb_repo_open_auth(const char *location, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
+                                  struct vb_error *err);
+struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
+                                     struct vb_error *err); /* takes over b, also on failure */
+struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struct vb_error *err); /* auth NULL */
+struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err);
 void vb_repo_close(struct vb_repo *r); /* NULL ok; unlocks; what was not committed is dropped */
 const struct vb_repo_info *vb_repo_info(const struct vb_repo *r);
 
@@ -77,6 +98,24 @@ const struct vb_repo_info *vb_repo_info(const struct vb_repo *r);
  * text only.  Chunks that an interrupted backup left are found here and used. */
 int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err);
 void vb_repo_unlock(struct vb_repo *r);
+
+/*
+ * Trust groups.  Names, cuts and index are keyed by group, and a chunk counts for a group only where that group has
+ * it: a host can neither learn what another group has nor put something in the place of it.  By default each host is
+ * a group of its own, named after it; the administrator may put several into one.  Group 0 is the repository's own: its
+ * documents; the calls without a group mean that one.  In a repository of format 0, and for a write-only key, there is one
+ * group only, whatever name is asked for.
+ */
+int vb_repo_group(struct vb_repo *r, const char *name, uint32_t *group, struct vb_error *err);
+/* 32 bytes each; they live as long as the handle. */
+void vb_repo_group_keys(const struct vb_repo *r, uint32_t group, const uint8_t **naming_key, const uint8_t **cutter_seed);
+void vb_repo_has_in(struct vb_repo *r, uint32_t group, const struct vb_name *names, size_t n, bool *present);
+int vb_repo_put_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
+                   size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err);
+/* The group that has a chunk; false when none is known to. */
+bool vb_repo_group_of(struct vb_repo *r, const struct vb_name *name, uint32_t *group);
+/* Whether a chunk may be shown to somebody who may see these groups; true for one that is not there at all. */
+bool vb_repo_in_groups(struct vb_repo *r, const struct vb_name *name, const uint32_t *groups, size_t n);
 
 /* present[i] tells whether the repository has the chunk names[i], put in this session or before. */
 void vb_repo_has(struct vb_repo *r, const struct vb_name *names, size_t n, bool *present);
@@ -124,6 +163,32 @@ int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_er
 /* One backup: "latest", or an id or unique prefix of at least 4 characters.  host: only backups that have that
  * host (NULL: any).  "latest" never is a failed one.  None: VB_E_NOT_FOUND; several: VB_E_USAGE naming them. */
 struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, const char *host, struct vb_error *err);
+
+/* ---- keys: several passwords for one repository ---- */
+
+struct vb_repo_key_params {
+    const struct vb_repo_auth *auth; /* the new password */
+    const char *label;               /* shown by list; NULL: none */
+    const char *host;                /* NULL: reads and writes; else write-only, for backups of that host */
+    uint64_t wall_ms;
+    unsigned cost;                   /* 0: VB_KEY_COST */
+};
+struct vb_repo_key {
+    char id[VB_GUID_LEN + 1];
+    char *label, *host;  /* host: of a write-only key */
+    uint64_t created_ms;
+    bool current;        /* opened this handle */
+};
+/* Each key; damage not NULL: a file that is none. */
+typedef int vb_repo_key_fn(void *arg, const char *path, const struct vb_repo_key *key, const struct vb_error *damage);
+int vb_repo_key_list(struct vb_repo *r, vb_repo_key_fn *fn, void *arg, struct vb_error *err);
+/* Adds one; its id is set.  Only with a key that reads. */
+int vb_repo_key_add(struct vb_repo *r, const struct vb_repo_key_params *p, char id[VB_GUID_LEN + 1],
+                    struct vb_error *err);
+/* By id or unique beginning of one.  The last that reads is refused (VB_E_GUARD). */
+int vb_repo_key_remove(struct vb_repo *r, const char *which, struct vb_error *err);
+/* Another password for the key that opened this handle: nothing else is rewritten. */
+int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, struct vb_error *err);
 
 /* Looks at everything.  read_data: every byte of every pack, else structure only (lists, indexes, catalog chain,
  * trees).  report is called for each finding; the result is 0 when there was no damage, -1 with VB_E_CORRUPT and

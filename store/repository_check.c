@@ -45,11 +45,22 @@ static void check_config(struct check *c)
 {
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    struct vb_repo_info info = { 0 };
+    struct vb_repo_config *config = vb_secret_alloc(sizeof *config);
     if (vb_backend_read_all(c->repo->backend, "config", VB_REPO_CONFIG_MAX, &bytes, &why) < 0 ||
-        vb_repo_config_decode(bytes.data, bytes.len, &info, &why) < 0)
+        vb_repo_config_decode(bytes.data, bytes.len, config, &why) < 0 ||
+        (config->sealed && vb_repo_config_verify(bytes.data, bytes.len, c->repo->keys, &why) < 0))
         tell_error(c, VB_CHECK_DAMAGE, "config", &why);
-    vb_wipe(&info, sizeof info);
+    vb_secret_free(config, sizeof *config);
+    vb_wipe(bytes.data, bytes.len);
+}
+
+static int check_key(void *arg, const char *path, const struct vb_repo_key *key, const struct vb_error *damage)
+{
+    struct check *c = arg;
+    (void)key;
+    if (damage) /* others may open the repository: it is the user's to remove or to bring back */
+        tell(c, VB_CHECK_DAMAGE, path, vb_error_text(damage));
+    return 0;
 }
 
 /* ---- index files ---- */
@@ -70,7 +81,7 @@ static int check_index_file(void *arg, const char *path, uint64_t size, struct v
         vb_sha256(bytes.data, bytes.len, &real);
         if (!vb_name_equal(&want, &real))
             vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name");
-        else if (vb_index_decode(c->index, bytes.data, bytes.len, NULL, NULL, &why) == 0)
+        else if (vb_index_decode(c->index, c->repo->keys, bytes.data, bytes.len, NULL, NULL, &why) == 0)
             return 0;
     }
     vb_context(&why, "index file is damaged and will be made anew from the packs");
@@ -89,13 +100,13 @@ static int refs_are_well_formed(void *arg, const struct vb_name *name, unsigned 
     return 0;
 }
 
-static void check_chunk(struct check *c, const char *path, const unsigned char *pack, const struct vb_pack_entry *e)
+static void check_chunk(struct check *c, const char *path, const struct vb_object *o, const unsigned char *pack,
+                        const struct vb_pack_entry *e)
 {
     VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    struct vb_index_hit hit = { .entry = *e };
-    vb_buf_add(&stored, pack + e->offset, e->stored_size);
-    if (vb_repo_open_stored(c->repo, &hit, &stored, &plain, &why) == 0 &&
+    if (vb_pack_unseal(c->repo->keys, o, e, pack + e->offset, &stored, &why) == 0 &&
+        vb_repo_open_stored(c->repo, o->group, e, &stored, &plain, &why) == 0 &&
         vb_chunk_refs((enum vb_chunk_type)e->type, plain.data, plain.len, refs_are_well_formed, NULL, &why) == 0)
         return;
     char hex[VB_NAME_HEX_LEN + 1];
@@ -104,14 +115,16 @@ static void check_chunk(struct check *c, const char *path, const unsigned char *
     tell_error(c, VB_CHECK_DAMAGE, path, &why);
 }
 
-static int pack_entries(struct check *c, const char *path, const struct vb_name *name, uint64_t size,
+static int pack_entries(struct check *c, const char *path, struct vb_pack_id *id, struct vb_object *o,
                         struct vb_buf *bytes, struct vb_pack_entry **entries, size_t *n, struct vb_error *why)
 {
+    struct vb_name name = id->name;
     if (!c->read_data)
-        return vb_pack_read_entries(c->repo->backend, name, size, entries, n, why);
-    if (vb_backend_read_all(c->repo->backend, path, VB_PACK_MAX, bytes, why) < 0)
+        return vb_pack_read_entries(c->repo->backend, c->repo->keys, id, entries, n, why);
+    if (vb_backend_read_all(c->repo->backend, path, VB_PACK_MAX, bytes, why) < 0 ||
+        vb_pack_parse(bytes->data, bytes->len, c->repo->keys, &name, id, entries, n, why) < 0)
         return -1;
-    return vb_pack_parse(bytes->data, bytes->len, name, entries, n, why);
+    return vb_object_recall(c->repo->keys, VB_OBJECT_PACK, id->group, id->salt, o, why);
 }
 
 static bool same_place(const struct vb_pack_entry *a, const struct vb_pack_entry *b)
@@ -126,31 +139,38 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
-    struct vb_name name;
+    struct vb_pack_id id = { .size = size };
+    struct vb_object o = { .kind = VB_OBJECT_PACK };
     uint32_t indexed = 0;
     size_t n = 0;
     (void)err;
-    if (!vb_pack_path_parse(path, &name)) {
+    if (!vb_pack_path_parse(path, &id.name)) {
         tell(c, VB_CHECK_NOTE, path, "not a pack");
         return 0;
     }
-    bool known = vb_index_find_pack(c->index, &name, &indexed);
+    bool known = vb_index_find_pack(c->index, &id.name, &indexed);
     if (!known)
         tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
-    if (pack_entries(c, path, &name, size, &bytes, &entries, &n, &why) < 0) {
+    if (pack_entries(c, path, &id, &o, &bytes, &entries, &n, &why) < 0) {
         tell_error(c, VB_CHECK_DAMAGE, path, &why);
         return 0;
     }
-    uint32_t number = vb_index_add_pack(c->present, &name, size, true);
+    uint32_t number = vb_index_add_pack(c->present, &id, true);
     for (size_t i = 0; i < n; i++) {
         struct vb_index_hit hit;
         vb_index_add(c->present, number, &entries[i]);
         if (c->read_data)
-            check_chunk(c, path, bytes.data, &entries[i]);
+            check_chunk(c, path, &o, bytes.data, &entries[i]);
         if (known && vb_index_get(c->index, &entries[i].name, &hit) && hit.pack == indexed &&
             !same_place(&hit.entry, &entries[i]))
             tell(c, VB_CHECK_DAMAGE, path, "index and pack disagree about a chunk");
     }
+    if (known) {
+        const struct vb_index_pack *p = vb_index_pack_at(c->index, indexed);
+        if (p->group != id.group || memcmp(p->salt, id.salt, sizeof p->salt) != 0)
+            tell(c, VB_CHECK_DAMAGE, path, "index and pack disagree about the key");
+    }
+    vb_object_end(&o);
     return 0;
 }
 
@@ -237,10 +257,12 @@ static int check_catalog(struct check *c, struct vb_error *err)
 
 int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
 {
+    if (vb_keys_append_only(r->keys))
+        return vb_fail(err, VB_E_ACCESS_DENIED, "a write-only key cannot check the repository");
     struct check c = { .repo = r, .read_data = read_data, .report = report, .arg = arg, .index = vb_index_new(),
                        .present = vb_index_new() };
     check_config(&c);
-    int result = 0;
+    int result = vb_repo_key_list(r, check_key, &c, err);
     if (vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
         vb_backend_list(r->backend, "packs/", check_pack, &c, err) != 0)
         result = -1;

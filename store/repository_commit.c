@@ -28,6 +28,41 @@ int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_er
     return result;
 }
 
+/* What a record is bound to beside repository and group: its place in the chain. */
+static size_t entry_aad(uint64_t sequence, const char *id, struct vb_buf *aad)
+{
+    vb_buf_add_u64(aad, sequence);
+    vb_buf_add_str(aad, id);
+    return aad->len;
+}
+
+/* Sealed with encryption, JSON without. */
+static struct vb_catalog_entry *open_entry(struct vb_repo *r, const struct vb_buf *bytes, uint64_t sequence,
+                                           const char *id, struct vb_object *o, struct vb_error *err)
+{
+    VB_AUTO_BUF aad = VB_BUF_INIT, plain = VB_BUF_INIT;
+    if (!vb_keys_sealed(r->keys))
+        return vb_catalog_decode(bytes->data, bytes->len, err);
+    size_t n = entry_aad(sequence, id, &aad);
+    if (vb_object_read(r->keys, VB_OBJECT_ENTRY, aad.data, n, bytes->data, bytes->len, o, &plain, err) < 0)
+        return NULL;
+    return vb_catalog_decode(plain.data, plain.len, err);
+}
+
+/* A write-only key speaks for its own host: it could claim to be another's newest backup otherwise. */
+static bool may_speak_for(struct vb_repo *r, const struct vb_object *o, const struct vb_catalog_entry *e,
+                          struct vb_error *err)
+{
+    if (!vb_keys_sealed(r->keys) || vb_keys_tag_is(r->keys, o->tag, ""))
+        return true;
+    for (size_t i = 0; i < e->n_hosts; i++)
+        if (!vb_keys_tag_is(r->keys, o->tag, e->hosts[i].name)) {
+            vb_fail(err, VB_E_CORRUPT, "was written with a write-only key that is not host '%s''s", e->hosts[i].name);
+            return false;
+        }
+    return true;
+}
+
 struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err)
 {
     VB_AUTO_BUF bytes = VB_BUF_INIT;
@@ -45,9 +80,15 @@ struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path,
         vb_fail(err, VB_E_CORRUPT, "'%s': its bytes do not match its name", path);
         return NULL;
     }
-    struct vb_catalog_entry *e = vb_catalog_decode(bytes.data, bytes.len, err);
+    struct vb_object o = { .kind = VB_OBJECT_ENTRY };
+    struct vb_catalog_entry *e = open_entry(r, &bytes, sequence, id, &o, err);
     if (!e) {
         vb_context(err, "'%s'", path);
+        return NULL;
+    }
+    if (!may_speak_for(r, &o, e, err)) {
+        vb_context(err, "'%s'", path);
+        vb_catalog_entry_free(e);
         return NULL;
     }
     if (e->sequence != sequence || !vb_guid_equal(e->id, id)) {
@@ -59,9 +100,21 @@ struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path,
     return e;
 }
 
+/* Told once, and not as a damage of each record. */
+static int need_reader(const struct vb_repo *r, struct vb_error *err)
+{
+    if (!vb_keys_append_only(r->keys))
+        return 0;
+    vb_fail(err, VB_E_ACCESS_DENIED, "this key can add to the repository, and cannot read from it");
+    vb_hint(err, "use the password of a key that reads");
+    return -1;
+}
+
 int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_error *err)
 {
     struct vb_strv paths = { 0 };
+    if (need_reader(r, err) < 0)
+        return -1;
     int result = vb_repo_catalog_paths(r, &paths, err);
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         VB_AUTO_ERROR damage = VB_ERROR_INIT;
@@ -163,7 +216,7 @@ struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, cons
         vb_hint(err, "`vbackup list` shows the backups; `latest` is the newest");
         return NULL;
     }
-    if (vb_repo_catalog_paths(r, &paths, err) == 0)
+    if (need_reader(r, err) == 0 && vb_repo_catalog_paths(r, &paths, err) == 0)
         e = latest ? find_latest(r, &paths, host, err) : find_id(r, &paths, which, host, err);
     vb_strv_clear(&paths);
     return e;
@@ -196,6 +249,8 @@ static int recheck_root(struct vb_repo *r, const struct vb_catalog_root *root, s
     VB_AUTO_TREE tree = { 0 };
     if (!root->has_tree)
         return 0;
+    if (vb_keys_append_only(r->keys))
+        return recheck(r, &root->tree, VB_CHUNK_TREE, &hit, err);
     if (recheck(r, &root->tree, VB_CHUNK_TREE, &hit, err) < 0 ||
         vb_repo_get(r, VB_CHUNK_TREE, &root->tree, &plain, err) < 0 ||
         vb_tree_decode(plain.data, plain.len, &tree, err) < 0) {
@@ -281,7 +336,11 @@ static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, st
         b.any = b.any || b.lost[i];
     }
     int result = 0;
-    if (b.any) {
+    if (b.any && vb_keys_append_only(r->keys)) {
+        result = vb_fail(err, VB_E_NOT_FOUND, "packs have vanished since the backup began, and a write-only key cannot "
+                         "tell what is lost");
+        vb_hint(err, "find out what removes files from the repository, then back up again");
+    } else if (b.any) {
         struct vb_repo_reach reach;
         vb_repo_reach_init(&reach, r, r->index);
         reach.arg = &b;
@@ -320,9 +379,15 @@ static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_er
 
 static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
 {
-    VB_AUTO_BUF bytes = VB_BUF_INIT;
-    if (vb_catalog_encode(e, &bytes, err) < 0)
+    VB_AUTO_BUF bytes = VB_BUF_INIT, plain = VB_BUF_INIT, aad = VB_BUF_INIT;
+    size_t n = entry_aad(e->sequence, e->id, &aad);
+    if (!vb_keys_sealed(r->keys)) {
+        if (vb_catalog_encode(e, &bytes, err) < 0)
+            return -1;
+    } else if (vb_catalog_encode(e, &plain, err) < 0 ||
+               vb_object_write(r->keys, VB_OBJECT_ENTRY, 0, aad.data, n, plain.data, plain.len, &bytes, err) < 0) {
         return -1;
+    }
     if (bytes.len > VB_CATALOG_MAX_FILE)
         return vb_fail(err, VB_E_LIMIT, "record of the backup is larger than %zu bytes", VB_CATALOG_MAX_FILE);
     vb_sha256(bytes.data, bytes.len, &e->hash);

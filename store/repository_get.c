@@ -10,30 +10,55 @@
 
 #include "base/mem.h"
 
+/* The key of a pack: deriving it costs about as much as reading a small chunk. */
+static const struct vb_object *pack_key(struct vb_repo *r, const struct vb_index_pack *pack, struct vb_error *err)
+{
+    struct vb_repo_pack_key *k = &r->pack_keys[pack->name.b[0] % VB_REPO_PACK_KEYS];
+    if (k->used && vb_name_equal(&k->pack, &pack->name) && memcmp(k->object.salt, pack->salt, VB_KEY_LEN) == 0)
+        return &k->object;
+    k->used = false;
+    if (vb_object_recall(r->keys, VB_OBJECT_PACK, pack->group, pack->salt, &k->object, err) < 0)
+        return NULL;
+    k->pack = pack->name;
+    k->used = true;
+    return &k->object;
+}
+
+int vb_repo_read_packed(struct vb_repo *r, const struct vb_index_pack *pack, const struct vb_pack_entry *e,
+                        struct vb_buf *out, struct vb_error *err)
+{
+    VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
+    if (!vb_keys_sealed(r->keys))
+        return vb_backend_read(r->backend, path, e->offset, e->stored_size, out, err);
+    const struct vb_object *o = pack_key(r, pack, err);
+    vb_buf_reset(&r->sealed);
+    if (!o || vb_backend_read(r->backend, path, e->offset, vb_pack_span(r->keys, e), &r->sealed, err) < 0)
+        return -1;
+    return vb_pack_unseal(r->keys, o, e, r->sealed.data, out, err);
+}
+
 int vb_repo_read_stored(struct vb_repo *r, const struct vb_index_hit *hit, struct vb_buf *out, struct vb_error *err)
 {
     const struct vb_index_pack *pack = vb_index_pack_at(r->index, hit->pack);
-    if (pack->open) {
-        for (int k = 0; k < VB_REPO_PACK_KINDS; k++)
-            if (r->packs[k].open && r->packs[k].number == hit->pack) {
-                vb_buf_add(out, r->packs[k].pack.bytes.data + hit->entry.offset, hit->entry.stored_size);
-                return 0;
-            }
-        return vb_fail(err, VB_E_UNEXPECTED, "pack is neither open nor written");
-    }
-    VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
-    return vb_backend_read(r->backend, path, hit->entry.offset, hit->entry.stored_size, out, err);
+    if (!pack->open)
+        return vb_repo_read_packed(r, pack, &hit->entry, out, err);
+    for (size_t i = 0; i < r->n_packs; i++)
+        if (r->packs[i]->open && r->packs[i]->number == hit->pack) {
+            vb_buf_add(out, r->packs[i]->pack.bytes.data + hit->entry.offset, hit->entry.stored_size);
+            return 0;
+        }
+    return vb_fail(err, VB_E_UNEXPECTED, "pack is neither open nor written");
 }
 
-int vb_repo_open_stored(struct vb_repo *r, const struct vb_index_hit *hit, const struct vb_buf *stored,
+int vb_repo_open_stored(struct vb_repo *r, uint32_t group, const struct vb_pack_entry *e, const struct vb_buf *stored,
                         struct vb_buf *out, struct vb_error *err)
 {
-    const struct vb_pack_entry *e = &hit->entry;
     struct vb_name real;
     size_t at = out->len;
     if (vb_codec_decompress(r->codec, e->encoding, stored->data, stored->len, e->raw_size, out, err) < 0)
         return -1;
-    vb_namer_name(r->namer, (enum vb_chunk_type)e->type, out->data + at, out->len - at, &real);
+    vb_namer_name(vb_keys_group_at(r->keys, group)->namer, (enum vb_chunk_type)e->type, out->data + at, out->len - at,
+                  &real);
     if (vb_name_equal(&real, &e->name))
         return 0;
     out->len = at;
@@ -83,7 +108,8 @@ static int read_verified(struct vb_repo *r, enum vb_chunk_type type, const struc
         vb_buf_reset(stored);
         int result = vb_repo_read_stored(r, hit, stored, &why);
         if (result == 0)
-            result = vb_repo_open_stored(r, hit, stored, plain, &why);
+            result = vb_repo_open_stored(r, vb_index_pack_at(r->index, hit->pack)->group, &hit->entry, stored, plain,
+                                         &why);
         if (result == 0)
             return 0;
         chunk_context(r, type, name, hit, &why);
@@ -101,6 +127,27 @@ int vb_repo_get(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name
 {
     struct vb_index_hit hit;
     return read_verified(r, type, name, &hit, &r->stored, out, err);
+}
+
+bool vb_repo_group_of(struct vb_repo *r, const struct vb_name *name, uint32_t *group)
+{
+    struct vb_index_hit hit;
+    if (!vb_index_get(r->index, name, &hit) &&
+        (r->locked || r->scanned || vb_repo_load_index(r, true, NULL) < 0 || !vb_index_get(r->index, name, &hit)))
+        return false;
+    *group = vb_index_pack_at(r->index, hit.pack)->group;
+    return true;
+}
+
+bool vb_repo_in_groups(struct vb_repo *r, const struct vb_name *name, const uint32_t *groups, size_t n)
+{
+    uint32_t group;
+    if (!vb_repo_group_of(r, name, &group))
+        return true; /* nothing to hide: it is not there */
+    for (size_t i = 0; i < n; i++)
+        if (groups[i] == group)
+            return true;
+    return false;
 }
 
 int vb_repo_get_stored(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_buf *out,

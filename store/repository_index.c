@@ -100,9 +100,12 @@ static int read_index_file(void *arg, const char *path, uint64_t size, struct vb
         vb_sha256(bytes.data, bytes.len, &real);
         if (!vb_name_equal(&want, &real))
             vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name");
-        else if (vb_index_decode(s->index, bytes.data, bytes.len, s->scanned ? is_there : NULL, s, &why) == 0)
+        else if (vb_index_decode(s->index, s->repo->keys, bytes.data, bytes.len, s->scanned ? is_there : NULL, s,
+                                 &why) == 0)
             return 0;
     }
+    if (why.code == VB_E_ACCESS_DENIED)
+        return 0; /* of a group that a write-only key knows nothing about */
     vb_context(&why, "'%s/%s'", s->repo->backend->location, path);
     if (why.code == VB_E_NEWER_FORMAT)
         return vb_error_move(err, &why);
@@ -113,31 +116,52 @@ static int read_index_file(void *arg, const char *path, uint64_t size, struct vb
 
 /* ---- packs that no index file names ---- */
 
+/* Every chunk is what its name says. */
+static int verify_chunks(struct scan *s, const struct vb_pack_id *id, const struct vb_buf *bytes,
+                         const struct vb_pack_entry *entries, size_t n, struct vb_error *err)
+{
+    struct vb_object o;
+    VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
+    int result = vb_object_recall(s->repo->keys, VB_OBJECT_PACK, id->group, id->salt, &o, err);
+    for (size_t i = 0; i < n && result == 0; i++) {
+        vb_buf_reset(&stored);
+        vb_buf_reset(&plain);
+        result = vb_pack_unseal(s->repo->keys, &o, &entries[i], bytes->data + entries[i].offset, &stored, err);
+        if (result == 0)
+            result = vb_repo_open_stored(s->repo, id->group, &entries[i], &stored, &plain, err);
+    }
+    vb_object_end(&o);
+    return result;
+}
+
 /* For a writer the whole pack is verified: what is taken in will be referred to without being sent again. */
-static int pack_entries(struct scan *s, const struct vb_repo_listed *l, struct vb_pack_entry **entries, size_t *n,
+static int pack_entries(struct scan *s, struct vb_pack_id *id, struct vb_pack_entry **entries, size_t *n,
                         struct vb_error *err)
 {
     if (s->repo->mode == VB_REPO_READ)
-        return vb_pack_read_entries(s->repo->backend, &l->name, l->size, entries, n, err);
-    VB_AUTO_FREE char *path = vb_pack_path(&l->name);
+        return vb_pack_read_entries(s->repo->backend, s->repo->keys, id, entries, n, err);
+    VB_AUTO_FREE char *path = vb_pack_path(&id->name);
     VB_AUTO_BUF bytes = VB_BUF_INIT;
-    if (vb_backend_read_all(s->repo->backend, path, VB_PACK_MAX, &bytes, err) < 0)
+    struct vb_name name = id->name;
+    if (vb_backend_read_all(s->repo->backend, path, VB_PACK_MAX, &bytes, err) < 0 ||
+        vb_pack_parse(bytes.data, bytes.len, s->repo->keys, &name, id, entries, n, err) < 0)
         return -1;
-    return vb_pack_parse(bytes.data, bytes.len, &l->name, entries, n, err);
+    return verify_chunks(s, id, &bytes, *entries, *n, err);
 }
 
 static int take_in(struct scan *s, const struct vb_repo_listed *l, struct vb_error *err)
 {
     VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_pack_id id = { .name = l->name, .size = l->size };
     size_t n = 0;
-    if (pack_entries(s, l, &entries, &n, &why) < 0) {
-        if (why.code != VB_E_CORRUPT && why.code != VB_E_LIMIT)
+    if (pack_entries(s, &id, &entries, &n, &why) < 0) {
+        if (why.code != VB_E_CORRUPT && why.code != VB_E_LIMIT && why.code != VB_E_ACCESS_DENIED)
             return vb_error_move(err, &why);
-        vb_log_error(VB_LOG_INFO, &why); /* a damaged pack without a place in the index: nothing counts on it */
+        vb_log_error(VB_LOG_INFO, &why); /* damaged and without a place in the index: nothing counts on it */
         return 0;
     }
-    uint32_t pack = vb_index_add_pack(s->index, &l->name, l->size, false);
+    uint32_t pack = vb_index_add_pack(s->index, &id, false);
     for (size_t i = 0; i < n; i++)
         vb_index_add(s->index, pack, &entries[i]);
     return 0;
@@ -164,11 +188,18 @@ static int gather(void *arg, const struct vb_index_hit *hit)
     return 0;
 }
 
+struct same_group {
+    struct vb_index *index;
+    uint32_t group;
+};
+
 static int must_be_there(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
 {
+    const struct same_group *g = arg;
+    struct vb_index_hit hit;
     (void)type;
     (void)err;
-    return vb_index_get(arg, name, NULL) ? 0 : 1;
+    return vb_index_get(g->index, name, &hit) && vb_index_pack_at(g->index, hit.pack)->group == g->group ? 0 : 1;
 }
 
 /* 1: it stays; 0: it must go; -1: the storage failed. */
@@ -176,13 +207,13 @@ static int is_closed(struct closure *c, const struct vb_index_hit *hit, struct v
 {
     VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    VB_AUTO_FREE char *path = vb_pack_path(&vb_index_pack_at(c->index, hit->pack)->name);
-    int result = vb_backend_read(c->repo->backend, path, hit->entry.offset, hit->entry.stored_size, &stored, &why);
+    const struct vb_index_pack *pack = vb_index_pack_at(c->index, hit->pack);
+    struct same_group here = { c->index, pack->group };
+    int result = vb_repo_read_packed(c->repo, pack, &hit->entry, &stored, &why);
     if (result == 0)
-        result = vb_repo_open_stored(c->repo, hit, &stored, &plain, &why);
+        result = vb_repo_open_stored(c->repo, pack->group, &hit->entry, &stored, &plain, &why);
     if (result == 0)
-        result = vb_chunk_refs((enum vb_chunk_type)hit->entry.type, plain.data, plain.len, must_be_there, c->index,
-                               &why);
+        result = vb_chunk_refs((enum vb_chunk_type)hit->entry.type, plain.data, plain.len, must_be_there, &here, &why);
     if (result < 0 && why.code != VB_E_CORRUPT)
         return vb_error_move(err, &why);
     return result == 0;
@@ -211,6 +242,24 @@ static int close_over(struct closure *c, struct vb_error *err)
     return 0;
 }
 
+static int gather_referring(void *arg, const struct vb_index_hit *hit)
+{
+    struct closure *c = arg;
+    c->all = true;
+    return gather(c, hit);
+}
+
+/* Something is missing, and this key cannot read what needs it: all that refers to others is stored anew. */
+static int drop_referring(struct scan *s)
+{
+    struct closure c = { .repo = s->repo, .index = s->index };
+    vb_index_each(s->index, gather_referring, &c);
+    for (size_t i = 0; i < c.n; i++)
+        vb_index_drop(s->index, &c.suspects[i]);
+    free(c.suspects);
+    return 0;
+}
+
 /* ---- all together ---- */
 
 static int load(struct scan *s, struct vb_error *err)
@@ -227,12 +276,16 @@ static int load(struct scan *s, struct vb_error *err)
         uint32_t pack;
         if (vb_index_find_pack(s->index, &s->packs[i].name, &pack))
             continue;
+        if (vb_keys_append_only(s->repo->keys))
+            continue; /* not to be read with this key: the next who can takes it in */
         if (take_in(s, &s->packs[i], err) < 0)
             return -1;
         taken = true;
     }
     if ((!taken && !s->missing) || s->repo->mode == VB_REPO_READ)
         return 0; /* a reader reaches only what a backup refers to */
+    if (vb_keys_append_only(s->repo->keys))
+        return drop_referring(s);
     struct closure c = { .repo = s->repo, .index = s->index, .all = s->missing };
     int result = close_over(&c, err);
     free(c.suspects);

@@ -7,16 +7,30 @@
 
 #include "base/mem.h"
 #include "store/index.h"
+#include "store/keys.h"
 #include "store/pack.h"
 #include "store/repository.h"
 
 /* Directories and documents lie in packs of their own, so that a listing need not read among file data. */
 enum vb_repo_pack_kind { VB_REPO_PACK_DATA, VB_REPO_PACK_META, VB_REPO_PACK_KINDS };
 
+/* A pack that is being filled: one for each group and kind that has had something to write. */
 struct vb_repo_pack {
     struct vb_pack pack;
+    uint32_t group;
+    enum vb_repo_pack_kind kind;
     uint32_t number; /* in the index */
     bool open;
+};
+/* With many groups at once, packs are written before they are full, so that memory stays bounded. */
+#define VB_REPO_OPEN_MAX ((size_t)48 << 20)
+
+/* Keys of packs that were read from lately. */
+#define VB_REPO_PACK_KEYS 256u
+struct vb_repo_pack_key {
+    struct vb_name pack;
+    bool used;
+    struct vb_object object;
 };
 
 struct vb_repo {
@@ -25,20 +39,38 @@ struct vb_repo {
     bool locked;
     bool scanned;           /* the packs were listed since the index was loaded: nothing more can be found */
     struct vb_repo_info info;
+    struct vb_keys *keys;
+    char key_id[VB_GUID_LEN + 1]; /* of the key that opened it; "" without encryption */
+    struct vb_repo_pack_key pack_keys[VB_REPO_PACK_KEYS];
     struct vb_index *index;
-    struct vb_namer *namer;
     struct vb_codec *codec;
     struct vb_cutter *cutter; /* for documents */
-    struct vb_repo_pack packs[VB_REPO_PACK_KINDS];
-    struct vb_buf stored, plain; /* work space of put and get */
+    struct vb_repo_pack **packs;
+    size_t n_packs, cap_packs;
+    struct vb_buf stored, plain, sealed; /* work space of put and get */
     struct vb_repo_stats stats;
 };
 
 #define VB_REPO_CONFIG_MAX 65536u
 
-/* repository_config.c: the file `config`. */
-int vb_repo_config_encode(const struct vb_repo_info *info, struct vb_buf *out, struct vb_error *err);
-int vb_repo_config_decode(const void *p, size_t len, struct vb_repo_info *info, struct vb_error *err);
+/* repository_config.c: the file `config`.  keys: of a repository without encryption the root or the two keys of
+ * format 0 are in it; with encryption *root is not, and the text is to be authenticated with keys from elsewhere
+ * (vb_repo_config_verify). */
+struct vb_repo_config {
+    struct vb_repo_info info; /* without the keys */
+    bool sealed;
+    uint8_t root[VB_KEY_LEN], naming[VB_KEY_LEN], cutter[VB_KEY_LEN];
+};
+int vb_repo_config_encode(const struct vb_repo_config *c, const struct vb_keys *keys, struct vb_buf *out,
+                          struct vb_error *err);
+int vb_repo_config_decode(const void *p, size_t len, struct vb_repo_config *c, struct vb_error *err);
+int vb_repo_config_verify(const void *p, size_t len, const struct vb_keys *keys, struct vb_error *err);
+
+/* repository_keys.c: the files in keys/. */
+int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys *keys, const char *id,
+                      const struct vb_repo_key_params *p, struct vb_error *err);
+struct vb_keys *vb_repo_key_open(struct vb_backend *b, const char *repo_id, const struct vb_repo_auth *auth,
+                                 char key_id[VB_GUID_LEN + 1], struct vb_error *err);
 
 /* repository_index.c: reads the index files; scan: also lists the packs, leaves out those that are missing and takes
  * in those that no index file names. */
@@ -54,10 +86,13 @@ bool vb_repo_is_listed(const struct vb_repo_listed *packs, size_t n, const struc
 /* repository_put.c */
 void vb_repo_drop_open_packs(struct vb_repo *r);
 
-/* repository_get.c: the stored bytes as they lie there, into out; no verification. */
+/* repository_get.c: the stored bytes, unsealed, into out. */
 int vb_repo_read_stored(struct vb_repo *r, const struct vb_index_hit *hit, struct vb_buf *out, struct vb_error *err);
-/* Decompresses and names: VB_E_CORRUPT unless it is the chunk that hit says it is. Appends the plaintext to out. */
-int vb_repo_open_stored(struct vb_repo *r, const struct vb_index_hit *hit, const struct vb_buf *stored,
+/* The same from a pack of another index. */
+int vb_repo_read_packed(struct vb_repo *r, const struct vb_index_pack *pack, const struct vb_pack_entry *e,
+                        struct vb_buf *out, struct vb_error *err);
+/* Decompresses and names: VB_E_CORRUPT unless it is the chunk of that group that e says it is. */
+int vb_repo_open_stored(struct vb_repo *r, uint32_t group, const struct vb_pack_entry *e, const struct vb_buf *stored,
                         struct vb_buf *out, struct vb_error *err);
 
 /* repository_commit.c: paths in the catalog, sorted by sequence; strangers too, at the end. */

@@ -11,62 +11,122 @@
 #include "base/journal.h"
 #include "base/mem.h"
 
+/* A chunk counts for a group only where that group has it: what others have is not there. */
+static bool has(struct vb_repo *r, uint32_t group, const struct vb_name *name, struct vb_index_hit *hit)
+{
+    return vb_index_get(r->index, name, hit) && vb_index_pack_at(r->index, hit->pack)->group == group;
+}
+
+void vb_repo_has_in(struct vb_repo *r, uint32_t group, const struct vb_name *names, size_t n, bool *present)
+{
+    struct vb_index_hit hit;
+    for (size_t i = 0; i < n; i++)
+        present[i] = has(r, group, &names[i], &hit);
+}
+
 void vb_repo_has(struct vb_repo *r, const struct vb_name *names, size_t n, bool *present)
 {
-    for (size_t i = 0; i < n; i++)
-        present[i] = vb_index_get(r->index, &names[i], NULL);
+    vb_repo_has_in(r, 0, names, n, present);
+}
+
+int vb_repo_group(struct vb_repo *r, const char *name, uint32_t *group, struct vb_error *err)
+{
+    return vb_keys_group(r->keys, name, group, err);
+}
+
+void vb_repo_group_keys(const struct vb_repo *r, uint32_t group, const uint8_t **naming_key, const uint8_t **cutter_seed)
+{
+    const struct vb_group *g = vb_keys_group_at(r->keys, group);
+    *naming_key = g->naming;
+    *cutter_seed = g->cutter;
 }
 
 /* ---- packs ---- */
 
 void vb_repo_drop_open_packs(struct vb_repo *r)
 {
-    for (int k = 0; k < VB_REPO_PACK_KINDS; k++) {
-        struct vb_repo_pack *p = &r->packs[k];
-        if (!p->open)
-            continue;
-        vb_index_pack_at(r->index, p->number)->gone = true;
-        p->open = false;
+    for (size_t i = 0; i < r->n_packs; i++) {
+        struct vb_repo_pack *p = r->packs[i];
+        if (p->open)
+            vb_index_pack_at(r->index, p->number)->gone = true;
+        vb_pack_clear(&p->pack);
+        free(p);
     }
-    for (int k = 0; k < VB_REPO_PACK_KINDS; k++)
-        vb_pack_clear(&r->packs[k].pack);
+    free(r->packs);
+    r->packs = NULL;
+    r->n_packs = r->cap_packs = 0;
 }
 
-static int write_pack(struct vb_repo *r, int kind, struct vb_error *err)
+static int write_pack(struct vb_repo *r, struct vb_repo_pack *p, struct vb_error *err)
 {
-    struct vb_repo_pack *p = &r->packs[kind];
-    struct vb_name name;
-    uint64_t size = 0;
+    struct vb_pack_id id;
     if (!p->open)
         return 0;
-    if (vb_pack_write(&p->pack, r->backend, &name, &size, err) < 0)
+    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &r->sealed, &id, err) < 0)
         return -1;
-    vb_index_name_pack(r->index, p->number, &name, size);
+    vb_index_name_pack(r->index, p->number, &id);
     p->open = false;
     return 0;
 }
 
-/* What directories refer to is written before them: then a crash leaves few directories that lack something. */
-static int write_packs(struct vb_repo *r, int last_kind, struct vb_error *err)
+/* What directories refer to is written before them: then a crash leaves few directories that lack something.
+ * group UINT32_MAX: of all groups. */
+static int write_packs(struct vb_repo *r, uint32_t group, enum vb_repo_pack_kind last_kind, struct vb_error *err)
 {
-    for (int k = 0; k <= last_kind; k++)
-        if (write_pack(r, k, err) < 0)
-            return -1;
+    for (int k = 0; k <= (int)last_kind; k++)
+        for (size_t i = 0; i < r->n_packs; i++)
+            if ((int)r->packs[i]->kind == k && (group == UINT32_MAX || r->packs[i]->group == group) &&
+                write_pack(r, r->packs[i], err) < 0)
+                return -1;
     return 0;
 }
 
-static int add_to_pack(struct vb_repo *r, struct vb_pack_entry *e, const void *stored, struct vb_error *err)
+static int write_all_packs(struct vb_repo *r, struct vb_error *err)
 {
-    int kind = e->type == VB_CHUNK_DATA ? VB_REPO_PACK_DATA : VB_REPO_PACK_META;
-    struct vb_repo_pack *p = &r->packs[kind];
-    if (p->open && p->pack.bytes.len >= VB_PACK_TARGET && write_packs(r, kind, err) < 0)
+    return write_packs(r, UINT32_MAX, VB_REPO_PACK_META, err);
+}
+
+static struct vb_repo_pack *pack_for(struct vb_repo *r, uint32_t group, enum vb_repo_pack_kind kind)
+{
+    for (size_t i = 0; i < r->n_packs; i++)
+        if (r->packs[i]->group == group && r->packs[i]->kind == kind)
+            return r->packs[i];
+    struct vb_repo_pack *p = vb_alloc(sizeof *p);
+    p->group = group;
+    p->kind = kind;
+    VB_GROW(r->packs, r->n_packs, r->cap_packs);
+    return r->packs[r->n_packs++] = p;
+}
+
+/* Many groups with a pack each: all of them are written, and their memory is given back. */
+static int keep_bounds(struct vb_repo *r, struct vb_error *err)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < r->n_packs; i++)
+        sum += r->packs[i]->pack.bytes.len;
+    if (sum <= VB_REPO_OPEN_MAX)
+        return 0;
+    if (write_all_packs(r, err) < 0)
+        return -1;
+    vb_repo_drop_open_packs(r);
+    return 0;
+}
+
+static int add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry *e, const void *stored,
+                       struct vb_error *err)
+{
+    enum vb_repo_pack_kind kind = e->type == VB_CHUNK_DATA ? VB_REPO_PACK_DATA : VB_REPO_PACK_META;
+    if (r->n_packs > VB_REPO_PACK_KINDS && keep_bounds(r, err) < 0)
+        return -1;
+    struct vb_repo_pack *p = pack_for(r, group, kind);
+    if (p->open && p->pack.bytes.len >= VB_PACK_TARGET && write_packs(r, group, kind, err) < 0)
         return -1;
     if (!p->open) {
-        vb_pack_reset(&p->pack);
-        p->number = vb_index_open_pack(r->index);
+        vb_pack_reset(&p->pack, r->keys);
+        p->number = vb_index_open_pack(r->index, group);
         p->open = true;
     }
-    vb_pack_add(&p->pack, e, stored);
+    vb_pack_add(&p->pack, r->keys, e, stored);
     vb_index_add(r->index, p->number, e);
     r->stats.put_chunks++;
     r->stats.put_raw += e->raw_size;
@@ -76,12 +136,17 @@ static int add_to_pack(struct vb_repo *r, struct vb_pack_entry *e, const void *s
 
 /* ---- verification ---- */
 
+struct below {
+    struct vb_repo *repo;
+    uint32_t group;
+};
+
 static int must_have(void *arg, const struct vb_name *name, unsigned type, struct vb_error *err)
 {
-    struct vb_repo *r = arg;
+    const struct below *b = arg;
     struct vb_index_hit hit;
     char hex[VB_NAME_HEX_LEN + 1];
-    bool fits = vb_index_get(r->index, name, &hit);
+    bool fits = has(b->repo, b->group, name, &hit);
     if (fits)
         fits = type ? hit.entry.type == type : hit.entry.type == VB_CHUNK_DATA || hit.entry.type == VB_CHUNK_DOC;
     if (fits)
@@ -114,13 +179,15 @@ static int need_lock(const struct vb_repo *r, struct vb_error *err)
 
 /* ---- put ---- */
 
-int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
-                uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+int vb_repo_put_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
+                   size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
 {
     struct vb_name real;
+    struct vb_index_hit hit;
+    struct below below = { r, group };
     if (need_lock(r, err) < 0)
         return -1;
-    if (vb_index_get(r->index, name, NULL)) {
+    if (has(r, group, name, &hit)) {
         r->stats.duplicate_chunks++;
         return 0;
     }
@@ -133,27 +200,34 @@ int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name
             return name_context(name, type, err);
         plain = r->plain.data;
     }
-    vb_namer_name(r->namer, type, plain, raw_size, &real);
+    vb_namer_name(vb_keys_group_at(r->keys, group)->namer, type, plain, raw_size, &real);
     if (!vb_name_equal(&real, name)) {
         vb_fail(err, VB_E_CORRUPT, "its bytes do not match its name");
         return name_context(name, type, err);
     }
-    if (vb_chunk_refs(type, plain, raw_size, must_have, r, err) != 0)
+    if (vb_chunk_refs(type, plain, raw_size, must_have, &below, err) != 0)
         return name_context(name, type, err);
     struct vb_pack_entry e = { .name = *name, .type = (uint8_t)type, .encoding = encoding,
                                .raw_size = (uint32_t)raw_size, .stored_size = (uint32_t)stored_size };
-    return add_to_pack(r, &e, stored, err);
+    return add_to_pack(r, group, &e, stored, err);
+}
+
+int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
+                uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+{
+    return vb_repo_put_in(r, 0, type, name, raw_size, encoding, stored, stored_size, err);
 }
 
 int vb_repo_put_raw(void *repo, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
                     struct vb_error *err)
 {
     struct vb_repo *r = repo;
+    struct vb_index_hit hit;
     uint8_t encoding = VB_ENC_RAW;
     if (need_lock(r, err) < 0)
         return -1;
-    vb_namer_name(r->namer, type, p, n, name);
-    if (vb_index_get(r->index, name, NULL)) {
+    vb_namer_name(vb_keys_group_at(r->keys, 0)->namer, type, p, n, name);
+    if (has(r, 0, name, &hit)) {
         r->stats.duplicate_chunks++;
         return 0;
     }
@@ -196,32 +270,39 @@ int vb_repo_put_bytes(struct vb_repo *r, enum vb_chunk_type type, const void *da
 
 /* ---- flush ---- */
 
+static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_name name;
+    char hex[VB_NAME_HEX_LEN + 1];
+    vb_sha256(bytes->data, bytes->len, &name);
+    vb_name_hex(&name, hex);
+    VB_AUTO_FREE char *path = vb_printf("index/%s", hex);
+    int result = vb_backend_write(r->backend, path, bytes->data, bytes->len, &why);
+    if (result < 0 && why.code == VB_E_EXISTS && vb_backend_remove(r->backend, path, NULL) == 0) {
+        vb_error_clear(&why); /* its packs are new to us, so it was damaged, and is convenience only */
+        result = vb_backend_write(r->backend, path, bytes->data, bytes->len, &why);
+    }
+    return result < 0 ? vb_error_move(err, &why) : 0;
+}
+
 static int write_index(struct vb_repo *r, struct vb_error *err)
 {
-    uint32_t next = 0;
-    for (;;) {
-        VB_AUTO_BUF bytes = VB_BUF_INIT;
-        VB_AUTO_ERROR why = VB_ERROR_INIT;
-        struct vb_name name;
-        char hex[VB_NAME_HEX_LEN + 1];
-        if (!vb_index_encode_new(r->index, &next, &bytes))
-            return 0;
-        vb_sha256(bytes.data, bytes.len, &name);
-        vb_name_hex(&name, hex);
-        VB_AUTO_FREE char *path = vb_printf("index/%s", hex);
-        int result = vb_backend_write(r->backend, path, bytes.data, bytes.len, &why);
-        if (result < 0 && why.code == VB_E_EXISTS && vb_backend_remove(r->backend, path, NULL) == 0) {
-            vb_error_clear(&why); /* its packs are new to us, so it was damaged, and is convenience only */
-            result = vb_backend_write(r->backend, path, bytes.data, bytes.len, &why);
+    for (uint32_t group = 0; group < vb_keys_group_count(r->keys); group++)
+        for (uint32_t next = 0;;) {
+            VB_AUTO_BUF bytes = VB_BUF_INIT;
+            int more = vb_index_encode_new(r->index, r->keys, group, &next, &bytes, err);
+            if (more < 0 || (more > 0 && write_index_file(r, &bytes, err) < 0))
+                return -1;
+            if (more == 0)
+                break;
         }
-        if (result < 0)
-            return vb_error_move(err, &why);
-    }
+    return 0;
 }
 
 int vb_repo_flush(struct vb_repo *r, struct vb_error *err)
 {
-    if (need_lock(r, err) < 0 || write_packs(r, VB_REPO_PACK_KINDS - 1, err) < 0)
+    if (need_lock(r, err) < 0 || write_all_packs(r, err) < 0)
         return -1;
     vb_fault_point("store");
     /* An index file must never outlive, in a power cut, the packs it tells about: two barriers. */

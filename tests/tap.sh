@@ -15,6 +15,9 @@
 : "${abs_top_srcdir:=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
 : "${abs_top_builddir:=$PWD}"
 export abs_top_srcdir abs_top_builddir
+# The password of every repository that a test makes, and a cheap derivation (in builds with fault points).
+export VBACKUP_PASSWORD_FILE=$abs_top_srcdir/tests/password VBACKUP_TEST_KEY_COST=2
+unset VBACKUP_PASSWORD_COMMAND CREDENTIALS_DIRECTORY
 tap_n=0
 tap_failed=0
 tap_finished=

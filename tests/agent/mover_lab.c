@@ -364,14 +364,14 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
     vb_conn_set_name(c, "lab");
     if (capture) {
         struct vb_ingest_handler h = { NULL, on_warn, on_end };
-        r.ingest = vb_ingest_new(c, l->repo, &h, &r);
+        r.ingest = vb_ingest_new(c, l->repo, 0, &h, &r);
     } else if (l->n_fakes) {
         l->gets = 0;
         r.fake = c;
         vb_conn_set_handler(c, &fake_handler, &r);
     } else {
         struct vb_serve_restore_handler h = { NULL, on_warn, on_end };
-        r.serve = vb_serve_restore_new(c, l->repo, NULL, &h, &r);
+        r.serve = vb_serve_restore_new(c, l->repo, NULL, NULL, 0, &h, &r);
     }
     vb_conn_send(r.worker, request);
     if (l->meanwhile)
@@ -441,7 +441,7 @@ void lab_exclude(struct lab *l, struct vb_msg *comp, const char *path, const cha
 void lab_capture(struct lab *l, struct vb_msg *comps, size_t n)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_CAPTURE);
-    vb_ingest_add_keys(&m, vb_repo_info(l->repo));
+    vb_ingest_add_keys(&m, l->repo, 0);
     for (size_t i = 0; i < n; i++) {
         vb_msg_add_group(&m, VB_F_COMPONENT, &comps[i]);
         vb_msg_clear(&comps[i]);

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct vb_loop *loop = vb_loop_new_virtual(1);
     vb_conn_pair(loop, NULL, NULL, &ours, &agent);
     vb_conn_set_handler(agent, &agent_handler, NULL);
-    struct vb_ingest *ingest = vb_ingest_new(ours, repository(), &h, &ends);
+    struct vb_ingest *ingest = vb_ingest_new(ours, repository(), 0, &h, &ends);
     vb_buf_add(&in, data, size);
     for (;;) {
         VB_AUTO_MSG m = VB_MSG_INIT(0);

@@ -114,7 +114,8 @@ hosts_names_file() {
 hosts_sshd_env() {
     local v line="SetEnv"
     for v in PATH VBACKUP_LIBEXECDIR VBACKUP_WRITER_PATH VBACKUP_SCHEMA_DIR abs_top_srcdir abs_top_builddir LC_ALL TZ \
-        ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS VBACKUP_FAULT VBACKUP_LOG; do
+        ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS VBACKUP_FAULT VBACKUP_LOG \
+        VBACKUP_PASSWORD_FILE VBACKUP_TEST_KEY_COST; do
         [ -z "${!v+set}" ] || line+=" \"$v=${!v}\""
     done
     echo "$line"

@@ -89,11 +89,13 @@ story_configure() {
     local null_id
     null_id=$(vbackup-agent writer-host --dump null | sed -n 's/^class_id=//p')
     [ -z "${STORY_SABOTAGE:-}" ] || story_saboteur
+    front sh -c 'umask 077; [ -e repository-password ] || head -c 24 /dev/urandom | base64 > repository-password'
     front sh -c 'cat > vbackup.conf; chmod 600 vbackup.conf' <<END
 [requester]
 name = front
 [repository]
 location = /home/vbt-front/repository
+password-file = /home/vbt-front/repository-password
 $(host_config backend identity=/home/vbt-front/.ssh/id_vbackup)
 $([ -z "$STORY_THIRD" ] || host_config third identity=/home/vbt-front/.ssh/id_vbackup)
 [writer shop-front]

@@ -99,10 +99,10 @@ static struct lab *lab_new(bool restore)
     vb_conn_set_handler(l->agent, &agent_handler, l);
     if (restore) {
         struct vb_serve_restore_handler h = { on_progress, on_warn, on_end };
-        l->serve = vb_serve_restore_new(c, l->repo, NULL, &h, l);
+        l->serve = vb_serve_restore_new(c, l->repo, NULL, NULL, 0, &h, l);
     } else {
         struct vb_ingest_handler h = { on_progress, on_warn, on_end };
-        l->in = vb_ingest_new(c, l->repo, &h, l);
+        l->in = vb_ingest_new(c, l->repo, 0, &h, l);
     }
     return l;
 }

@@ -100,7 +100,7 @@ fi
 run 30 restore 01234567
 said "no such backup" 1 "01234567" "vbackup list"
 run 30 restore "$(backups | cut -c1 | uniq -d | head -1)"
-[ -z "$(backups | cut -c1 | uniq -d)" ] || said "an ambiguous id" 2 "ambiguous|several|more than one|fits" ""
+[ -z "$(backups | cut -c1 | uniq -d)" ] || said "an ambiguous id" 2 "ambiguous|several|more than one|fits|at least 4" ""
 run 30 restore latest -C app:nothing
 if [ "$status" != 0 ]; then pass "a component that is not in the backup: status $status"; else fail "a component that is not in the backup" "$both"; fi
 like "a component that is not in the backup: the text" "$both" "nothing"

@@ -149,9 +149,9 @@ static int begin(void *ctx, bool write, struct vb_error *err)
     return 0;
 }
 
-static void announce(void *ctx, struct vb_msg *m)
+static void announce(void *ctx, const char *host, struct vb_msg *m)
 {
-    (void)ctx;
+    (void)ctx, (void)host;
     vb_msg_add_str(m, VB_F_NAMING_KEY, "key");
 }
 

@@ -12,6 +12,27 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
+static int fixed_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
+{
+    (void)arg, (void)new, (void)err;
+    vb_buf_add_str(out, "correct horse");
+    return 0;
+}
+const struct vb_repo_auth fixture_auth = { fixed_password, NULL, false };
+
+int fixture_init(struct vb_backend *b, struct vb_error *err)
+{
+    struct vb_repo_params p = VB_REPO_PARAMS_DEFAULT;
+    p.auth = &fixture_auth;
+    p.key_cost = 2;
+    return vb_repo_init_on(b, &p, FIXTURE_NOW, err);
+}
+
+struct vb_repo *fixture_open(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err)
+{
+    return vb_repo_open_auth_on(b, mode, &fixture_auth, err);
+}
+
 static void file_bytes(uint64_t seed, unsigned dir, unsigned file, struct fixture_size size, struct vb_buf *out)
 {
     struct vb_rng rng;
@@ -150,7 +171,7 @@ int fixture_backup(struct vb_repo *r, uint64_t seed, struct fixture_size size, c
 
 int fixture_run(struct vb_backend *b, uint64_t seed, struct fixture_size size, struct vb_error *err)
 {
-    struct vb_repo *r = vb_repo_open_on(b, VB_REPO_WRITE, err);
+    struct vb_repo *r = fixture_open(b, VB_REPO_WRITE, err);
     int result = r ? vb_repo_lock(r, FIXTURE_NOW, err) : -1;
     if (result == 0)
         result = fixture_backup(r, seed, size, NULL, err);

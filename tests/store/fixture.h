@@ -13,6 +13,12 @@
 /* Wall clock of all fixtures. */
 #define FIXTURE_NOW 1795000000000ull
 
+/* A password, cheap to derive a key from; asked for by what follows. */
+extern const struct vb_repo_auth fixture_auth;
+/* Makes an encrypted repository, and opens one of either kind (takes over b, as vb_repo_open_on). */
+int fixture_init(struct vb_backend *b, struct vb_error *err);
+struct vb_repo *fixture_open(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err);
+
 struct fixture_size {
     unsigned dirs, files; /* files in each directory */
     size_t max_file;

@@ -16,7 +16,7 @@ struct bench {
 
 static inline struct vb_repo *open_again(struct bench *b, enum vb_repo_mode mode, struct vb_error *err)
 {
-    return vb_repo_open_on(vb_backend_memory_share(b->files), mode, err);
+    return fixture_open(vb_backend_memory_share(b->files), mode, err);
 }
 
 static inline int start(void **state)
@@ -24,7 +24,7 @@ static inline int start(void **state)
     struct bench *b = vb_alloc(sizeof *b);
     *state = b;
     b->files = vb_backend_memory_new();
-    if (vb_repo_init_on(b->files, NULL, FIXTURE_NOW, NULL) < 0)
+    if (fixture_init(b->files, NULL) < 0)
         return -1;
     b->repo = open_again(b, VB_REPO_WRITE, NULL);
     return b->repo ? vb_repo_lock(b->repo, FIXTURE_NOW, NULL) : -1;

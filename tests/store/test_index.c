@@ -9,6 +9,31 @@
 #include "base/rng.h"
 #include "store/index.h"
 
+static struct vb_keys *keys;
+static const uint8_t root[VB_KEY_LEN] = { 7 };
+#define REPO_ID "11111111-1111-4111-8111-111111111111"
+
+static int format0(void **state)
+{
+    (void)state;
+    keys = vb_keys_format0(REPO_ID, root, root);
+    return 0;
+}
+
+static int sealed(void **state)
+{
+    (void)state;
+    keys = vb_keys_from_root(REPO_ID, true, root);
+    return 0;
+}
+
+static int done(void **state)
+{
+    (void)state;
+    vb_keys_free(keys);
+    return 0;
+}
+
 static struct vb_pack_entry entry(uint32_t i)
 {
     struct vb_pack_entry e = { .type = VB_CHUNK_DATA, .encoding = VB_ENC_ZSTD, .raw_size = 100 + i % 1000,
@@ -17,20 +42,21 @@ static struct vb_pack_entry entry(uint32_t i)
     return e;
 }
 
-static struct vb_name pack_name(uint32_t i)
+static struct vb_pack_id pack_id(uint32_t i)
 {
-    struct vb_name n;
+    struct vb_pack_id id = { .size = 100000 };
     i += 1u << 30;
-    vb_sha256(&i, sizeof i, &n);
-    return n;
+    vb_sha256(&i, sizeof i, &id.name);
+    memset(id.salt, vb_keys_format(keys) ? (int)i : 0, sizeof id.salt);
+    return id;
 }
 
 static struct vb_index *filled(uint32_t packs, uint32_t per_pack)
 {
     struct vb_index *x = vb_index_new();
     for (uint32_t p = 0; p < packs; p++) {
-        struct vb_name name = pack_name(p);
-        uint32_t number = vb_index_add_pack(x, &name, 100000, false);
+        struct vb_pack_id id = pack_id(p);
+        uint32_t number = vb_index_add_pack(x, &id, false);
         for (uint32_t i = 0; i < per_pack; i++) {
             struct vb_pack_entry e = entry(p * per_pack + i);
             vb_index_add(x, number, &e);
@@ -62,15 +88,16 @@ static void index_file_gives_the_same_index(void **state)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint32_t next = 0;
     assert_filled(x, 7, 3000);
-    assert_true(vb_index_encode_new(x, &next, &bytes));
-    assert_ok(vb_index_decode(y, bytes.data, bytes.len, NULL, NULL, &err));
+    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &bytes, NULL), 1);
+    assert_ok(vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, &err));
     assert_filled(y, 7, 3000);
     assert_true(vb_index_pack_at(y, 0)->durable);
+    assert_memory_equal(vb_index_pack_at(y, 3)->salt, vb_index_pack_at(x, 3)->salt, VB_KEY_LEN);
     VB_AUTO_BUF more = VB_BUF_INIT;
-    assert_false(vb_index_encode_new(x, &next, &more));
+    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &more, NULL), 0);
     vb_index_mark_durable(x);
     next = 0;
-    assert_false(vb_index_encode_new(x, &next, &more));
+    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &more, NULL), 0);
     vb_index_free(x);
     vb_index_free(y);
 }
@@ -83,10 +110,10 @@ static void large_indexes_are_cut_into_files(void **state)
     unsigned files = 0;
     for (;;) {
         VB_AUTO_BUF bytes = VB_BUF_INIT;
-        if (!vb_index_encode_new(x, &next, &bytes))
+        if (vb_index_encode_new(x, keys, 0, &next, &bytes, NULL) != 1)
             break;
         files++;
-        assert_int_equal(vb_index_decode(y, bytes.data, bytes.len, NULL, NULL, NULL), 0);
+        assert_int_equal(vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, NULL), 0);
     }
     assert_int_equal(files, 2);
     assert_int_equal(vb_index_chunk_count(y), 1200000);
@@ -96,10 +123,10 @@ static void large_indexes_are_cut_into_files(void **state)
 
 static bool not_the_second(void *arg, const struct vb_name *pack, uint64_t size)
 {
-    struct vb_name second = pack_name(1);
+    struct vb_pack_id second = pack_id(1);
     (void)arg;
     assert_int_equal(size, 100000);
-    return !vb_name_equal(pack, &second);
+    return !vb_name_equal(pack, &second.name);
 }
 
 static void packs_that_are_not_kept_do_not_count(void **state)
@@ -109,8 +136,8 @@ static void packs_that_are_not_kept_do_not_count(void **state)
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     uint32_t next = 0;
     struct vb_pack_entry e = entry(15);
-    vb_index_encode_new(x, &next, &bytes);
-    assert_int_equal(vb_index_decode(y, bytes.data, bytes.len, not_the_second, NULL, NULL), 0);
+    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    assert_int_equal(vb_index_decode(y, keys, bytes.data, bytes.len, not_the_second, NULL, NULL), 0);
     assert_int_equal(vb_index_chunk_count(y), 20);
     assert_false(vb_index_get(y, &e.name, NULL));
     vb_index_free(x);
@@ -149,17 +176,18 @@ static void open_packs_stay_out_of_files(void **state)
     struct vb_index *x = filled(1, 5), *y = vb_index_new();
     VB_AUTO_BUF bytes = VB_BUF_INIT, later = VB_BUF_INIT;
     struct vb_pack_entry e = entry(100);
-    struct vb_name name = pack_name(9);
-    uint32_t next = 0, open = vb_index_open_pack(x);
+    struct vb_pack_id id = pack_id(9);
+    uint32_t next = 0, open = vb_index_open_pack(x, 0);
     vb_index_add(x, open, &e);
-    vb_index_encode_new(x, &next, &bytes);
-    vb_index_decode(y, bytes.data, bytes.len, NULL, NULL, NULL);
+    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, NULL);
     assert_int_equal(vb_index_chunk_count(y), 5);
     vb_index_mark_durable(x);
-    vb_index_name_pack(x, open, &name, 6000);
+    id.size = 6000;
+    vb_index_name_pack(x, open, &id);
     next = 0;
-    assert_true(vb_index_encode_new(x, &next, &later));
-    vb_index_decode(y, later.data, later.len, NULL, NULL, NULL);
+    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &later, NULL), 1);
+    vb_index_decode(y, keys, later.data, later.len, NULL, NULL, NULL);
     assert_int_equal(vb_index_chunk_count(y), 6);
     vb_index_free(x);
     vb_index_free(y);
@@ -172,32 +200,58 @@ static void damaged_files_are_refused_whole(void **state)
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint32_t next = 0;
-    vb_index_encode_new(x, &next, &bytes);
+    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
     for (size_t len = 0; len < bytes.len; len++) {
         struct vb_index *y = vb_index_new();
         VB_AUTO_FREE unsigned char *copy = vb_memdup(bytes.data, len);
         /* a cut between two packs is a shorter index; its name tells */
-        if (vb_index_decode(y, copy, len, NULL, NULL, NULL) == 0)
-            assert_true(len == 8 || len == 8 + 44 + 3 * 48);
+        if (vb_index_decode(y, keys, copy, len, NULL, NULL, NULL) == 0)
+            assert_true(!vb_keys_sealed(keys) && (len == 8 || len == 8 + 44 + 3 * 48));
         else
             assert_int_equal(vb_index_chunk_count(y), 0);
         vb_index_free(y);
     }
-    bytes.data[4] = VB_INDEX_VERSION + 1;
-    assert_int_equal(vb_index_decode(x, bytes.data, bytes.len, NULL, NULL, &err), -1);
+    bytes.data[4] = VB_OBJECT_VERSION + 1;
+    assert_int_equal(vb_index_decode(x, keys, bytes.data, bytes.len, NULL, NULL, &err), -1);
     assert_int_equal(err.code, VB_E_NEWER_FORMAT);
     vb_index_free(x);
 }
 
+static void an_index_of_another_group_or_repository_is_refused(void **state)
+{
+    (void)state;
+    struct vb_index *x = filled(2, 3), *y = vb_index_new();
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_ERROR group = VB_ERROR_INIT, repo = VB_ERROR_INIT;
+    uint8_t secret[VB_KEYS_APPEND_LEN];
+    uint32_t next = 0;
+    struct vb_keys *other = vb_keys_from_root("22222222-1111-4111-8111-111111111111", true, root);
+    assert_int_equal(vb_keys_append_export(keys, "web", secret, NULL), 0);
+    struct vb_keys *web = vb_keys_from_append(REPO_ID, secret);
+    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    assert_int_equal(vb_index_decode(y, web, bytes.data, bytes.len, NULL, NULL, &group), -1);
+    assert_int_equal(group.code, VB_E_ACCESS_DENIED);
+    assert_int_equal(vb_index_decode(y, other, bytes.data, bytes.len, NULL, NULL, &repo), -1);
+    assert_int_equal(repo.code, VB_E_CORRUPT);
+    assert_int_equal(vb_index_chunk_count(y), 0);
+    vb_keys_free(other);
+    vb_keys_free(web);
+    vb_index_free(x);
+    vb_index_free(y);
+}
+
 int main(void)
 {
+#define T(fn, kind) { #fn " " #kind, fn, kind, done, NULL }
+#define BOTH(fn) T(fn, format0), T(fn, sealed)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(index_file_gives_the_same_index),
-        cmocka_unit_test(large_indexes_are_cut_into_files),
-        cmocka_unit_test(packs_that_are_not_kept_do_not_count),
-        cmocka_unit_test(dropped_chunks_can_come_back_elsewhere),
-        cmocka_unit_test(open_packs_stay_out_of_files),
-        cmocka_unit_test(damaged_files_are_refused_whole),
+        BOTH(index_file_gives_the_same_index),
+        BOTH(large_indexes_are_cut_into_files),
+        BOTH(packs_that_are_not_kept_do_not_count),
+        BOTH(dropped_chunks_can_come_back_elsewhere),
+        BOTH(open_packs_stay_out_of_files),
+        BOTH(damaged_files_are_refused_whole),
+        T(an_index_of_another_group_or_repository_is_refused, sealed),
     };
     return CM_RUN("index", tests);
 }

@@ -81,7 +81,7 @@ static void foreign_and_newer_configurations_are_refused(void **state)
     VB_AUTO_ERROR newer = VB_ERROR_INIT, other = VB_ERROR_INIT, damaged = VB_ERROR_INIT, broken = VB_ERROR_INIT;
     assert_null(open_with_config("{\"vbackup\":\"repository\",\"format_version\":7}", &newer));
     assert_int_equal(newer.code, VB_E_NEWER_FORMAT);
-    assert_contains(newer.text, "format 7, this program knows up to format 0");
+    assert_contains(newer.text, "format 7, this program knows up to format 1");
     assert_non_null(newer.hint);
     assert_null(open_with_config("{\"version\":2}", &other));
     assert_int_equal(other.code, VB_E_NOT_FOUND);

@@ -5,7 +5,7 @@
 #include <config.h>
 #include "tests/cm.h"
 
-#include "store/pack.h"
+#include "store/repository_internal.h"
 #include "tests/store/opened.h"
 
 /* ---- commit, list, find ---- */
@@ -196,6 +196,7 @@ static void commit_notices_packs_that_vanished(void **state)
 
 struct find_pack {
     struct vb_backend *files;
+    struct vb_repo *repo;
     unsigned n;
 };
 
@@ -203,10 +204,11 @@ struct find_pack {
 static int remove_data_packs(void *arg, const char *path, uint64_t size, struct vb_error *err)
 {
     struct find_pack *f = arg;
-    struct vb_name name;
+    struct vb_pack_id id = { .size = size };
     VB_AUTO_FREE struct vb_pack_entry *entries = NULL;
     size_t n = 0;
-    if (!vb_pack_path_parse(path, &name) || vb_pack_read_entries(f->files, &name, size, &entries, &n, err) < 0)
+    if (!vb_pack_path_parse(path, &id.name) ||
+        vb_pack_read_entries(f->files, f->repo->keys, &id, &entries, &n, err) < 0)
         return -1;
     if (n == 0 || entries[0].type != VB_CHUNK_DATA)
         return 0;
@@ -219,7 +221,7 @@ static void commit_notices_what_vanished_below_the_root(void **state)
 {
     struct bench *b = *state;
     VB_AUTO_ERROR err = VB_ERROR_INIT, gone = VB_ERROR_INIT;
-    struct find_pack f = { b->files, 0 };
+    struct find_pack f = { b->files, b->repo, 0 };
     assert_ok(fixture_backup(b->repo, 1, FIXTURE_SMALL, NULL, &err));
     vb_repo_unlock(b->repo);
     assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err)); /* the next run: all it needs is there */

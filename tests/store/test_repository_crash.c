@@ -22,7 +22,7 @@ static unsigned verify(struct vb_backend *files, const char *when, uint64_t n)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     unsigned count = 0;
-    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+    struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_READ, &err);
     if (!r)
         fail_msg("%s %llu: open: %s", when, (unsigned long long)n, vb_error_text(&err));
     if (fixture_verify_all(r, size, &count, &err) != 0)
@@ -34,7 +34,7 @@ static unsigned verify(struct vb_backend *files, const char *when, uint64_t n)
 static void check(struct vb_backend *files, const char *when, uint64_t n)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+    struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_READ, &err);
     if (!r || vb_repo_check(r, true, NULL, NULL, &err) != 0)
         fail_msg("%s %llu: check: %s", when, (unsigned long long)n, vb_error_text(&err));
     vb_repo_close(r);
@@ -44,7 +44,7 @@ static struct vb_backend *sample(void)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_backend *files = vb_backend_memory_new();
-    assert_ok(vb_repo_init_on(files, NULL, FIXTURE_NOW, &err));
+    assert_ok(fixture_init(files, &err));
     assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
     return files;
 }
@@ -56,7 +56,7 @@ static uint64_t with_fault(enum vb_fault_mode mode, uint64_t n, bool power_cut, 
     struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
     VB_AUTO_ERROR err = VB_ERROR_INIT, next = VB_ERROR_INIT;
     vb_backend_fault_set(f, mode, n);
-    struct vb_repo *r = vb_repo_open_on(f, VB_REPO_WRITE, &err);
+    struct vb_repo *r = fixture_open(f, VB_REPO_WRITE, &err);
     int result = r ? vb_repo_lock(r, FIXTURE_NOW, &err) : -1;
     if (result == 0)
         result = fixture_backup(r, 2, size, NULL, &err);
@@ -154,10 +154,10 @@ static void init_is_repeatable_after_every_fault(void **state)
             VB_AUTO_ERROR err = VB_ERROR_INIT;
             uint64_t there;
             vb_backend_fault_set(f, (enum vb_fault_mode)mode, n);
-            vb_repo_init_on(f, NULL, FIXTURE_NOW, NULL);
+            fixture_init(f, NULL);
             vb_backend_close(f);
             if (vb_backend_size(files, "config", &there, NULL) < 0)
-                assert_ok(vb_repo_init_on(files, NULL, FIXTURE_NOW, &err));
+                assert_ok(fixture_init(files, &err));
             assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
             vb_backend_close(files);
         }
@@ -171,12 +171,12 @@ static void an_interrupted_backup_is_taken_up(void **state)
     struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_repo_stats s;
-    struct vb_repo *r = vb_repo_open_on(f, VB_REPO_WRITE, &err);
+    struct vb_repo *r = fixture_open(f, VB_REPO_WRITE, &err);
     assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
     vb_backend_fault_set(f, VB_FAULT_DIE_BEFORE, 3); /* two packs are written, then no index any more */
     assert_int_equal(fixture_backup(r, 2, size, NULL, NULL), -1);
     vb_repo_close(r);
-    r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    r = fixture_open(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
     assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
     assert_ok(fixture_backup(r, 2, size, NULL, &err));
     vb_repo_stats(r, &s);
@@ -219,7 +219,7 @@ static void a_lost_pack_is_made_good_by_the_next_backup(void **state)
         assert_ok(vb_backend_list(files, "packs/", see_size, &f, &err));
         assert_string_not_equal(f.smallest, f.largest);
         assert_ok(vb_backend_remove(files, which ? f.smallest : f.largest, &err));
-        struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+        struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_READ, &err);
         assert_int_equal(vb_repo_check(r, false, NULL, NULL, &damage), -1);
         vb_repo_close(r);
         assert_ok(fixture_run(vb_backend_memory_share(files), 1, size, &err));
@@ -235,7 +235,7 @@ static bool has_root(struct vb_backend *files)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     bool present = false;
-    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
     assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
     struct vb_catalog_entry *e = vb_repo_find(r, "latest", NULL, &err);
     assert_non_null(e);
@@ -278,7 +278,7 @@ static void check_finds_a_loss_from_either_end(void **state)
         assert_ok(vb_backend_list(files, "packs/", see_size, &f, &err));
         assert_ok(vb_backend_remove(files, f.largest, &err));
         assert_ok(vb_backend_list(files, from_backup ? "index/" : "catalog/", remove_file, files, &err));
-        struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_READ, &err);
+        struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_READ, &err);
         assert_int_equal(vb_repo_check(r, false, NULL, NULL, &damage), -1);
         assert_int_equal(damage.code, VB_E_CORRUPT);
         vb_repo_close(r);
@@ -293,7 +293,7 @@ static void a_full_disk_leaves_room_for_another_try(void **state)
     (void)state;
     struct vb_backend *files = sample();
     VB_AUTO_ERROR err = VB_ERROR_INIT, full = VB_ERROR_INIT;
-    struct vb_repo *r = vb_repo_open_on(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
+    struct vb_repo *r = fixture_open(vb_backend_memory_share(files), VB_REPO_WRITE, &err);
     assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
     vb_backend_memory_set_limit(files, 1);
     assert_int_equal(fixture_backup(r, 2, size, NULL, &full), -1);

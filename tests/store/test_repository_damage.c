@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "tests/store/fixture.h"
 
-static const struct fixture_size size = { 1, 2, 700 };
+static const struct fixture_size size = { 1, 1, 500 };
 
 struct file {
     char *name;
@@ -41,7 +41,7 @@ static struct files sample(void)
     struct files l = { 0 };
     struct vb_backend *b = vb_backend_memory_new();
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    assert_ok(vb_repo_init_on(b, NULL, FIXTURE_NOW, &err));
+    assert_ok(fixture_init(b, &err));
     assert_ok(fixture_run(vb_backend_memory_share(b), 1, size, &err));
     assert_ok(fixture_run(vb_backend_memory_share(b), 2, size, &err));
     vb_backend_list(b, "", keep_file, &l, NULL);
@@ -87,7 +87,7 @@ static struct verdict judge(const struct files *l, const char *what)
     struct verdict v = { 0 };
     unsigned findings[2] = { 0, 0 };
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_repo *r = vb_repo_open_on(lay_out(l), VB_REPO_READ, NULL);
+    struct vb_repo *r = fixture_open(lay_out(l), VB_REPO_READ, NULL);
     v.opens = r != NULL;
     if (!r)
         return v;

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/password.c - see password.h.
+ */
+#include "config.h"
+#include "requester/password.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/text.h"
+
+#define MAX_PASSWORD 4096u
+#define COMMAND_MS 120000
+
+/* ---- bytes from a descriptor ---- */
+
+/* Up to the end or max bytes, without a copy left behind by a growing buffer. */
+static int read_all(int fd, int timeout_ms, struct vb_buf *out, struct vb_error *err)
+{
+    vb_buf_reserve(out, MAX_PASSWORD + 2);
+    for (;;) {
+        struct pollfd p = { fd, POLLIN, 0 };
+        if (timeout_ms > 0 && poll(&p, 1, timeout_ms) == 0)
+            return vb_fail(err, VB_E_TIMEOUT, "no password in %d s", timeout_ms / 1000);
+        ssize_t n = read(fd, out->data + out->len, MAX_PASSWORD + 1 - out->len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return vb_fail_errno(err, errno, "cannot read");
+        if (n == 0)
+            return 0;
+        out->len += (size_t)n;
+        if (out->len > MAX_PASSWORD)
+            return vb_fail(err, VB_E_LIMIT, "more than %u bytes", MAX_PASSWORD);
+    }
+}
+
+/* The first line is the password. */
+static int first_line(struct vb_buf *b, struct vb_error *err)
+{
+    unsigned char *end = b->len ? memchr(b->data, '\n', b->len) : NULL;
+    if (end) {
+        size_t n = (size_t)(end - b->data);
+        vb_wipe(end, b->len - n);
+        b->len = n;
+    }
+    if (b->len && b->data[b->len - 1] == '\r')
+        b->len--;
+    return b->len ? 0 : vb_fail(err, VB_E_CONFIG, "is empty");
+}
+
+static int from_file(const char *path, struct vb_buf *out, struct vb_error *err)
+{
+    VB_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+    int result = 0;
+    if (fd < 0)
+        result = vb_fail_errno(err, errno, "cannot open");
+    else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IWOTH)))
+        result = vb_fail(err, VB_E_ACCESS_DENIED, "everybody may write to it");
+    if (result == 0)
+        result = read_all(fd, 0, out, err);
+    if (result == 0)
+        result = first_line(out, err);
+    if (result < 0)
+        vb_context(err, "password file '%s'", path);
+    return result;
+}
+
+/* ---- a command ---- */
+
+static int run_command(const char *const *argv, struct vb_buf *out, struct vb_error *err)
+{
+    int pipes[2];
+    int status = 0;
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return vb_fail_errno(err, errno, "cannot make a pipe");
+    struct vb_spawn sp = VB_SPAWN_INIT;
+    sp.argv = argv;
+    sp.search = true;
+    sp.stdout_fd = pipes[1];
+    sp.die_with_parent = true;
+    pid_t pid = vb_spawn(&sp, err);
+    vb_close_fd(&pipes[1]);
+    int result = pid < 0 ? -1 : read_all(pipes[0], COMMAND_MS, out, err);
+    vb_close_fd(&pipes[0]);
+    if (pid < 0)
+        return -1;
+    if (result < 0)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (result == 0 && status != 0) {
+        VB_AUTO_FREE char *how = vb_wait_status_text(status);
+        return vb_fail(err, VB_E_CONFIG, "%s", how);
+    }
+    return result == 0 ? first_line(out, err) : -1;
+}
+
+/* Words separated by blanks; no shell, no quotes. */
+static int from_command(const char *command, struct vb_buf *out, struct vb_error *err)
+{
+    struct vb_strv words = { 0 };
+    for (const char *p = command; *p;) {
+        size_t blank = strspn(p, " \t"), n = strcspn(p + blank, " \t");
+        if (n)
+            vb_strv_take(&words, vb_strndup(p + blank, n));
+        p += blank + n;
+    }
+    const char **argv = vb_alloc_n(words.n + 1, sizeof *argv);
+    for (size_t i = 0; i < words.n; i++)
+        argv[i] = words.v[i];
+    int result = words.n ? run_command(argv, out, err) : vb_fail(err, VB_E_CONFIG, "is empty");
+    if (result < 0)
+        vb_context(err, "password command '%s'", command);
+    free(argv);
+    vb_strv_clear(&words);
+    return result;
+}
+
+/* ---- the terminal ---- */
+
+static int ask_once(int tty, const char *prompt, struct vb_buf *out, struct vb_error *err)
+{
+    struct termios before, quiet;
+    if (tcgetattr(tty, &before) < 0)
+        return vb_fail_errno(err, errno, "terminal");
+    quiet = before;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    /* Quiet before the prompt: whoever types at once loses nothing. */
+    if (tcsetattr(tty, TCSAFLUSH, &quiet) < 0)
+        return vb_fail_errno(err, errno, "terminal");
+    if (vb_write_all(tty, prompt, strlen(prompt), err) < 0) {
+        tcsetattr(tty, TCSAFLUSH, &before);
+        return -1;
+    }
+    vb_buf_reserve(out, MAX_PASSWORD + 2);
+    int result = 0;
+    for (;;) {
+        char c;
+        ssize_t n = read(tty, &c, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || c == '\n')
+            break;
+        if (out->len >= MAX_PASSWORD)
+            result = vb_fail(err, VB_E_LIMIT, "password is longer than %u bytes", MAX_PASSWORD);
+        else
+            vb_buf_add_char(out, c);
+    }
+    tcsetattr(tty, TCSAFLUSH, &before);
+    vb_write_all(tty, "\n", 1, NULL);
+    return result == 0 && out->len == 0 ? vb_fail(err, VB_E_USAGE, "no password was typed") : result;
+}
+
+static int from_terminal(bool new, struct vb_buf *out, struct vb_error *err)
+{
+    VB_AUTO_FD int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    if (tty < 0) {
+        vb_fail(err, VB_E_ACCESS_DENIED, new ? "a password is needed for the new key, and none was given"
+                                             : "the repository is encrypted, and no password was given");
+        vb_hint(err, new ? "name a file that holds it, or run this on a terminal"
+                         : "name a file that holds it in VBACKUP_PASSWORD_FILE, or set password-file or password-command "
+                           "under [repository]");
+        return -1;
+    }
+    if (ask_once(tty, new ? "new password: " : "password of the repository: ", out, err) < 0)
+        return -1;
+    if (!new)
+        return 0;
+    VB_AUTO_BUF again = VB_BUF_INIT;
+    int result = ask_once(tty, "once more: ", &again, err);
+    if (result == 0 && (again.len != out->len || memcmp(again.data, out->data, out->len) != 0))
+        result = vb_fail(err, VB_E_USAGE, "the two passwords differ");
+    if (again.data)
+        vb_wipe(again.data, again.len);
+    return result;
+}
+
+/* ---- the sources ---- */
+
+static const char *setting(const struct vb_settings *s, const char *key)
+{
+    const struct vb_config_section *r = vb_config_find(s->config, "repository", NULL);
+    return r ? vb_section_get(r, key) : NULL;
+}
+
+static const char *env(const char *name)
+{
+    const char *v = getenv(name);
+    return v && *v ? v : NULL;
+}
+
+struct source {
+    const char *file, *command;
+};
+
+static struct source source_of(const struct vb_settings *s)
+{
+    struct source from = { env("VBACKUP_PASSWORD_FILE"), NULL };
+    if (!from.file)
+        from.command = env("VBACKUP_PASSWORD_COMMAND");
+    if (!from.file && !from.command)
+        from.file = setting(s, "password-file");
+    if (!from.file && !from.command)
+        from.command = setting(s, "password-command");
+    return from;
+}
+
+static int get_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
+{
+    struct source from = source_of(arg);
+    const char *credentials = env("CREDENTIALS_DIRECTORY");
+    if (from.file)
+        return from_file(from.file, out, err);
+    if (from.command)
+        return from_command(from.command, out, err);
+    if (credentials) {
+        VB_AUTO_FREE char *path = vb_path_join(credentials, "vbackup-password");
+        if (access(path, F_OK) == 0)
+            return from_file(path, out, err);
+    }
+    return from_terminal(new, out, err);
+}
+
+const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
+{
+    struct source from = source_of(s);
+    if (!s->auth)
+        s->auth = vb_alloc(sizeof *s->auth);
+    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command };
+    return s->auth;
+}
+
+static int new_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
+{
+    const char *path = arg;
+    return path ? from_file(path, out, err) : from_terminal(new, out, err);
+}
+
+void vb_password_new(struct vb_repo_auth *auth, const char *path)
+{
+    *auth = (struct vb_repo_auth){ new_password, (void *)(uintptr_t)path, true };
+}
+
+unsigned vb_password_cost(void)
+{
+#ifdef VB_FAULT_POINTS
+    uint32_t cost = 0;
+    const char *v = env("VBACKUP_TEST_KEY_COST");
+    if (v && vb_parse_u32(v, &cost) && cost <= 20)
+        return cost;
+#endif
+    return 0;
+}
