@@ -305,19 +305,9 @@ static size_t carrier(const struct walk *w, size_t i)
     return top;
 }
 
-static int by_edge(const void *pa, const void *pb)
-{
-    const struct vb_sel_edge *a = pa, *b = pb;
-
-    if (a->from != b->from)
-        return a->from < b->from ? -1 : 1;
-    return (a->to > b->to) - (a->to < b->to);
-}
-
 static void put_edges(struct walk *w, const size_t *index)
 {
     struct vb_selection *o = w->out;
-    size_t n = 0;
 
     for (size_t k = 0; k < w->g.n_deps; k++) {
         const struct vb_dep *d = &w->g.deps[k];
@@ -327,12 +317,7 @@ static void put_edges(struct walk *w, const size_t *index)
         o->edges[o->n_edges++] = (struct vb_sel_edge){index[carrier(w, d->from)], index[carrier(w, d->to)],
                                                       node(w, d->from)->host != node(w, d->to)->host};
     }
-    if (o->n_edges)
-        qsort(o->edges, o->n_edges, sizeof *o->edges, by_edge);
-    for (size_t k = 0; k < o->n_edges; k++) /* several members may need the same component, or one says it twice */
-        if (o->edges[k].from != o->edges[k].to && (!n || by_edge(&o->edges[k], &o->edges[n - 1]) != 0))
-            o->edges[n++] = o->edges[k];
-    o->n_edges = n;
+    vb_sel_edges_tidy(o->edges, &o->n_edges);
 }
 
 static void finish(struct walk *w)

@@ -340,3 +340,26 @@ int vb_graph_each(const struct vb_graph *g, const struct vb_ask *ask, vb_ask_fn 
     vb_hint(err, "vbackup writers lists what there is");
     return -1;
 }
+
+/* ---- edges ---- */
+
+static int by_edge(const void *pa, const void *pb)
+{
+    const struct vb_sel_edge *a = pa, *b = pb;
+
+    if (a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    return (a->to > b->to) - (a->to < b->to);
+}
+
+void vb_sel_edges_tidy(struct vb_sel_edge *edges, size_t *n)
+{
+    size_t left = 0;
+
+    if (*n)
+        qsort(edges, *n, sizeof *edges, by_edge);
+    for (size_t k = 0; k < *n; k++)
+        if (edges[k].from != edges[k].to && (!left || by_edge(&edges[k], &edges[left - 1]) != 0))
+            edges[left++] = edges[k];
+    *n = left;
+}

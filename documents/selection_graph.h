@@ -72,6 +72,9 @@ char *vb_graph_unmet_text(const struct vb_graph *g, const struct vb_dep *d, bool
 struct vb_sel_missing vb_graph_missing(const struct vb_graph *g, const struct vb_dep *d, bool excluded);
 void vb_sel_missing_clear(struct vb_sel_missing *m);
 
+/* Sorts the edges and leaves each pair once: several members may need the same component, or one says it twice. */
+void vb_sel_edges_tidy(struct vb_sel_edge *edges, size_t *n);
+
 /* Walks the nodes that an ask names: calls fn for every writer that matches (component NULL: node is VB_NODE_NONE).
  * OBJECT_NOT_FOUND if nothing matches. */
 typedef int vb_ask_fn(void *arg, size_t host, size_t writer, size_t node, struct vb_error *err);

@@ -392,15 +392,6 @@ static void put_picks(struct walk *w, size_t *index)
     }
 }
 
-static int by_edge(const void *pa, const void *pb)
-{
-    const struct vb_sel_edge *a = pa, *b = pb;
-
-    if (a->from != b->from)
-        return a->from < b->from ? -1 : 1;
-    return (a->to > b->to) - (a->to < b->to);
-}
-
 static void finish(struct walk *w)
 {
     struct vb_restore_selection *o = w->out;
@@ -419,13 +410,7 @@ static void finish(struct walk *w)
         o->edges[o->n_edges++] = (struct vb_sel_edge){index[w->m[d->from].carrier], index[w->m[d->to].carrier],
                                                       node(w, d->from)->host != node(w, d->to)->host};
     }
-    if (o->n_edges)
-        qsort(o->edges, o->n_edges, sizeof *o->edges, by_edge);
-    size_t n = 0;
-    for (size_t k = 0; k < o->n_edges; k++) /* several members may need the same component */
-        if (o->edges[k].from != o->edges[k].to && (!n || by_edge(&o->edges[k], &o->edges[n - 1]) != 0))
-            o->edges[n++] = o->edges[k];
-    o->n_edges = n;
+    vb_sel_edges_tidy(o->edges, &o->n_edges);
     for (size_t k = 0; k < w->g.n_deps; k++) {
         const struct vb_dep *d = &w->g.deps[k];
         if (d->state == VB_DEP_MET && w->m[d->to].in && !w->m[d->from].in && w->m[d->from].carrier != VB_NODE_NONE)

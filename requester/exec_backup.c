@@ -23,12 +23,7 @@ static struct vb_components *make_bcd(struct vb_xh *h, struct vb_error *err)
         const struct vb_plan_component *pc = &p->components[c];
         if (pc->host != h->index || !pc->is_explicit || h->x->components[c].failed)
             continue;
-        const struct vb_writer_metadata *wm = NULL;
-        for (size_t i = 0; i < h->here.n_writers && !wm; i++)
-            if (vb_guid_equal(h->here.writers[i]->writer_id, pc->writer_id) &&
-                strcmp(h->here.writers[i]->instance_name ? h->here.writers[i]->instance_name : "",
-                       pc->instance_name ? pc->instance_name : "") == 0)
-                wm = h->here.writers[i];
+        const struct vb_writer_metadata *wm = vb_x_metadata(h, pc->writer_id, pc->instance_name);
         if (!wm) {
             vb_fail(err, VB_E_OBJECT_NOT_FOUND, "writer '%s' is not there", vb_plan_writer(pc));
             vb_components_free(b);
@@ -112,8 +107,8 @@ void vb_x_check_status(struct vb_xh *h, const char *event)
         const struct vb_plan_component *pc = &x->plan->components[c];
         if (pc->host != h->index || !pc->is_explicit || x->components[c].failed)
             continue;
-        const struct vb_writer_components *w = vb_components_find_writer(h->bcd, pc->writer_id, pc->instance_name);
-        const struct vb_component *bc = w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
+        struct vb_writer_components *w;
+        const struct vb_component *bc = vb_x_record(x, h->bcd, c, &w);
         VB_AUTO_ERROR e = VB_ERROR_INIT;
         if (!bc)
             vb_fail(&e, VB_E_PROTOCOL, "the agent dropped it from the backup components document");
@@ -280,9 +275,7 @@ void vb_x_complete(struct vb_xh *h)
             vb_error_clear(&e);
         }
         xc->succeeded = !xc->failed;
-        struct vb_writer_components *w =
-            h->bcd ? vb_components_find_writer(h->bcd, pc->writer_id, pc->instance_name) : NULL;
-        struct vb_component *bc = w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
+        struct vb_component *bc = vb_x_record(x, h->bcd, c, NULL);
         if (bc)
             mark(h, bc, c);
     }

@@ -34,23 +34,13 @@ static size_t head_of(const struct vb_plan *p, size_t c)
     return c;
 }
 
-static const struct vb_writer_metadata *metadata_of(const struct vb_xh *h, const struct vb_plan_component *pc)
-{
-    for (size_t i = 0; i < h->here.n_writers; i++)
-        if (vb_guid_equal(h->here.writers[i]->writer_id, pc->writer_id) &&
-            strcmp(h->here.writers[i]->instance_name ? h->here.writers[i]->instance_name : "",
-                   pc->instance_name ? pc->instance_name : "") == 0)
-            return h->here.writers[i];
-    return NULL;
-}
-
 static void add_component(struct vb_exec *x, struct vb_catalog_entry *e, struct vb_catalog_host *ch, size_t c)
 {
     const struct vb_plan_component *pc = &x->plan->components[c];
     size_t head = head_of(x->plan, c);
     const struct vb_xc *xc = &x->components[head];
     const struct vb_xh *h = &x->hosts[pc->host];
-    const struct vb_writer_metadata *wm = metadata_of(h, pc);
+    const struct vb_writer_metadata *wm = vb_x_metadata(h, pc->writer_id, pc->instance_name);
     const struct vb_wm_component *wc = wm ? vb_wm_find(wm, pc->logical_path, pc->name) : NULL;
     struct vb_catalog_component *cc = vb_catalog_add_component(ch);
     cc->writer_class = vb_strdup(pc->writer_id);
@@ -137,8 +127,7 @@ static void claim_groups(struct vb_xh *h)
         const struct vb_plan_component *pc = &x->plan->components[c];
         if (pc->host != h->index || !pc->is_explicit)
             continue;
-        struct vb_writer_components *w = vb_components_find_writer(h->bcd, pc->writer_id, pc->instance_name);
-        struct vb_component *bc = w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
+        struct vb_component *bc = vb_x_record(x, h->bcd, c, NULL);
         if (!bc)
             continue;
         bc->consistency = vb_x_consistency(x, c);

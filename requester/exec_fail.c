@@ -44,20 +44,6 @@ void vb_x_fail_component(struct vb_exec *x, size_t c, const struct vb_error *why
     vb_x_warn(x, x->plan->hosts[x->plan->components[c].host].name, &e);
 }
 
-size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name,
-                           const char *logical_path, const char *name)
-{
-    const struct vb_plan *p = h->x->plan;
-    for (size_t c = 0; c < p->n_components; c++) {
-        const struct vb_plan_component *pc = &p->components[c];
-        if (pc->host == h->index && pc->is_explicit && vb_guid_equal(pc->writer_id, writer_id) &&
-            strcmp(pc->instance_name ? pc->instance_name : "", instance_name ? instance_name : "") == 0 &&
-            strcmp(pc->logical_path, logical_path ? logical_path : "") == 0 && strcmp(pc->name, name ? name : "") == 0)
-            return c;
-    }
-    return VB_NO_INDEX;
-}
-
 enum vb_writer_policy vb_x_policy(const struct vb_exec *x, const struct vb_plan_component *c)
 {
     for (size_t i = 0; i < x->p.opt->n_writers; i++) {

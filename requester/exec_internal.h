@@ -3,6 +3,7 @@
  * requester/exec_internal.h - what the parts of the executor share.
  *
  *   executor.c       the walk, journal, log, begin and end
+ *   exec_find.c      the same component in plan, metadata and document
  *   exec_fail.c      failures of components, steps, hosts and the run; cancel
  *   exec_job.c       OPEN and IDENTIFY, ABORT and RELEASE: every job's beginning and end
  *   exec_backup.c    PREPARE, SNAPSHOT, BARRIER, COMPLETE
@@ -118,6 +119,11 @@ void vb_x_command(struct vb_xh *h, struct vb_msg *m, uint64_t id, vb_rjob_reply_
 bool vb_x_answered(struct vb_xh *h, const struct vb_msg *m, const struct vb_error *err);
 size_t vb_x_find_component(const struct vb_xh *h, const char *writer_id, const char *instance_name,
                            const char *logical_path, const char *name);
+/* What the writer offered in this session's Identify, NULL: it is not there. */
+const struct vb_writer_metadata *vb_x_metadata(const struct vb_xh *h, const char *writer_id, const char *instance_name);
+/* The record of the plan's component in a backup components document (NULL ok), and its writer's, or NULL. */
+struct vb_component *vb_x_record(const struct vb_exec *x, struct vb_components *b, size_t c,
+                                 struct vb_writer_components **writer);
 /* BCD of a reply into h->bcd; writers' failures to their components. event: for messages. */
 int vb_x_take_bcd(struct vb_xh *h, const struct vb_msg *m, struct vb_error *err);
 void vb_x_check_status(struct vb_xh *h, const char *event);

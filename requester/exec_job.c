@@ -269,17 +269,6 @@ static void missing_writer(struct vb_xh *h, size_t c)
     vb_x_fail_component(h->x, c, &e);
 }
 
-static const struct vb_writer_metadata *metadata_of(const struct vb_xh *h, const struct vb_plan_component *pc)
-{
-    for (size_t i = 0; i < h->here.n_writers; i++) {
-        const struct vb_writer_metadata *m = h->here.writers[i];
-        if (vb_guid_equal(m->writer_id, pc->writer_id) &&
-            strcmp(m->instance_name ? m->instance_name : "", pc->instance_name ? pc->instance_name : "") == 0)
-            return m;
-    }
-    return NULL;
-}
-
 static void on_identified(void *arg, const struct vb_msg *m, const struct vb_error *err)
 {
     struct vb_xh *h = arg;
@@ -293,7 +282,7 @@ static void on_identified(void *arg, const struct vb_msg *m, const struct vb_err
         const struct vb_plan_component *pc = &x->plan->components[c];
         if (pc->host != h->index || !pc->is_explicit || x->components[c].failed)
             continue;
-        const struct vb_writer_metadata *wm = metadata_of(h, pc);
+        const struct vb_writer_metadata *wm = vb_x_metadata(h, pc->writer_id, pc->instance_name);
         if (!wm) {
             missing_writer(h, c);
         } else if (x->plan->kind == VB_JOB_BACKUP && !vb_wm_find(wm, pc->logical_path, pc->name)) {

@@ -10,13 +10,6 @@
 #include "base/text.h"
 #include "wire/protocol.h"
 
-static struct vb_component *record_of(const struct vb_xh *h, struct vb_components *b, size_t c)
-{
-    const struct vb_plan_component *pc = &h->x->plan->components[c];
-    struct vb_writer_components *w = b ? vb_components_find_writer(b, pc->writer_id, pc->instance_name) : NULL;
-    return w ? vb_components_find(w, pc->logical_path, pc->name) : NULL;
-}
-
 /* The stored document with this restore's choices: writers' backup fields stay, for they are what the writers read
  * (1.5). */
 static struct vb_components *make_bcd(struct vb_xh *h)
@@ -32,13 +25,11 @@ static struct vb_components *make_bcd(struct vb_xh *h)
         w->failure_code = VB_OK;
         vb_free_ptr(&w->failure_text);
         vb_free_ptr(&w->failure_hint);
-        for (size_t k = 0; k < h->here.n_writers; k++) /* stored instance ids are worthless */
-            if (vb_guid_equal(h->here.writers[k]->writer_id, w->writer_id) &&
-                strcmp(h->here.writers[k]->instance_name ? h->here.writers[k]->instance_name : "",
-                       w->instance_name ? w->instance_name : "") == 0) {
-                free(w->instance_id);
-                w->instance_id = vb_strdup(h->here.writers[k]->instance_id);
-            }
+        const struct vb_writer_metadata *now = vb_x_metadata(h, w->writer_id, w->instance_name);
+        if (now) { /* stored instance ids are worthless */
+            free(w->instance_id);
+            w->instance_id = vb_strdup(now->instance_id);
+        }
         for (size_t k = 0; k < w->n_components; k++) {
             struct vb_component *c = &w->components[k];
             c->selected_for_restore = false;
@@ -53,7 +44,7 @@ static struct vb_components *make_bcd(struct vb_xh *h)
         const struct vb_plan_component *pc = &x->plan->components[c];
         if (pc->host != h->index || x->components[c].failed)
             continue;
-        struct vb_component *bc = record_of(h, b, c);
+        struct vb_component *bc = vb_x_record(h->x, b, c, NULL);
         if (!bc)
             continue;
         bc->selected_for_restore = true;
@@ -164,7 +155,7 @@ void vb_x_post_restore(struct vb_xh *h)
             xc->status = xc->writing ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE; /* the target is not there */
         else if (xc->status == VB_FILE_RESTORE_UNDEFINED)
             xc->status = xc->writing ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE;
-        struct vb_component *bc = record_of(h, h->bcd, c);
+        struct vb_component *bc = vb_x_record(h->x, h->bcd, c, NULL);
         if (bc && bc->selected_for_restore)
             bc->restore_status = xc->status; /* */
     }

@@ -116,6 +116,7 @@ const struct vb_msg *vb_fake_wait(struct vb_fake_host *h, uint64_t id, uint64_t 
 const struct vb_msg *vb_fake_command(struct vb_fake_host *h, uint16_t type, const struct vb_msg *body);
 void vb_fake_run(struct vb_fake_host *h, uint64_t ms);
 /* A BCD that takes all components of all writers (restore: selected), as a message body. */
+struct vb_writer_metadata *vb_fake_metadata(const struct vb_fake_writer *w); /* what it says at Identify */
 void vb_fake_bcd(struct vb_fake_host *h, bool restore, struct vb_msg *body);
 /* The stored metadata documents of all writers, added to the body of PRE_RESTORE. */
 void vb_fake_stored(struct vb_fake_host *h, struct vb_msg *body);
