@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "agent/capture.h"
 #include "agent/capture_internal.h"
 #include "agent/data_spec.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "vbackup/types.h"
@@ -63,6 +65,7 @@ static int warn(struct vb_capture *c, const char *path, const struct vb_error *w
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_WARN);
     c->cur->warnings++;
+    c->doubt = true;
     vb_msg_add_str(&m, VB_F_PATH, path);
     vb_msg_add_error(&m, what);
     return tell(c, &m, err);
@@ -202,13 +205,17 @@ static int parse_request(struct vb_capture *c, const struct vb_msg *m, int data_
     vb_field_iter_init(&it, m);
     while (vb_field_next(&it, &tag, &p, &n)) {
         struct vb_msg sub = vb_msg_view(p, n);
+        if (tag == VB_F_CUT_PARAMS)
+            vb_buf_add(&c->cut_bytes, p, n);
         if (tag == VB_F_CUT_PARAMS && n_cut < 2 && vb_cut_params_decode(p, n, &cut[n_cut++], err) < 0)
             return -1;
         if (tag == VB_F_COMPONENT && parse_component(c, &sub, err) < 0)
             return -1;
     }
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t level = vb_msg_u64(m, VB_F_LEVEL, DEFAULT_LEVEL);
+    uint64_t level = vb_msg_u64(m, VB_F_LEVEL, DEFAULT_LEVEL), wall = vb_msg_u64(m, VB_F_WALL_MS, 0);
+    c->no_detector = vb_msg_u64(m, VB_F_NO_DETECTOR, 0) != 0;
+    c->began = wall < INT64_MAX / 1000000 ? (int64_t)wall * 1000000 : 0;
     c->namer = vb_namer_new(key);
     c->out = vb_chunk_sender_new(data_fd, c->namer, level > 19 ? 19 : (int)level, cpus > 4 ? 4 : (unsigned)cpus);
     c->builder = vb_content_builder_new(vb_chunk_sender_emit, c->out);
@@ -237,6 +244,8 @@ static void add_root(struct vb_msg *to, const struct vb_readset *f, const struct
     vb_msg_add_u64(&g, VB_F_FILES, r->files);
     vb_msg_add_u64(&g, VB_F_DIRS, r->dirs);
     vb_msg_add_u64(&g, VB_F_BYTES, r->bytes);
+    vb_msg_add_str(&g, VB_F_DETECTOR, vb_cap_look_source(r->look));
+    vb_msg_add_u64(&g, VB_F_FILES_READ, vb_cap_look_read(r->look));
     vb_msg_add_group(to, VB_F_ROOT, &g);
 }
 
@@ -314,6 +323,16 @@ static int capture_all(struct vb_capture *c, struct vb_error *err)
     return vb_cap_progress(c, true, err) < 0 ? -1 : vb_chunk_sender_finish(c->out, err);
 }
 
+/* What was seen is kept once the requester has all of it.  A stream that was lost says nothing against the memory; an
+ * answer that the requester refused may be the memory's fault. */
+static void end_looks(struct vb_capture *c, const struct vb_error *why)
+{
+    bool refused = why->code != VB_OK && why->code != VB_E_CONNECTION_LOST && why->code != VB_E_CANCELLED;
+    for (size_t i = 0; i < c->n; i++)
+        for (size_t k = 0; c->components[i].roots && k < c->components[i].n_filesets; k++)
+            vb_cap_look_finish(VB_STEAL(c->components[i].roots[k].look), why->code == VB_OK, refused);
+}
+
 static void capture_clear(struct vb_capture *c)
 {
     for (size_t i = 0; i < c->n; i++)
@@ -328,11 +347,14 @@ static void capture_clear(struct vb_capture *c)
     vb_idmap_clear(&c->users, free);
     vb_idmap_clear(&c->groups_by_id, free);
     vb_buf_clear(&c->path);
+    vb_buf_clear(&c->cut_bytes);
+    vb_buf_clear(&c->rel);
 }
 
-int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err)
+int vb_capture_serve(int worker_fd, int data_fd, const char *looks, struct vb_error *err)
 {
     VB_CLEANUP(capture_clear) struct vb_capture c = { .worker_fd = worker_fd, .noatime = geteuid() == 0 };
+    c.looks = (char *)(uintptr_t)looks;
     VB_AUTO_MSG request = VB_MSG_INIT(0);
     VB_AUTO_BUF in = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -351,16 +373,26 @@ int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err)
     else
         for (size_t i = 0; i < c.n; i++)
             add_component(&reply, &c.components[i]);
+    end_looks(&c, &why);
     if (vb_msg_send_fd(worker_fd, &reply, why.code == VB_OK ? err : NULL) < 0 && why.code == VB_OK)
         return -1;
     return why.code == VB_OK ? 0 : vb_error_move(err, &why);
 }
 
-int vb_capture_main(int argc VB_UNUSED, char **argv VB_UNUSED)
+int vb_capture_main(int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE char *looks = NULL;
     signal(SIGPIPE, SIG_IGN);
-    if (vb_capture_serve(VB_CHILD_SOCKET_FD, VB_CHILD_DATA_FD, &err) == 0)
+    if (argc == 3 && !strcmp(argv[1], "--state-dir")) {
+        looks = vb_path_join(argv[2], "looks");
+        if (vb_mkdirs_at(AT_FDCWD, looks, 0700, &err) < 0) { /* without it everything is read */
+            vb_log_error(VB_LOG_WARNING, &err);
+            vb_error_clear(&err);
+            vb_free_ptr(&looks);
+        }
+    }
+    if (vb_capture_serve(VB_CHILD_SOCKET_FD, VB_CHILD_DATA_FD, looks, &err) == 0)
         return VB_EXIT_DONE;
     vb_log_error(VB_LOG_ERROR, &err);
     return (int)vb_code_exit(err.code);

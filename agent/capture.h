@@ -8,7 +8,7 @@
  *   fd 4   data stream of the requester: OFFER, CHUNK, PROGRESS, WARN, ROOT, DATA_END out; WANT, DATA_OK in
  *
  * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases),
- *     LEVEL? (zstd),
+ *     LEVEL? (zstd), WALL_MS? (before the shadow copies were made), NO_DETECTOR? (1: read everything),
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
  *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points),
  *             LEAVE_OUT (rule of base/path_filter.h)...}...,
@@ -18,7 +18,8 @@
  * A file set without FILESPEC means PATH itself, whatever it is, and all that is below it.
  *
  * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CONSISTENCY, CODE?, TEXT?, HINT?, FILES, DIRS,
- *     BYTES, WARNINGS, LEFT_FILES, LEFT_DIRS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES}...}...}
+ *     BYTES, WARNINGS, LEFT_FILES, LEFT_DIRS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES,
+ *         DETECTOR? (how it was found what to read), FILES_READ (the others were recognised)}...}...}
  * LEFT_FILES and LEFT_DIRS were left out by exclusions and rules; a directory counts once, with all that is below it.
  * Or REPLY {CODE, TEXT} when nothing can be said about any component: VB_E_CONNECTION_LOST after the loss of the data
  * stream.  Then the worker starts capture again on a new stream; what is stored by then is not sent twice.
@@ -32,11 +33,12 @@
 
 #include "base/error.h"
 
-/* `vbackup-agent capture`: descriptors 3 and 4 as above. */
+/* `vbackup-agent capture [--state-dir DIR]`: descriptors 3 and 4 as above. */
 int vb_capture_main(int argc, char **argv);
 
 /* The same on any two blocking descriptors (tests). Does not close them.
+ * looks: directory of the memories of the change detector (agent/capture_look.h), NULL: everything is read.
  * 0 when a REPLY about the components was sent. */
-int vb_capture_serve(int worker_fd, int data_fd, struct vb_error *err);
+int vb_capture_serve(int worker_fd, int data_fd, const char *looks, struct vb_error *err);
 
 #endif

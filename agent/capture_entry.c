@@ -251,6 +251,24 @@ void vb_cap_entry_clear(struct vb_tree_entry *e)
     *e = (struct vb_tree_entry){ .name = NULL };
 }
 
+void vb_cap_entry_copy(struct vb_capture *c, struct vb_tree_entry *to, const struct vb_tree_entry *from)
+{
+    *to = *from;
+    to->name = vb_strdup(from->name);
+    to->target = vb_strdup(from->target);
+    to->user = user_name(c, from->uid);
+    to->group = group_name(c, from->gid);
+    to->xattrs = NULL;
+    if (from->n_xattrs) {
+        struct vb_xattr *x = vb_alloc_n(from->n_xattrs, sizeof *x);
+        for (size_t i = 0; i < from->n_xattrs; i++)
+            x[i] = (struct vb_xattr){ vb_strdup(from->xattrs[i].name),
+                                      vb_memdup(from->xattrs[i].value, from->xattrs[i].len), from->xattrs[i].len };
+        to->xattrs = x;
+    }
+    vb_cap_entry_copy_content(to, from);
+}
+
 void vb_cap_entry_copy_content(struct vb_tree_entry *to, const struct vb_tree_entry *from)
 {
     to->size = from->size;

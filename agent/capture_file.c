@@ -310,7 +310,7 @@ static struct vb_cap_link *link_of(struct vb_capture *c, const struct stat *st)
     if (l)
         return l;
     l = vb_alloc(sizeof *l);
-    l->group = c->stable_ids ? st->st_ino & (((uint64_t)1 << 62) - 1) : 0;
+    l->group = c->stable_ids ? (st->st_ino ^ c->volume_mix) & (((uint64_t)1 << 62) - 1) : 0;
     if (!l->group || vb_idmap_get(&k->groups, l->group, 0))
         l->group = ((uint64_t)1 << 62) + k->next_group++;
     vb_idmap_set(&k->groups, l->group, 0, l);

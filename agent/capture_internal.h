@@ -7,6 +7,7 @@
 #define VB_AGENT_CAPTURE_INTERNAL_H
 
 #include <sys/stat.h>
+#include "agent/capture_look.h"
 #include "agent/chunk_sender.h"
 #include "agent/readset.h"
 #include "agent/idmap.h"
@@ -20,6 +21,7 @@ struct vb_cap_root {
     struct vb_name name;
     uint64_t files, dirs, bytes;
     bool made;
+    struct vb_cap_look *look; /* NULL before it is begun */
 };
 
 struct vb_cap_component {
@@ -65,6 +67,15 @@ struct vb_capture {
     uint64_t files, bytes, last_progress_ms;
     struct vb_idmap users, groups_by_id; /* (number, 0) -> name */
     struct vb_buf path; /* normal path of the directory being read */
+    /* change detection */
+    char *looks;          /* directory of the memories; NULL: none */
+    bool no_detector;     /* everything is to be read */
+    int64_t began;        /* wall clock before the shadow copies were made, nanoseconds; 0: not known */
+    uint64_t volume_mix;  /* tells volumes apart where inode numbers are compared */
+    struct vb_buf cut_bytes; /* the cutters' parameters, as they came */
+    struct vb_cap_look *look; /* of the current root */
+    struct vb_buf rel;    /* path of the directory being read, as the look names it */
+    bool doubt;           /* something was told since it was last cleared */
 };
 
 #define VB_CAP_READ ((size_t)1 << 20)
@@ -93,6 +104,8 @@ void vb_cap_entry_stat(struct vb_capture *c, struct vb_tree_entry *e, const char
 /* Extended attributes and inode flags through a descriptor, or (O_PATH) through /proc/self/fd. */
 int vb_cap_entry_attrs(struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err);
 void vb_cap_entry_clear(struct vb_tree_entry *e);
+/* A copy with owned strings; the owners' names are those of today. */
+void vb_cap_entry_copy(struct vb_capture *c, struct vb_tree_entry *to, const struct vb_tree_entry *from);
 /* Copies content and holes of one entry to another. */
 void vb_cap_entry_copy_content(struct vb_tree_entry *to, const struct vb_tree_entry *from);
 

@@ -41,6 +41,7 @@ struct frame {
     struct vb_tree_writer *tree;
     struct vb_tree_entry last; /* the entry that comes next into the tree; a directory's lacks its subtree until it ends */
     bool has_last;
+    struct vb_cap_dir look;
 };
 
 struct walk {
@@ -61,6 +62,7 @@ static void frame_clear(struct frame *f)
     vb_cap_entry_clear(&f->last);
     vb_tree_writer_free(f->tree);
     f->tree = NULL;
+    vb_cap_dir_clear(&f->look);
 }
 
 static void walk_clear(struct walk *w)
@@ -143,6 +145,11 @@ static void keep_marker_only(struct walk *w, struct frame *f)
         return;
     struct child *kept = *mark;
     *mark = NULL;
+    for (size_t i = 0; i < f->n_children; i++) {
+        struct stat kind = { .st_mode = f->children[i] ? (mode_t)DTTOIF(f->children[i]->kind) : 0 };
+        if (f->children[i])
+            vb_cap_dir_behind_mark(w->c, &f->look, f->children[i]->name, &kind);
+    }
     for (size_t i = 0; i < f->n_children; i++)
         vb_free_ptr(&f->children[i]);
     f->children[0] = kept;
@@ -151,14 +158,18 @@ static void keep_marker_only(struct walk *w, struct frame *f)
 }
 
 /* What the rules say of one child: left out, and counted. */
-static bool left_out(struct walk *w, const char *dir, const char *name, const struct stat *st)
+static bool left_out(struct walk *w, struct frame *f, const char *dir, const char *name, const struct stat *st)
 {
     struct vb_path_filter *rules = &w->c->set->filter;
     if (!w->filtered)
         return false;
-    if (!vb_path_filter_drops(rules, dir, name, S_ISDIR(st->st_mode)) &&
-        !(S_ISREG(st->st_mode) && rules->larger_than && (uint64_t)st->st_size > rules->larger_than))
+    bool by_name = vb_path_filter_drops(rules, dir, name, S_ISDIR(st->st_mode));
+    if (!by_name && !(S_ISREG(st->st_mode) && rules->larger_than && (uint64_t)st->st_size > rules->larger_than))
         return false;
+    if (by_name)
+        vb_cap_dir_skipped(w->c, &f->look, name, st, VB_LOOK_LEFT);
+    else
+        vb_cap_dir_left(w->c, &f->look, name, st);
     if (S_ISDIR(st->st_mode))
         w->c->cur->left_dirs++;
     else
@@ -210,6 +221,8 @@ static int flush(struct walk *w, struct frame *f, struct vb_error *err)
     if (!f->tree)
         f->tree = vb_tree_writer_new(vb_chunk_sender_emit, w->c->out);
     int rc = vb_tree_writer_add(f->tree, &f->last, err);
+    if (rc == 0)
+        vb_cap_dir_entry(w->c, &f->look, &f->last);
     vb_cap_entry_clear(&f->last);
     f->has_last = false;
     return rc;
@@ -250,12 +263,17 @@ static int take_leaf(struct walk *w, const char *name, const struct stat *st, st
     struct vb_tree_entry *e = &f->last;
     if (flush(w, f, err) < 0)
         return -1;
+    if (vb_cap_dir_reuse(w->c, &f->look, name, st, e)) {
+        f->has_last = true;
+        return vb_cap_progress(w->c, false, err);
+    }
     enum vb_cap_result rc = vb_cap_leaf(w->c, f->fd, name, st, e, &why);
     if (rc == VB_CAP_LOST)
         return vb_error_move(err, &why);
     if (rc != VB_CAP_TAKEN)
         return not_taken(w, name, rc, &why, err);
     f->has_last = true;
+    vb_cap_dir_took(w->c, &f->look, name, st, false, e->size);
     w->c->root->files++;
     w->c->root->bytes += e->size;
     w->c->files++;
@@ -364,13 +382,19 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct vb_capture *c = w->c;
     struct stat st;
-    VB_AUTO_FD int fd = -1;
-    enum vb_cap_result rc = open_dir(w, name, seen, &fd, &st, &why);
     struct frame *f = &w->frames[w->n - 1];
     if (flush(w, f, err) < 0)
         return -1;
-    if (rc == VB_CAP_TAKEN && is_place(name, fd))
+    if (vb_cap_dir_reuse(c, &f->look, name, seen, &f->last)) {
+        f->has_last = true;
+        return vb_cap_progress(c, false, err);
+    }
+    VB_AUTO_FD int fd = -1;
+    enum vb_cap_result rc = open_dir(w, name, seen, &fd, &st, &why);
+    if (rc == VB_CAP_TAKEN && is_place(name, fd)) {
+        vb_cap_dir_skipped(c, &f->look, name, &st, 0);
         return 0;
+    }
     if (rc == VB_CAP_TAKEN)
         rc = dir_entry(c, name, fd, &st, &f->last, &why);
     if (rc != VB_CAP_TAKEN)
@@ -381,10 +405,15 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     if (c->path.len > 1)
         vb_buf_add_char(&c->path, '/');
     vb_buf_add_str(&c->path, name);
+    uint64_t left = c->cur->left_dirs;
     int enter = enters(w, f, fd, &st, vb_buf_str(&c->path), err);
     if (enter < 0)
         return -1;
+    vb_cap_dir_took(c, &f->look, name, seen, !enter, c->cur->left_dirs - left);
     f = push(w, VB_STEAL_FD(fd), &st, path_len);
+    vb_cap_dir_begin(c, &f->look, &w->frames[w->n - 2].look, name, &st);
+    if (enter && f->look.change == VB_CHANGE_THROUGH)
+        return 0; /* its entries are known */
     if (!enter || read_children(f, &why) == 0) {
         keep_marker_only(w, f);
         return 0;
@@ -402,36 +431,72 @@ static int take_child(struct walk *w, const struct child *k, struct vb_error *er
     const char *dir = vb_buf_str(&c->path);
     bool takes = vb_readset_takes(set->filespec, set->recursive, w->n - 2, k->name);
     struct stat st;
-    if (k->kind != DT_UNKNOWN && k->kind != DT_DIR && !takes)
+    if ((k->kind != DT_UNKNOWN && k->kind != DT_DIR && !takes) ||
+        (k->kind == DT_DIR && !vb_readset_descends(set->filespec, set->recursive))) {
+        st = (struct stat){ .st_mode = (mode_t)DTTOIF(k->kind) };
+        vb_cap_dir_skipped(c, &f->look, k->name, &st, 0);
         return 0;
-    if (k->kind == DT_DIR && !vb_readset_descends(set->filespec, set->recursive))
-        return 0;
+    }
     if (fstatat(f->fd, k->name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         bool vanished = errno == ENOENT && set->live;
         vb_fail_errno(&why, errno, "cannot be examined");
+        vb_cap_dir_doubt(c, &f->look, k->name);
         return takes ? not_taken(w, k->name, vanished ? VB_CAP_VANISHED : VB_CAP_FAILED, &why, err) : 0;
     }
     if (S_ISDIR(st.st_mode)) {
-        if (!vb_readset_descends(set->filespec, set->recursive) || left_out(w, dir, k->name, &st))
+        if (!vb_readset_descends(set->filespec, set->recursive)) {
+            vb_cap_dir_skipped(c, &f->look, k->name, &st, 0);
+            return 0;
+        }
+        if (left_out(w, f, dir, k->name, &st))
             return 0;
         if (vb_leave_outs_directory(&c->cur->excludes, dir, k->name)) {
+            vb_cap_dir_skipped(c, &f->look, k->name, &st, VB_LOOK_LEFT);
             c->cur->left_dirs++;
             return 0;
         }
         return take_dir(w, k->name, &st, err);
     }
-    if (!takes)
+    if (!takes) {
+        vb_cap_dir_skipped(c, &f->look, k->name, &st, 0);
         return 0;
+    }
     if (vb_leave_outs_file(&c->cur->excludes, dir, k->name)) {
+        vb_cap_dir_skipped(c, &f->look, k->name, &st, VB_LOOK_LEFT);
         w->excluded = true;
         c->cur->left_files++;
         return 0;
     }
-    if (left_out(w, dir, k->name, &st))
+    if (left_out(w, f, dir, k->name, &st))
         return 0;
     w->matched = true;
     return take_leaf(w, k->name, &st, err);
+}
+
+/* The next entry of a directory that is only led through, as it was. */
+static int take_known(struct walk *w, struct vb_error *err)
+{
+    struct frame *f = &w->frames[w->n - 1];
+    struct stat st;
+    const char *name;
+    if (!vb_cap_dir_known(w->c, &f->look, f->next++, &name, &st))
+        return 0;
+    w->matched = true;
+    if (S_ISDIR(st.st_mode))
+        return take_dir(w, name, &st, err);
+    return take_leaf(w, name, &st, err);
+}
+
+/* Whatever was told while an entry was taken makes its directory one to be looked at again, and the one just entered. */
+static void note_doubt(struct walk *w, size_t at, const char *name)
+{
+    if (!w->c->doubt)
+        return;
+    w->c->doubt = false;
+    vb_cap_dir_doubt(w->c, &w->frames[at].look, name);
+    if (w->n - 1 > at)
+        vb_cap_dir_doubt(w->c, &w->frames[w->n - 1].look, NULL);
 }
 
 /* The innermost directory is complete: its tree object is written and named in its own entry. */
@@ -443,6 +508,7 @@ static int end_dir(struct walk *w, struct vb_error *err)
     if (finish_tree(w, f, &name, err) < 0)
         return -1;
     parent->last.subtree = name; /* what was taken last before this frame was pushed is this directory's entry */
+    vb_cap_dir_end(w->c, &f->look, &parent->look, &name);
     w->c->path.len = f->path_len;
     int rc = w->n > 2 ? reopen_parent(parent, f->fd, &why) : 0;
     frame_clear(f);
@@ -451,6 +517,7 @@ static int end_dir(struct walk *w, struct vb_error *err)
         parent->next = parent->n_children; /* what is left of it cannot be reached any more */
         if (vb_cap_fail_path(w->c, NULL, &why, err) < 0)
             return -1;
+        note_doubt(w, w->n - 1, NULL);
     }
     return vb_cap_progress(w->c, false, err);
 }
@@ -459,11 +526,17 @@ static int walk_all(struct walk *w, struct vb_error *err)
 {
     while (w->n > 1) {
         struct frame *f = &w->frames[w->n - 1];
-        if (f->next < f->n_children) {
+        size_t at = w->n - 1;
+        if (f->look.change == VB_CHANGE_THROUGH && f->next < vb_cap_dir_known_count(&f->look)) {
+            if (take_known(w, err) < 0)
+                return -1;
+            note_doubt(w, at, NULL);
+        } else if (f->next < f->n_children) {
             struct child *k = f->children[f->next++];
             int rc = take_child(w, k, err);
             if (rc < 0)
                 return -1;
+            note_doubt(w, at, k->name);
         } else if (end_dir(w, err) < 0) {
             return -1;
         }
@@ -477,6 +550,10 @@ static int walk_all(struct walk *w, struct vb_error *err)
 static void find_stable(struct vb_capture *c, const struct stat *st)
 {
     struct stat original;
+    struct statfs fs;
+    c->volume_mix = 0;
+    if (statfs(c->set->path, &fs) == 0)
+        memcpy(&c->volume_mix, &fs.f_fsid, sizeof c->volume_mix);
     c->stable_ids = !strcmp(c->set->path, c->set->read_path) ||
                     (stat(c->set->path, &original) == 0 && original.st_ino == st->st_ino);
 }
@@ -530,6 +607,14 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
     if (vb_leave_outs_file(&c->cur->excludes, normal_dir[0] ? normal_dir : "/", base_name(c->set->path)))
         return 0;
+    if (vb_cap_look_begin(c, dir, true, err) < 0)
+        return -1;
+    vb_cap_dir_begin(c, &root->look, NULL, "", NULL);
+    w->matched = true;
+    if (vb_cap_dir_reuse(c, &root->look, base_name(c->set->path), st, e)) {
+        root->has_last = true;
+        return 1;
+    }
     enum vb_cap_result rc = vb_cap_leaf(c, dir, base_name(c->set->read_path), st, e, &why);
     if (rc == VB_CAP_LOST)
         return vb_error_move(err, &why);
@@ -540,11 +625,28 @@ static int single_entry(struct walk *w, const struct stat *st, struct vb_error *
         e->name = vb_strdup(base_name(c->set->path));
     }
     root->has_last = true;
+    vb_cap_dir_took(c, &root->look, e->name, st, false, e->size);
     c->root->files++;
     c->root->bytes += e->size;
     c->files++;
-    w->matched = true;
     return 1;
+}
+
+/* Nothing has changed since the last look. */
+static bool take_whole(struct vb_capture *c)
+{
+    struct vb_cap_totals all;
+    if (!vb_cap_look_whole(c, &c->root->name, &all))
+        return false;
+    c->root->files = all.files;
+    c->root->dirs = all.dirs;
+    c->root->bytes = all.bytes;
+    c->root->made = true;
+    c->files += all.files;
+    c->bytes += all.bytes;
+    c->cur->left_files += all.left_files;
+    c->cur->left_dirs += all.left_dirs;
+    return true;
 }
 
 /* Opens the root and puts it on the stack, or takes it if it is one entry. 1 go on, 0 failed and told, -1 lost. */
@@ -577,14 +679,23 @@ static int begin(struct walk *w, struct vb_error *err)
         fd = open(set->read_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
+    if (vb_cap_look_begin(c, fd, false, err) < 0)
+        return -1;
+    if (take_whole(c))
+        return 0;
     base = &w->frames[0];
+    vb_cap_dir_begin(c, &base->look, NULL, "", NULL);
     if (dir_entry(c, ".", fd, &st, &base->last, &why) != VB_CAP_TAKEN)
         return vb_cap_fail_path(c, NULL, &why, err);
     base->has_last = true;
+    vb_cap_dir_took(c, &base->look, ".", &st, false, 0);
     c->root->dirs++;
     /* only empty subvolume directories of a btrfs snapshot have inode 2; other file systems use the number otherwise */
     w->is_btrfs = !set->live && major(st.st_dev) == 0;
     base = push(w, VB_STEAL_FD(fd), &st, c->path.len);
+    vb_cap_dir_begin(c, &base->look, &w->frames[0].look, ".", &st);
+    if (base->look.change == VB_CHANGE_THROUGH)
+        return 1;
     if (read_children(base, &why) < 0)
         return vb_cap_fail_path(c, NULL, &why, err) < 0 ? -1 : 1;
     keep_marker_only(w, base);
@@ -597,7 +708,11 @@ int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
     struct walk w = { .c = c, .filtered = !set->filespec || vb_readset_is_pattern(set->filespec) };
     vb_buf_reset(&c->path);
     vb_buf_add_str(&c->path, set->path);
+    c->look = NULL;
+    c->doubt = false;
     int rc = begin(&w, err);
+    if (w.n)
+        note_doubt(&w, w.n - 1, NULL);
     if (rc == 1)
         rc = walk_all(&w, err) < 0 ? -1 : 1;
     if (rc == 1 && set->filespec && !vb_readset_is_pattern(set->filespec) && !w.matched && !w.excluded) {
@@ -605,11 +720,15 @@ int vb_cap_fileset(struct vb_capture *c, struct vb_error *err)
         vb_fail(&why, VB_E_FILE_MISSING, "does not exist");
         rc = vb_cap_fail_path(c, set->filespec, &why, err) < 0 ? -1 : 1;
     }
+    if (w.n)
+        note_doubt(&w, 0, NULL);
     if (rc == 1 && w.frames[0].has_last) {
         if (finish_tree(&w, &w.frames[0], &c->root->name, err) < 0)
             rc = -1;
         else
             c->root->made = true;
+        if (rc == 1)
+            vb_cap_dir_end(c, &w.frames[0].look, NULL, &c->root->name);
     }
     walk_clear(&w);
     return rc < 0 ? -1 : 0;

@@ -47,6 +47,9 @@ struct vb_chunk_sender {
     struct vb_buf in;
     bool broken;
     uint64_t next_id;
+    uint64_t asked_id;       /* of a question, 0: none is open */
+    bool *answer;
+    size_t n_asked;
     size_t window, n_items;  /* bytes and number of all items */
     struct batch *filling;
     struct batch *offered, **offered_last;
@@ -228,6 +231,20 @@ static void to_send_queue(struct vb_chunk_sender *s, struct item *it)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* The answer to a question comes after those to everything offered before. */
+static bool on_answer(struct vb_chunk_sender *s, const struct vb_msg *m)
+{
+    const unsigned char *bits;
+    size_t n;
+    if (!s->asked_id || m->id != s->asked_id || s->offered || !vb_msg_bytes(m, VB_F_BITMAP, &bits, &n) ||
+        n != (s->n_asked + 7) / 8)
+        return false;
+    for (size_t i = 0; i < s->n_asked; i++)
+        s->answer[i] = !(bits[i / 8] >> (i % 8) & 1);
+    s->asked_id = 0;
+    return true;
+}
+
 static int on_want(struct vb_chunk_sender *s, const struct vb_msg *m, struct vb_error *err)
 {
     struct batch *b = s->offered;
@@ -254,6 +271,8 @@ static int on_want(struct vb_chunk_sender *s, const struct vb_msg *m, struct vb_
 
 static int handle(struct vb_chunk_sender *s, const struct vb_msg *m, bool *ended, struct vb_error *err)
 {
+    if (m->type == VB_M_WANT && on_answer(s, m))
+        return 0;
     if (m->type == VB_M_WANT)
         return on_want(s, m, err);
     if (m->type == VB_M_ERROR)
@@ -393,6 +412,31 @@ int vb_chunk_sender_emit(void *sender, enum vb_chunk_type type, const void *p, s
     if ((b->n >= VB_SENDER_BATCH_CHUNKS || b->bytes >= VB_SENDER_BATCH_BYTES) && offer(s, err) < 0)
         return -1;
     return make_room(s, err);
+}
+
+int vb_chunk_sender_ask(struct vb_chunk_sender *s, enum vb_chunk_type type, const struct vb_name *names, size_t n,
+                        bool *present, struct vb_error *err)
+{
+    VB_AUTO_MSG m = VB_MSG_INIT(VB_M_OFFER);
+    if (offer(s, err) < 0)
+        return -1;
+    m.id = s->asked_id = s->next_id++;
+    s->answer = present;
+    s->n_asked = n;
+    vb_msg_add_u64(&m, VB_F_KIND, 1);
+    for (size_t i = 0; i < n; i++) {
+        VB_AUTO_MSG g = VB_MSG_INIT(0);
+        vb_msg_add(&g, VB_F_CHUNK_NAME, names[i].b, sizeof names[i].b);
+        vb_msg_add_u64(&g, VB_F_CHUNK_TYPE, type);
+        vb_msg_add_u64(&g, VB_F_SIZE, 1); /* not known; it must be something */
+        vb_msg_add_group(&m, VB_F_CHUNK, &g);
+    }
+    if (vb_chunk_sender_send(s, &m, err) < 0)
+        return -1;
+    while (s->asked_id)
+        if (receive(s, NULL, err) < 0)
+            return -1;
+    return 0;
 }
 
 int vb_chunk_sender_finish(struct vb_chunk_sender *s, struct vb_error *err)

@@ -29,6 +29,9 @@ void vb_chunk_sender_free(struct vb_chunk_sender *s); /* NULL ok */
 /* A vb_emit_fn with arg = the sender.  Failures are those of the stream. */
 int vb_chunk_sender_emit(void *sender, enum vb_chunk_type type, const void *p, size_t len, struct vb_name *name,
                          struct vb_error *err);
+/* Asks whether the requester has these chunks; waits for the answer. n at most VB_SENDER_BATCH_CHUNKS. */
+int vb_chunk_sender_ask(struct vb_chunk_sender *s, enum vb_chunk_type type, const struct vb_name *names, size_t n,
+                        bool *present, struct vb_error *err);
 /* Takes in what has arrived, without waiting. */
 int vb_chunk_sender_poll(struct vb_chunk_sender *s, struct vb_error *err);
 /* Sends another message in between. */

@@ -248,6 +248,8 @@ void vb_s_capture(struct vb_session *s)
         for (size_t k = 0; r && s->writers[i]->wmd && k < r->n_components; k++)
             add_component(s, s->writers[i], &r->components[k]);
     }
+    if (s->bcd->freeze_wall_ms)
+        vb_msg_add_u64(&s->mover_spec, VB_F_WALL_MS, s->bcd->freeze_wall_ms); /* what changed later may not be in it */
     if (s->mover_count == 0) {
         vb_msg_clear(&s->mover_reply);
         captured(s);

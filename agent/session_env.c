@@ -209,7 +209,11 @@ static void make_args(struct vb_real_env *e, enum vb_child_kind kind, const stru
 {
     add(a, vb_self_path());
     switch (kind) {
-    case VB_CHILD_CAPTURE: add(a, "capture"); break;
+    case VB_CHILD_CAPTURE:
+        add(a, "capture");
+        add(a, "--state-dir");
+        add(a, e->agent->paths.state);
+        break;
     case VB_CHILD_RESTORE: add(a, "restore"); break;
     case VB_CHILD_WRITER:
         add(a, "writer-host");

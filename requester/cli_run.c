@@ -159,6 +159,7 @@ static int backup_options(struct vb_cli_run *r, const struct vb_config_section *
     r->opt.allow_live = !strict && (live || r->opt.allow_live);
     r->opt.allow_freeze = !strict && (freeze || r->opt.allow_freeze);
     r->opt.min_consistency = r->opt.allow_live ? VB_CONSISTENCY_NONE : VB_CONSISTENCY_CRASH;
+    r->opt.no_detector = vb_cli_flag(r->cli, "no-detector");
     add_policies(r, "require", VB_POLICY_REQUIRED);
     add_policies(r, "ignore", VB_POLICY_IGNORED);
     r->opt.writers = r->writers;

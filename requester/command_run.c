@@ -70,6 +70,7 @@ static int run_plan_restore(struct vb_cli *cli)
     { "allow-freeze", 0, NULL, "let small data be copied while their file system is kept frozen" },                     \
     { "require-snapshot", 0, NULL, "neither of these, whatever the configuration allows" },                             \
     { "type", 0, "TYPE", "full (default) or copy: outside of any chain, no logs are cut" },                             \
+    { "no-detector", 0, NULL, "read every file, also where nothing seems to have changed" },                            \
     { "freeze-limit", 0, "TIME", "longest time any application may be held" },                                          \
     { "lease", 0, "TIME", "how long agents keep the job without a connection" },                                        \
     { "front-end", 0, "HOST", "begin on this host instead of this machine" }

@@ -72,6 +72,8 @@ static void add_component(struct vb_exec *x, struct vb_catalog_entry *e, struct 
         out->dirs = r->dirs;
         out->bytes = r->bytes;
         out->errors = r->errors;
+        out->detector = vb_strdup(r->detector);
+        out->files_read = r->files_read;
     }
     if (!xc->failed) {
         e->files += xc->files;

@@ -259,6 +259,8 @@ static void take_root(struct vb_xc *xc, const struct vb_msg *g)
     r->dirs = vb_msg_u64(g, VB_F_DIRS, 0);
     r->bytes = vb_msg_u64(g, VB_F_BYTES, 0);
     r->errors = vb_msg_u64(g, VB_F_WARNINGS, 0);
+    r->detector = vb_msg_str(g, VB_F_DETECTOR);
+    r->files_read = vb_msg_u64(g, VB_F_FILES_READ, 0);
 }
 
 static void forget_roots(struct vb_xc *xc)
@@ -266,6 +268,7 @@ static void forget_roots(struct vb_xc *xc)
     for (size_t i = 0; i < xc->n_roots; i++) {
         free(xc->roots[i].path);
         free(xc->roots[i].filespec);
+        free(xc->roots[i].detector);
     }
     xc->n_roots = 0;
 }
@@ -429,6 +432,8 @@ static void send_command(struct vb_xh *h)
     const struct vb_run_store *s = x->p.env->store;
     struct vb_msg m = VB_MSG_INIT(restoring(h) ? VB_M_RESTORE_FILES : VB_M_CAPTURE);
     s->announce(s->ctx, vb_x_host_label(h), &m);
+    if (!restoring(h) && x->p.opt->no_detector)
+        vb_msg_add_u64(&m, VB_F_NO_DETECTOR, 1);
     if (restoring(h)) {
         vb_msg_add_u64(&m, VB_F_OVERWRITE, x->p.opt->overwrite);
         vb_msg_add_u64(&m, VB_F_KEEP_OWNER, 1);

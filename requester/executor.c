@@ -460,6 +460,7 @@ void vb_exec_free(struct vb_exec *x)
         for (size_t k = 0; k < xc->n_roots; k++) {
             free(xc->roots[k].path);
             free(xc->roots[k].filespec);
+            free(xc->roots[k].detector);
         }
         free(xc->roots);
         vb_error_clear(&xc->error);

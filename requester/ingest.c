@@ -111,7 +111,11 @@ static void on_offer(struct vb_ingest *in, const struct vb_msg *m)
     vb_buf_reserve(&bits, (o.n + 7) / 8);
     memset(bits.data, 0, (o.n + 7) / 8);
     bits.len = (o.n + 7) / 8;
-    for (size_t i = 0; i < o.n; i++) {
+    bool only_asks = vb_msg_u64(m, VB_F_KIND, 0) == 1;
+    for (size_t i = 0; only_asks && i < o.n; i++)
+        if (!o.present[i])
+            bits.data[i / 8] = (unsigned char)(bits.data[i / 8] | 1u << (i % 8));
+    for (size_t i = 0; !only_asks && i < o.n; i++) {
         in->stats.offered_chunks++;
         in->stats.offered_bytes += o.v[i].size;
         if (o.present[i])

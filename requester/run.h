@@ -73,6 +73,7 @@ struct vb_run_options {
     /* backup: consent, recorded with the job; without it the host's part is refused (VB_E_VOLUME_NOT_SUPPORTED) */
     bool allow_live;                    /* to read without a shadow copy where none can be made */
     bool allow_freeze;                  /* to copy while the file system is kept frozen */
+    bool no_detector;                   /* backup: every file is read, whatever the change detector says */
 };
 
 enum vb_run_phase { VB_PHASE_GATHER = 1, VB_PHASE_PLAN = 2, VB_PHASE_RUN = 3, VB_PHASE_ABORT = 4, VB_PHASE_END = 5 };

@@ -42,6 +42,16 @@ char *vb_show_component_name(const char *host, const struct vb_catalog_component
     return vb_escape_terminal(raw, strlen(raw));
 }
 
+/* What was read, and what was recognised as unchanged instead. */
+static void show_detector(FILE *out, const struct vb_catalog_root *r)
+{
+    if (!r->detector)
+        return;
+    VB_AUTO_FREE char *how = vb_escape_terminal(r->detector, strlen(r->detector));
+    fprintf(out, "        %llu of %llu files read; %s\n", (unsigned long long)r->files_read, (unsigned long long)r->files,
+            how);
+}
+
 void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
 {
     VB_AUTO_FREE char *begin = vb_time_iso(e->started_ms), *size = vb_size_human(e->bytes);
@@ -75,6 +85,7 @@ void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
                 bool everything = r->recursive && strcmp(spec, "*") == 0;
                 fprintf(out, "      %s%s%s%s\n", path, everything ? "" : "/", everything ? "" : spec,
                         r->recursive && !everything ? " (recursive)" : "");
+                show_detector(out, r);
             }
         }
     }
@@ -195,6 +206,10 @@ static json_t *component_json(const struct vb_catalog_component *c)
         set_count(r, "files", c->roots[i].files);
         set_count(r, "bytes", c->roots[i].bytes);
         set_count(r, "errors", c->roots[i].errors);
+        if (c->roots[i].detector) {
+            set_text(r, "detector", c->roots[i].detector);
+            set_count(r, "files_read", c->roots[i].files_read);
+        }
         json_array_append_new(roots, r);
     }
     json_object_set_new(o, "file_sets", roots);

@@ -33,6 +33,7 @@ static void clear_component(struct vb_catalog_component *c)
     for (size_t i = 0; i < c->n_roots; i++) {
         free(c->roots[i].path);
         free(c->roots[i].filespec);
+        free(c->roots[i].detector);
     }
     free(c->roots);
     free(c->writer_class);

@@ -39,6 +39,8 @@ struct vb_catalog_root {
     struct vb_name tree; /* TREE chunk of exactly one entry (store/chunk/tree.h) */
     uint64_t files, dirs, bytes; /* captured: non-directories, directories, bytes of file content */
     uint64_t errors; /* entries that could not be read */
+    char *detector;  /* how it was found what had to be read: "walk", "full read (first look)"; NULL: not told */
+    uint64_t files_read; /* with detector: the other files were recognised as unchanged */
 };
 
 struct vb_catalog_component {

@@ -84,6 +84,10 @@ static json_t *root_json(const struct vb_catalog_root *r)
     put_number(o, "dirs", r->dirs);
     put_number(o, "bytes", r->bytes);
     put_number(o, "errors", r->errors);
+    if (r->detector) {
+        put_text(o, "detector", r->detector);
+        put_number(o, "files_read", r->files_read);
+    }
     return o;
 }
 
@@ -293,6 +297,9 @@ static void read_root(struct reader *r, const json_t *o, struct vb_catalog_compo
     root->dirs = get_number(r, o, "dirs");
     root->bytes = get_number(r, o, "bytes");
     root->errors = get_number(r, o, "errors");
+    root->detector = get_text(r, o, "detector", false);
+    if (root->detector)
+        root->files_read = get_number(r, o, "files_read");
 }
 
 static void read_component(struct reader *r, const json_t *o, struct vb_catalog_host *h)

@@ -31,12 +31,13 @@
  * Groups of these messages:
  *     WMD       CLASS, INSTANCE, XML                           STATUS  CLASS, INSTANCE, INSTANCE_NAME?, WRITER, STATE, CODE?, TEXT?, HINT?
  *     FAILED    WRITER, CLASS?, INSTANCE_NAME?, REQUIRED? (by its host's configuration or the job), CODE, TEXT, HINT?
- *     CAPTURE   NAMING_KEY, CUT_SEED, CUT_PARAMS of the repository, then the components to read.  The DATA stream is opened
+ *     CAPTURE   NAMING_KEY, CUT_SEED, CUT_PARAMS of the repository, NO_DETECTOR?, then the components to read.  The DATA stream is opened
  *               (and answered DATA_OK) before; without one, or when it breaks, the reply is CODE CONNECTION_LOST and the
  *               requester sends CAPTURE again with a new id after it has opened another.
  *     COMPONENT of CAPTURE: CLASS, INSTANCE, INSTANCE_NAME?, WRITER, LOGICAL_PATH, NAME; in the reply also CONSISTENCY,
  *               COMPLETENESS, FILES, DIRS, BYTES, WARNINGS, CODE? TEXT? HINT? (failed), ROOT {PATH, FILESPEC, RECURSIVE,
- *               CHUNK_NAME? (the tree; absent: nothing was captured), FILES, DIRS, BYTES, WARNINGS?}...
+ *               CHUNK_NAME? (the tree; absent: nothing was captured), FILES, DIRS, BYTES, WARNINGS?,
+ *               DETECTOR?, FILES_READ?}...
  *     COMPONENT of RESTORE_FILES: as for CAPTURE, with ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME} of the members to restore;
  *               in the reply RESTORE_STATUS, FILES, BYTES, CODE? TEXT? HINT?
  *     RESTORE_FILES itself: NAMING_KEY; OVERWRITE (0/1); COUNT (attempt, from 1).  Private restore (R-57): TARGET, a directory;
@@ -52,6 +53,7 @@
  *
  * DATA STREAM, capture: the capture process offers, the requester asks for what it lacks.
  *     OFFER {CHUNK {CHUNK_NAME, CHUNK_TYPE, SIZE}...} -> WANT {BITMAP} (same id; chunk i is bit i % 8 of byte i / 8)
+ *     OFFER {KIND 1, CHUNK...} -> WANT {BITMAP}: only asks; what is lacking is not sent
  *     CHUNK {CHUNK_NAME, CHUNK_TYPE, SIZE, COMP, BYTES} for each wanted one, in the order of the offers
  *     PROGRESS {FILES, BYTES_DONE, BYTES_TOTAL}; WARN {PATH, CODE, TEXT}; ROOT {...}; DATA_END {} -> DATA_OK after all is taken
  * restore: GET {CHUNK_NAME, CHUNK_TYPE} -> CHUNK {...} (same id) or CHUNK with CODE/TEXT; PROGRESS; WARN; DATA_END {}
@@ -110,7 +112,8 @@ enum vb_field_tag {
     VB_F_BACKUP_TYPE = 126, VB_F_RESTORE_TYPE = 127, VB_F_PATH_MAP = 128, VB_F_CONTEXT = 129, VB_F_RUN_AS = 130, VB_F_OWED = 131, VB_F_REQUIRED = 132,
     VB_F_LEAVE_OUT = 133, VB_F_LEFT_FILES = 134, VB_F_LEFT_DIRS = 135, VB_F_VERIFY = 136,
     VB_F_PROBE = 140, /* PREPARE: only say which provider would take which volume */
-    VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155
+    VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155,
+    VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182
 };
 
 #endif

@@ -58,6 +58,15 @@ void lab_open(struct lab *l)
     signal(SIGPIPE, SIG_IGN);
 }
 
+void lab_reopen(struct lab *l)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    vb_repo_close(l->repo);
+    l->repo = vb_repo_open_on(vb_backend_memory_share(l->files), VB_REPO_WRITE, &err);
+    assert_non_null(l->repo);
+    assert_int_equal(vb_repo_lock(l->repo, 1000, &err), 0);
+}
+
 void lab_fakes_clear(struct lab *l)
 {
     while (l->n_fakes)
@@ -351,7 +360,7 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
         if (l->as_nobody && (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
                              setresuid(65534, 65534, 65534) < 0))
             _exit(2);
-        int rc = capture ? vb_capture_serve(worker[1], data[1], &err) : vb_restore_serve(worker[1], data[1], &err);
+        int rc = capture ? vb_capture_serve(worker[1], data[1], l->looks, &err) : vb_restore_serve(worker[1], data[1], &err);
         vb_error_clear(&err);
         exit(rc < 0 ? 1 : 0); /* not _exit: a leak checker looks here */
     }
@@ -441,6 +450,7 @@ void lab_exclude(struct lab *l, struct vb_msg *comp, const char *path, const cha
 void lab_capture(struct lab *l, struct vb_msg *comps, size_t n)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_CAPTURE);
+    vb_msg_add_u64(&m, VB_F_NO_DETECTOR, l->no_detector);
     vb_ingest_add_keys(&m, l->repo, 0);
     for (size_t i = 0; i < n; i++) {
         vb_msg_add_group(&m, VB_F_COMPONENT, &comps[i]);
@@ -516,6 +526,9 @@ bool lab_root(struct lab *l, size_t i, size_t j, struct lab_root *out)
             out->files = vb_msg_u64(&g, VB_F_FILES, 0);
             out->dirs = vb_msg_u64(&g, VB_F_DIRS, 0);
             out->bytes = vb_msg_u64(&g, VB_F_BYTES, 0);
+            out->files_read = vb_msg_u64(&g, VB_F_FILES_READ, 0);
+            VB_AUTO_FREE char *how = vb_msg_str(&g, VB_F_DETECTOR);
+            snprintf(out->detector, sizeof out->detector, "%s", how ? how : "");
             return true;
         }
     return false;

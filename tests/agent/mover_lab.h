@@ -38,6 +38,8 @@ struct lab {
     uint64_t cut_after;    /* the data stream is cut after so many messages from the process; 0: never */
     void (*meanwhile)(struct lab *l, pid_t pid); /* called once the process was told what to do */
     const char *base;      /* restore: TARGET of the whole request, relative; NULL: none */
+    const char *looks;     /* capture: directory of the change detector's memories; NULL: none */
+    bool no_detector;      /* capture: read everything */
     bool as_nobody;        /* the process gives up root first */
     struct lab_fake *fakes; /* restore: served before the repository is asked */
     size_t n_fakes, cap_fakes;
@@ -53,6 +55,8 @@ struct lab_fake {
 
 void lab_open(struct lab *l);
 void lab_close(struct lab *l);
+/* Opens the repository anew: what was put and not committed is lost. */
+void lab_reopen(struct lab *l);
 int lab_setup(void **state);    /* *state becomes a struct lab */
 int lab_teardown(void **state);
 
@@ -85,7 +89,8 @@ void lab_capture_tree(struct lab *l, const char *path);
 struct lab_root {
     char path[4096], target[4096];
     struct vb_name name;
-    uint64_t files, dirs, bytes;
+    uint64_t files, dirs, bytes, files_read;
+    char detector[256];
 };
 /* What the reply says of component i and its root j. */
 enum vb_code lab_code(struct lab *l, size_t i);

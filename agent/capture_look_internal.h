@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent/capture_look_internal.h - shared by capture_look.c (the whole look) and capture_known.c (one directory).
+ */
+#ifndef VB_AGENT_CAPTURE_LOOK_INTERNAL_H
+#define VB_AGENT_CAPTURE_LOOK_INTERNAL_H
+
+#include "agent/capture_look.h"
+
+struct vb_cap_look {
+    char *path, *source;
+    struct vb_look *memory;     /* NULL: nothing is recorded */
+    struct vb_changes *changes; /* NULL: nothing is known, everything is read */
+    int64_t began;
+    struct vb_name tree;        /* of last time */
+    struct vb_cap_totals all;
+    uint64_t read;
+    bool off;    /* no detector here */
+    bool busy;   /* another process has the memory: it is left alone */
+    bool broken; /* could not be written: to be removed */
+};
+
+/* Head of a payload: the directory's tree and what it holds. */
+bool vb_cap_payload_head(struct vb_look *l, const char *path, struct vb_name *tree, struct vb_cap_totals *all);
+void vb_cap_looks_sweep(const struct vb_capture *c);
+
+#endif

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The capture with a memory of the last look: never a missed change, unchanged files are not opened, and whatever is
+ * wrong with the memory costs time only.  The oracle is always a capture that reads everything: same name, same tree.
+ */
+#include "config.h"
+
+#include "tests/agent/mover_lab.h"
+#include "tests/cm.h"
+#include "tests/tracking/mutate.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/backend.h"
+
+static void settle(void)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = 70000000 }, NULL); /* until a change gives another time */
+}
+
+static bool can_detect(struct lab *l)
+{
+    struct statfs fs;
+    assert_int_equal(fstatfs(l->fd, &fs), 0);
+    unsigned long t = (unsigned long)fs.f_type;
+    if (t == 0xef53 || t == 0x9123683e || t == 0x58465342)
+        return true;
+    print_message("# skip: the test directory's file system has no change detection\n");
+    skip();
+    return false;
+}
+
+static void begin(struct lab *l)
+{
+    lab_mkdir(l, "looks", 0700);
+    l->looks = lab_path(l, "looks");
+    l->no_detector = false;
+}
+
+static void capture(struct lab *l, struct lab_root *root)
+{
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    lab_capture(l, &c, 1);
+    assert_int_equal(l->end.code, VB_OK);
+    assert_int_equal(lab_code(l, 0), VB_OK);
+    assert_true(lab_root(l, 0, 0, root));
+}
+
+/* Everything read, without any memory. */
+static void oracle(struct lab *l, struct lab_root *root)
+{
+    const char *looks = l->looks;
+    l->looks = NULL;
+    capture(l, root);
+    l->looks = looks;
+}
+
+/* One capture with memory, compared with the oracle; returns how many files were read. */
+static uint64_t look(struct lab *l, const char *after)
+{
+    struct lab_root a, b;
+    capture(l, &a);
+    oracle(l, &b);
+    if (!vb_name_equal(&a.name, &b.name))
+        fail_msg("a change was missed after: %s", after);
+    assert_int_equal(a.files, b.files);
+    assert_int_equal(a.dirs, b.dirs);
+    assert_int_equal(a.bytes, b.bytes);
+    return a.files_read;
+}
+
+static const char *source(struct lab *l)
+{
+    static char text[256];
+    struct lab_root a;
+    capture(l, &a);
+    snprintf(text, sizeof text, "%s", a.detector);
+    return text;
+}
+
+static void grow(struct lab *l, struct vb_rng *rng, uint64_t seed)
+{
+    vb_rng_seed(rng, seed);
+    lab_mkdir(l, "src", 0755);
+    VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    mutate_grow(fd, rng, 300);
+}
+
+static void never_a_missed_change(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    const char *seed = getenv("VB_TEST_SEED"), *rounds = getenv("VB_TEST_ROUNDS");
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 1);
+    VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 30;
+    for (unsigned i = 0; i < n; i++) {
+        VB_AUTO_BUF did = VB_BUF_INIT;
+        unsigned ops = 1 + (unsigned)vb_rng_below(&rng, i % 4 ? 4 : 60);
+        if (vb_rng_chance(&rng, 100))
+            mutate_map(fd, &rng);
+        for (unsigned k = 0; k < ops;) {
+            const char *op = mutate_once(fd, &rng);
+            if (op) {
+                vb_buf_addf(&did, " %s;", op);
+                k++;
+            }
+        }
+        mutate_store(&rng);
+        if (vb_rng_chance(&rng, 700))
+            settle();
+        look(l, vb_buf_str(&did));
+        mutate_store(&rng); /* the page is dirty already, and nothing in between has cleaned it */
+    }
+    mutate_unmap();
+}
+
+static void unchanged_is_not_opened(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    struct lab_root root;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 7);
+    lab_text(l, "src/one", "1");
+    settle();
+    assert_true(look(l, "nothing") > 100);
+    capture(l, &root);
+    assert_int_equal(root.files_read, 0);
+    assert_int_equal(l->stats.offered_chunks, 0); /* not even a directory was encoded */
+    assert_string_equal(root.detector, "walk");
+    lab_text(l, "src/one", "2");
+    settle();
+    assert_int_equal(look(l, "one file"), 1);
+    assert_int_equal(look(l, "nothing"), 0);
+    lab_text(l, "src/d1/new", "n");
+    assert_int_equal(look(l, "a new file"), 1);
+    settle();
+    look(l, "nothing, but the file was too young");
+    assert_int_equal(look(l, "now it is settled"), 0);
+}
+
+static void only_metadata(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 8);
+    lab_text(l, "src/d1/x", "x");
+    settle();
+    look(l, "nothing");
+    struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 99 } };
+    assert_int_equal(utimensat(l->fd, "src/d1/x", t, 0), 0);
+    settle();
+    assert_int_equal(look(l, "mtime only"), 1);
+    assert_int_equal(setxattr(lab_path(l, "src/d1/x"), "user.a", "1", 1, 0), 0);
+    settle();
+    assert_int_equal(look(l, "attribute only"), 1);
+    assert_int_equal(setxattr(lab_path(l, "src/d1"), "user.a", "1", 1, 0), 0);
+    settle();
+    assert_int_equal(look(l, "attribute of a directory"), 0);
+    assert_int_equal(fchmodat(l->fd, "src", 0700, 0), 0);
+    settle();
+    assert_int_equal(look(l, "mode of the top"), 0);
+}
+
+/* ---- memories that are wrong ---- */
+
+static char *memory(struct lab *l)
+{
+    VB_AUTO_DIR DIR *d = opendir(l->looks);
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (strstr(e->d_name, ".look") && !strstr(e->d_name, ".new"))
+            return vb_printf("%s/%s", l->looks, e->d_name);
+    return NULL;
+}
+
+static void damaged_memory(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 9);
+    settle();
+    look(l, "nothing");
+    for (unsigned i = 0; i < 9; i++) {
+        VB_AUTO_FREE char *path = memory(l);
+        if (!path) { /* it was thrown away */
+            look(l, "nothing");
+            path = memory(l);
+        }
+        assert_non_null(path);
+        VB_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+        struct stat st;
+        assert_int_equal(fstat(fd, &st), 0);
+        if (i % 4 == 3) {
+            assert_int_equal(ftruncate(fd, (off_t)vb_rng_below(&rng, (uint64_t)st.st_size)), 0);
+        } else {
+            for (unsigned k = 0; k < 40; k++) {
+                unsigned char byte = (unsigned char)vb_rng_next(&rng);
+                assert_int_equal(pwrite(fd, &byte, 1, (off_t)vb_rng_below(&rng, (uint64_t)st.st_size)), 1);
+            }
+        }
+        VB_AUTO_FD int src = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (unsigned k = 0; k < 3; k++)
+            mutate_once(src, &rng);
+        settle();
+        look(l, "damage");
+    }
+}
+
+static void another_repository(void **state)
+{
+    struct lab *l = *state, other;
+    struct vb_rng rng;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 10);
+    settle();
+    look(l, "nothing");
+    assert_string_equal(source(l), "walk");
+    /* another repository: other names */
+    lab_open(&other);
+    struct vb_repo *own = l->repo;
+    l->repo = other.repo;
+    struct lab_root a;
+    capture(l, &a);
+    assert_string_equal(a.detector, "full read (first look)");
+    assert_true(a.files_read > 100);
+    l->repo = own;
+    assert_string_equal(source(l), "walk");
+    lab_close(&other);
+}
+
+/* The same repository, restored from an older copy: it lacks what the memory ends in. */
+static void repository_lost_it(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 11);
+    settle();
+    struct lab_root root;
+    capture(l, &root); /* nothing is committed */
+    assert_true(root.files_read > 100);
+    lab_reopen(l);
+    capture(l, &root);
+    assert_string_equal(root.detector, "full read (the repository does not have what the memory ends in)");
+    assert_true(root.files_read > 100);
+    look(l, "after the loss");
+}
+
+static void asked_for(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 12);
+    settle();
+    look(l, "nothing");
+    l->no_detector = true;
+    assert_string_equal(source(l), "full read (as asked for)");
+    l->no_detector = false;
+    assert_string_equal(source(l), "walk");
+}
+
+/* What could not be taken is told again every time, and taken as soon as that is possible. */
+static void told_again(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    if (!can_detect(l) || geteuid() != 0)
+        return;
+    begin(l);
+    assert_int_equal(fchmodat(l->fd, ".", 0755, 0), 0);
+    lab_mkdir(l, "src/a/b", 0755);
+    lab_text(l, "src/a/b/open", "o");
+    lab_text(l, "src/a/b/closed", "c");
+    assert_int_equal(fchmodat(l->fd, "src/a/b/closed", 0600, 0), 0);
+    assert_int_equal(fchmodat(l->fd, "src/a/b/open", 0644, 0), 0);
+    assert_int_equal(fchmodat(l->fd, "src", 0755, 0), 0);
+    assert_int_equal(fchownat(l->fd, "looks", 65534, 65534, 0), 0);
+    settle();
+    for (int i = 0; i < 3; i++) {
+        l->as_nobody = true;
+        capture(l, &root);
+        if (!lab_warned(l, "src/a/b/closed", VB_E_ACCESS_DENIED))
+            fail_msg("look %d did not tell it (%s), %zu warnings, first '%s'", i, root.detector, l->warned.n,
+                     l->warned.n ? l->warned.v[0] : "");
+        assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_PARTIAL);
+        assert_int_equal(root.files_read, i == 0 ? 1 : 0);
+    }
+    assert_int_equal(fchmodat(l->fd, "src/a/b/closed", 0644, 0), 0);
+    settle();
+    l->as_nobody = true;
+    capture(l, &root);
+    assert_int_equal(root.files_read, 1);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_COMPLETE);
+}
+
+/* A stream that breaks keeps the memory as it was. */
+static void cut_stream(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    struct lab_root root;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, 13);
+    settle();
+    look(l, "nothing");
+    for (unsigned i = 0; i < 10; i++)
+        lab_noise(l, i % 2 ? "src/d2/noise" : "src/noise", 300000, i);
+    settle();
+    l->cut_after = 3;
+    struct vb_msg c = lab_component("c");
+    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    lab_capture(l, &c, 1);
+    assert_int_not_equal(l->end.code, VB_OK);
+    l->cut_after = 0;
+    capture(l, &root);
+    assert_string_equal(root.detector, "walk");
+    assert_true(root.files_read <= 2);
+    look(l, "a cut");
+}
+
+#define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LAB_TEST("random changes: never a missed one", never_a_missed_change),
+        LAB_TEST("what is unchanged is not opened, not encoded, not offered", unchanged_is_not_opened),
+        LAB_TEST("times, modes and attributes alone are changes", only_metadata),
+        LAB_TEST("a damaged memory costs time only", damaged_memory),
+        LAB_TEST("another repository has another memory", another_repository),
+        LAB_TEST("a repository that lost the tree gets everything", repository_lost_it),
+        LAB_TEST("without the detector everything is read", asked_for),
+        LAB_TEST("what was left out is told again", told_again),
+        LAB_TEST("a stream that breaks leaves the memory", cut_stream),
+    };
+    if (!getenv("TMPDIR"))
+        setenv("TMPDIR", "/var/tmp", 1); /* a memory file system has no change detection */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
