@@ -275,6 +275,34 @@ static int parse(struct vb_cli *cli, int argc, char **argv, bool *help)
     return 0;
 }
 
+/* Number of arguments before the verb: options of every verb may stand there. */
+static int leading(int argc, char **argv)
+{
+    int i = 1;
+    while (i < argc && argv[i][0] == '-' && argv[i][1]) {
+        bool takes = false;
+        for (const struct vb_opt *o = global_opts; o->name && o->arg; o++)
+            takes = takes || (argv[i][1] == '-' ? strcmp(argv[i] + 2, o->name) == 0
+                                                : argv[i][1] == o->letter && !argv[i][2]);
+        i += takes ? 2 : 1;
+    }
+    return i < argc ? i - 1 : 0;
+}
+
+/* Puts them behind the verb. */
+static void verb_first(int argc, char **argv)
+{
+    int n = leading(argc, argv), words = 0, rest = argc - n;
+    VB_AUTO_FREE char **options = vb_memdup(argv + 1, (size_t)n * sizeof *argv);
+    if (n == 0)
+        return;
+    memmove(argv + 1, argv + 1 + n, (size_t)(rest - 1) * sizeof *argv);
+    if (!find_verb(rest, argv, &words))
+        words = 1;
+    memmove(argv + 1 + words + n, argv + 1 + words, (size_t)(rest - 1 - words) * sizeof *argv);
+    memcpy(argv + 1 + words, options, (size_t)n * sizeof *argv);
+}
+
 int vb_cli_main(int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -297,6 +325,7 @@ int vb_cli_main(int argc, char **argv)
         printf("vbackup %s\n", PACKAGE_VERSION);
         return VB_EXIT_DONE;
     }
+    verb_first(argc, argv);
     cli.verb = find_verb(argc, argv, &words);
     if (!cli.verb)
         return usage_error(&cli, "there is no verb '%s'", argv[1]);

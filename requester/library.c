@@ -259,6 +259,7 @@ static void backup_options(struct call *c, const struct vb_backup_request *q)
     c->opt.backup_type = q->type;
     c->opt.min_consistency = q->min_consistency;
     c->opt.allow_live = q->min_consistency == VB_CONSISTENCY_NONE;
+    c->opt.allow_freeze = q->allow_freeze != 0;
     c->opt.freeze_limit_ms = q->freeze_limit_ms;
     c->opt.lease_ms = q->lease_ms;
 }
@@ -295,6 +296,8 @@ static struct vb_report *restore(struct vb_requester *r, const struct vb_restore
         c.opt.backup = q.backup ? q.backup : "latest";
         c.opt.target_dir = q.target_dir;
         c.opt.overwrite = q.overwrite != 0;
+        c.opt.paths = q.paths;
+        c.opt.n_paths = q.n_paths;
         c.opt.lease_ms = q.lease_ms;
         c.run = plan_only ? vb_run_plan_only(&c.env, VB_JOB_RESTORE, &c.opt, &handler, &c)
                           : vb_run_restore(&c.env, &c.opt, &handler, &c);

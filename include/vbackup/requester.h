@@ -61,9 +61,10 @@ struct vb_backup_request {
     enum vb_consistency min_consistency;           /* refuse less; VB_CONSISTENCY_NONE allows reading live */
     uint64_t freeze_limit_ms;                      /* 0: the writers' own windows */
     uint64_t lease_ms;                             /* 0: 60 s */
+    int allow_freeze;                              /* consent to copy small data while their file system is kept frozen */
 };
 #define VB_BACKUP_REQUEST_INIT \
-    { sizeof(struct vb_backup_request), NULL, NULL, 0, NULL, 0, NULL, 0, VB_BACKUP_FULL, VB_CONSISTENCY_CRASH, 0, 0 }
+    { sizeof(struct vb_backup_request), NULL, NULL, 0, NULL, 0, NULL, 0, VB_BACKUP_FULL, VB_CONSISTENCY_CRASH, 0, 0, 0 }
 
 struct vb_restore_request {
     uint32_t size;
@@ -76,8 +77,11 @@ struct vb_restore_request {
     size_t n_maps;
     int overwrite;                                 /* consent to put back over existing data */
     uint64_t lease_ms;
+    const char *const *paths;                      /* only these files and directories, absolute; as files, no writer
+                                                      takes part */
+    size_t n_paths;
 };
-#define VB_RESTORE_REQUEST_INIT { sizeof(struct vb_restore_request), NULL, NULL, NULL, 0, NULL, NULL, 0, 0, 0 }
+#define VB_RESTORE_REQUEST_INIT { sizeof(struct vb_restore_request), NULL, NULL, NULL, 0, NULL, NULL, 0, 0, 0, NULL, 0 }
 
 /* One line of the event log: what was called and what the writers were told, in order. */
 struct vb_event_info {

@@ -26,6 +26,10 @@ usage "map that is none" restore --repo "$T/none" --map backend
 usage "compression that is none" init --compression 99
 usage "unknown shell" completion tcsh
 VBACKUP_REPOSITORY='' usage "no repository" list
+good
+is "options of every verb may stand before it" "$(vb --json -c "$T/vbackup.conf" host list | jq -r .message_type | head -1)" \
+    "$(vb host list --json | jq -r .message_type | head -1)"
+usage "only options" --json --quiet
 json_usage() { # NAME ARGUMENT...: one object and nothing else on standard output
     local name=$1; shift
     out=$(vb "$@" 2> /dev/null < /dev/null | jq -r 'select(.message_type == "error" and .hint != null) | "\(.code) \(.exit_status)"')

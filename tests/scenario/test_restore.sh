@@ -101,5 +101,25 @@ is "a file that is there is not overwritten: exit status" "$status" 5
 out=$(vb export "$T/nothing" -o "$T/none.tar" 2>&1); status=$?
 is "a path that is not in the backup: exit status" "$status" 1
 is "... leaves no file" "$(ls "$T"/none.tar 2> /dev/null)" ""
+
+# ---- several hosts ----
+if remote_available; then
+    mkdir -p "$T/here" "$T/there/sub"; echo here > "$T/here/a"; echo there > "$T/there/sub/b"; echo more > "$T/there/c"
+    { printf '[requester]\nname = front\nallow-live = yes\n'; remote_host backend
+      printf '[writer files]\ncomponent = web\nweb.path = %s\nweb.depends = 5f0f3a52-6d0c-4f7e-9b0e-0d1c5a7e0002|\\\\backend\\|db\n' "$T/here"
+    } > "$T/two.conf"
+    printf '[writer files]\ncomponent = db\ndb.path = %s\n' "$T/there" > "$T/backend.conf"
+    export VBACKUP_RUNTIME_DIR=$T/run2 VBACKUP_STATE_DIR=$T/state2; mkdir -m 700 "$T/run2" # an agent that knows this file
+    ok "a backup of two hosts" vb -c "$T/two.conf" backup -q
+    rm -r "$T/there/sub"
+    ok "one directory of the back end, in place" vb -c "$T/two.conf" restore -q "$T/there/sub"
+    is "... is back" "$(cat "$T/there/sub/b")" there
+    is "the archive has a directory for each host" "$(vb export -q | tar -t | cut -d/ -f1 | sort -u)" "backend
+front"
+    is "... or one host without it" "$(vb export -q --host backend "$T/there/c" | tar -xO)" more
+    is "... or one component" "$(vb export -q -C "backend/files writer:db" | tar -t | grep -c '/b$')" 1
+else
+    skip "several hosts" "no sshd here"
+fi
 out=$(vb export --json 2> /dev/null | jq -r .code); is "--json without --output is refused" "$out" USAGE
 done_testing
