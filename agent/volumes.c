@@ -35,6 +35,18 @@ void vb_mounts_clear(struct vb_mounts *m)
     m->n = m->cap = 0;
 }
 
+void vb_mounts_leave_out(struct vb_mounts *m, const char *dir)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        if (vb_path_below(m->v[i].point, dir) && strcmp(m->v[i].point, dir) != 0)
+            mount_clear(&m->v[i]);
+        else
+            m->v[kept++] = m->v[i];
+    }
+    m->n = kept;
+}
+
 /* The kernel writes blank, tab, newline and backslash as three octal digits. */
 static char *unescape(const char *s, size_t n)
 {

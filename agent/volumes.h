@@ -29,6 +29,8 @@ int vb_mounts_load(struct vb_mounts *m, struct vb_error *err);
 /* The same from text; the entry point of the fuzz target. Lines that cannot be understood are refused. */
 int vb_mounts_parse(struct vb_mounts *m, const char *text, struct vb_error *err);
 void vb_mounts_clear(struct vb_mounts *m);
+/* Drops all mounts that lie below the directory (not at it). */
+void vb_mounts_leave_out(struct vb_mounts *m, const char *dir);
 /* The mount a path lies on: longest prefix by whole elements; NULL only for a relative path or an empty table. */
 const struct vb_mount *vb_mounts_find(const struct vb_mounts *m, const char *path);
 

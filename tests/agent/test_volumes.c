@@ -68,6 +68,24 @@ static void broken_tables_are_refused(void **state)
     }
 }
 
+static void mounts_are_left_out(void **state)
+{
+    struct vb_mounts m = { NULL, 0, 0 };
+    (void)state;
+    assert_int_equal(vb_mounts_parse(&m,
+                                     "1 0 8:1 / / rw - ext4 /dev/a rw\n"
+                                     "2 1 8:2 / /s/p rw - ext4 /dev/b rw\n"
+                                     "3 1 8:3 / /s/p/x rw - ext4 /dev/c rw\n"
+                                     "4 1 8:4 / /s/px rw - ext4 /dev/d rw\n",
+                                     NULL),
+                     0);
+    vb_mounts_leave_out(&m, "/s/p");
+    assert_int_equal(m.n, 3);
+    assert_string_equal(vb_mounts_find(&m, "/s/p/x")->point, "/s/p");
+    assert_string_equal(vb_mounts_find(&m, "/s/px/y")->point, "/s/px");
+    vb_mounts_clear(&m);
+}
+
 static void vss_b_28_mounted_volumes_are_members(void **state)
 {
     (void)state;
@@ -145,6 +163,7 @@ int main(void)
     const struct CMUnitTest t[] = {
         CM_TEST("the volume of a path: longest prefix by whole elements", longest_prefix_by_whole_elements),
         CM_TEST("broken mount tables are refused", broken_tables_are_refused),
+        CM_TEST("mounts below a directory are left out", mounts_are_left_out),
         CM_TEST("VSS-B-28 volumes mounted below are members of the set", vss_b_28_mounted_volumes_are_members),
         CM_TEST("trees of one volume are gathered, none below another", trees_of_one_volume_are_gathered),
         CM_TEST("VSS-B-23 the 65th volume is MAX_VOLUMES", vss_b_23_sixty_four_volumes),
