@@ -14,6 +14,7 @@
 #include "agent/agent.h"
 #include "agent/capture.h"
 #include "agent/provider_host.h"
+#include "agent/reboot.h"
 #include "agent/recover.h"
 #include "agent/restore.h"
 #include "agent/supervisor.h"
@@ -34,6 +35,7 @@ static const struct door DOORS[] = {
     { "worker", vb_worker_main, NULL },
     { "watchdog", vb_watchdog_main, NULL },
     { "recover", vb_recover_main, NULL },
+    { "replace", vb_reboot_main, NULL },
     { "status", vb_status_main, NULL },
     { "writer-host", NULL, vb_writer_host_main },
     { "provider-host", NULL, vb_provider_host_main },
@@ -50,6 +52,7 @@ static const char HELP[] =
     "  status        what the supervisor of this user is doing\n"
     "  supervisor    run the supervisor in the foreground (for a service manager)\n"
     "  recover JOB   clean up after a job whose worker died\n"
+    "  replace       put files in place that a restore left for the next boot (for a service manager)\n"
     "\n"
     "Commands that the agent starts by itself: relay, worker, watchdog, writer-host, provider-host, capture, restore.\n"
     "\n"

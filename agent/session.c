@@ -65,6 +65,9 @@ void vb_session_free(struct vb_session *s)
     vb_s_shadow_clear(s);
     for (size_t i = 0; i < s->n_stored; i++)
         vb_wm_free(s->stored[i]);
+    vb_strv_clear(&s->waiting.components);
+    vb_strv_clear(&s->waiting.staged);
+    vb_strv_clear(&s->waiting.final);
     free(s->writers);
     free(s->steps);
     free(s->providers);

@@ -110,6 +110,14 @@ struct vb_session_env {
     int (*unexpose)(void *arg, const char *at, struct vb_error *err);
     unsigned max_shadows, max_client_accessible; /* per volume (S-24); 0: 512 and 64 */
 
+    /* --- files that wait for a restart of the machine (agent/reboot.h); all NULL: not possible --- */
+    int (*reboot_ready)(void *arg, struct vb_error *err);
+    char *(*reboot_stage)(void *arg, const char *job, size_t n, const char *path, struct vb_error *err);
+    int (*reboot_commit)(void *arg, const char *job, const char *component, const struct vb_strv *staged,
+                         const struct vb_strv *final, struct vb_error *err);
+    int (*reboot_discard)(void *arg, const char *job, struct vb_error *err);
+    int (*reboot_report)(void *arg, struct vb_strv *lines, struct vb_error *err);
+
     /* Keeps a small file beside the journal, for vb_session_recover. */
     int (*keep)(void *arg, const char *name, const void *p, size_t n, struct vb_error *err);
 

@@ -214,6 +214,7 @@ static void released(struct vb_session *s)
         (void)vb_s_journal(s, true, "not-deleted");
     }
     vb_s_shadow_released(s);
+    vb_s_reboot_discard(s);
     for (size_t i = 0; i < s->n_providers; i++)
         vb_sp_stop(s->providers[i], false);
     s->phase = VB_PH_RELEASED;

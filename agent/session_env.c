@@ -20,6 +20,7 @@
 #include "agent/shadow_expose.h"
 #include "agent/shadow_store.h"
 #include "agent/spool.h"
+#include "agent/reboot.h"
 #include "agent/session_env.h"
 #include "agent/watchdog.h"
 #include "agent/writer_host.h"
@@ -102,10 +103,15 @@ static int env_providers(void *arg, struct vb_strv *names, struct vb_error *err)
     return 0;
 }
 
+/* Shadow copies that are mounted below our own state are nobody's data. */
 static int env_mounts(void *arg, struct vb_mounts *out, struct vb_error *err)
 {
-    (void)arg;
-    return vb_mounts_load(out, err);
+    struct vb_real_env *e = arg;
+    VB_AUTO_FREE char *ours = vb_path_join(e->agent->paths.state, "providers");
+    if (vb_mounts_load(out, err) < 0)
+        return -1;
+    vb_mounts_leave_out(out, ours);
+    return 0;
 }
 
 static int match_below(int dirfd, const char *name, const char *filespec, bool recursive)
@@ -477,6 +483,35 @@ static void env_window(void *arg, bool inside)
     struct vb_real_env *e = arg;
     e->h.window(e->arg, inside);
 }
+/* ---- files that wait for a restart ---- */
+
+static int env_reboot_ready(void *arg, struct vb_error *err)
+{
+    (void)arg;
+    return vb_reboot_ready(err);
+}
+
+static char *env_reboot_stage(void *arg, const char *job, size_t n, const char *path, struct vb_error *err)
+{
+    return vb_reboot_stage(&((struct vb_real_env *)arg)->agent->paths, job, n, path, err);
+}
+
+static int env_reboot_commit(void *arg, const char *job, const char *component, const struct vb_strv *staged,
+                             const struct vb_strv *final, struct vb_error *err)
+{
+    return vb_reboot_commit(&((struct vb_real_env *)arg)->agent->paths, job, component, staged, final, err);
+}
+
+static int env_reboot_discard(void *arg, const char *job, struct vb_error *err)
+{
+    return vb_reboot_discard(&((struct vb_real_env *)arg)->agent->paths, job, err);
+}
+
+static int env_reboot_report(void *arg, struct vb_strv *lines, struct vb_error *err)
+{
+    return vb_reboot_report(&((struct vb_real_env *)arg)->agent->paths, lines, err);
+}
+
 static int env_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct vb_real_env *e = arg;
@@ -519,6 +554,11 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
         .service = env_service,
         .reply = env_reply,
         .event = env_event,
+        .reboot_ready = env_reboot_ready,
+        .reboot_stage = env_reboot_stage,
+        .reboot_commit = env_reboot_commit,
+        .reboot_discard = env_reboot_discard,
+        .reboot_report = env_reboot_report,
         .keep = env_keep,
         .shadow_store = env_shadow_store,
         .job_alive = env_job_alive,

@@ -11,6 +11,7 @@
  *   session_capture.c    CAPTURE, COMPLETE
  *   session_restore.c    PRE_RESTORE, RESTORE_FILES, POST_RESTORE
  *   session_shadow.c     SHADOW, and the records of sets that outlive a session
+ *   session_reboot.c     files that wait for a restart of the machine
  *   session_mover.c      the capture or restore process and its data stream
  *   session_end.c        abort and release, the one way out
  */
@@ -184,6 +185,7 @@ struct vb_session {
     struct vb_strv stopped;         /* services we stopped and owe a start */
     struct vb_strv queue;           /* services of the running list */
     bool queue_start;               /* start or stop them */
+    struct { struct vb_strv components, staged, final; } waiting; /* for a restart; the same index */
     vb_step *after_service, *after_cleanup, *after_post_restore;
     struct vb_error service_error;
     bool files_begun;               /* RESTORE_FILES was sent once: what has no status is bad, not untouched */
@@ -317,6 +319,10 @@ void vb_s_services(struct vb_session *s, const struct vb_strv *names, bool start
 
 /* Services that were stopped are started, PostRestore is sent where it is owed; then next. */
 void vb_s_restore_cleanup(struct vb_session *s, vb_step *next);
+
+/* ---- session_reboot.c ---- */
+void vb_s_reboot_report(struct vb_session *s);  /* warns of what became of files that waited for the last restart */
+void vb_s_reboot_discard(struct vb_session *s); /* what was staged and is not promised */
 
 /* ---- session_end.c ---- */
 /* Cuts the running operation short: whatever waits inside an event is killed after the grace; then next. */

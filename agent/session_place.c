@@ -79,7 +79,7 @@ static int anything_there(struct vb_session *s, const struct vb_writer_metadata 
 }
 
 /* if-can-replace: every existing target could be replaced. */
-static bool can_replace(struct vb_session *s, const struct vb_msg *comp)
+bool vb_r_can_replace(struct vb_session *s, const struct vb_msg *comp)
 {
     struct vb_field_iter it;
     uint16_t tag;
@@ -122,7 +122,7 @@ static void answer_locally(struct vb_session *s, const struct vb_msg *comp, stru
 }
 
 static int add_to_spec(struct vb_session *s, const struct vb_writer_metadata *m, struct vb_component *c,
-                       const struct vb_msg *comp, bool to_alternate, struct vb_error *err)
+                       const struct vb_msg *comp, bool to_alternate, bool staged, struct vb_error *err)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     struct vb_field_iter it;
@@ -136,7 +136,9 @@ static int add_to_spec(struct vb_session *s, const struct vb_writer_metadata *m,
             continue;
         }
         struct vb_msg root = vb_msg_view(p, n);
-        VB_AUTO_FREE char *to = place(s, m, c, &root, to_alternate, err);
+        VB_AUTO_FREE char *path = staged ? vb_msg_str(&root, VB_F_PATH) : NULL;
+        bool waits = path && path[0] == '/' && !vb_msg_has(&root, VB_F_TARGET);
+        VB_AUTO_FREE char *to = waits ? vb_r_reboot_place(s, c, path, err) : place(s, m, c, &root, to_alternate, err);
         if (!to)
             return -1;
         VB_AUTO_MSG r = VB_MSG_INIT(0);
@@ -205,9 +207,10 @@ static void add_component(struct vb_session *s, const struct vb_msg *comp)
         }
     }
     if (!alternate && vb_r_method(m) == VB_RESTORE_IF_CAN_REPLACE && m->n_alms &&
-        c->target != VB_TARGET_ORIGINAL_LOCATION && c->n_new_targets == 0 && !can_replace(s, comp))
+        c->target != VB_TARGET_ORIGINAL_LOCATION && c->n_new_targets == 0 && !vb_r_can_replace(s, comp))
         alternate = true; /* */
-    if (add_to_spec(s, m, c, comp, alternate, &err) < 0)
+    bool staged = vb_r_reboot_wanted(s, m, c, comp, alternate);
+    if (add_to_spec(s, m, c, comp, alternate, staged, &err) < 0)
         answer_locally(s, comp, c, &err, VB_FILE_RESTORE_NONE);
 }
 
@@ -219,6 +222,7 @@ static void begin_spec(struct vb_session *s)
     uint16_t tag;
     const unsigned char *p;
     size_t n;
+    vb_r_reboot_begin(s);
     vb_msg_clear(&s->mover_spec);
     s->mover_spec.type = VB_M_RESTORE_FILES;
     s->mover_count = 0;
@@ -265,6 +269,11 @@ static void copied(struct vb_session *s)
         uint64_t st = vb_msg_u64(&g, VB_F_RESTORE_STATUS, VB_FILE_RESTORE_FAILED);
         if (c)
             c->restore_status = st <= VB_FILE_RESTORE_FAILED ? (enum vb_file_restore_status)st : VB_FILE_RESTORE_FAILED;
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        if (c && vb_r_reboot_commit(s, c, &err) < 0) {
+            answer_locally(s, &g, c, &err, VB_FILE_RESTORE_NONE);
+            continue;
+        }
         vb_msg_add(&s->mover_local, VB_F_COMPONENT, p, n);
     }
     reply_files(s);

@@ -492,6 +492,8 @@ void vb_s_prepare(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
+    if (!vb_msg_u64(&s->cmd, VB_F_PROBE, 0))
+        vb_s_reboot_report(s);
     s->n_set = s->volumes.n;
     s->set = vb_alloc_n(s->n_set ? s->n_set : 1, sizeof *s->set);
     for (size_t i = 0; i < s->n_set; i++) {

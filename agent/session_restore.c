@@ -147,7 +147,7 @@ char *vb_r_new_target(const struct vb_component *c, const char *path, const char
     return p ? vb_r_move(path, p->path, p->where) : NULL;
 }
 
-static int check_method(const struct vb_writer_metadata *m, const char *full, struct vb_error *err)
+static int check_method(struct vb_session *s, const struct vb_writer_metadata *m, const char *full, struct vb_error *err)
 {
     const char *why = NULL;
     switch (vb_r_method(m)) {
@@ -155,9 +155,7 @@ static int check_method(const struct vb_writer_metadata *m, const char *full, st
         why = "its writer names no restore method, which is an error of the writer";
         break; /* */
     case VB_RESTORE_AT_REBOOT:
-    case VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE:
-        why = "its files can only be replaced at a restart of the machine";
-        break;
+    case VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE: return vb_r_reboot_ready(s, m, full, err);
     case VB_RESTORE_CUSTOM: why = "its writer wants a restore through its own interface"; break; /* */
     case VB_RESTORE_STOP_RESTORE_START:
     case VB_RESTORE_RESTORE_STOP_START:
@@ -228,7 +226,7 @@ static int check_all(struct vb_session *s, struct vb_error *err)
                 vb_hint(err, "configure the writer on this host, or restore the files elsewhere with --target");
                 return -1;
             }
-            if (c->target != VB_TARGET_ORIGINAL_LOCATION && check_method(m, full, err) < 0)
+            if (c->target != VB_TARGET_ORIGINAL_LOCATION && check_method(s, m, full, err) < 0)
                 return -1;
             if (check_guard(s, m, c, full, err) < 0)
                 return -1;
@@ -302,6 +300,7 @@ void vb_s_pre_restore(struct vb_session *s)
         vb_s_fail(s, &err);
         return;
     }
+    vb_s_reboot_report(s);
     pass_consent(s);
     VB_AUTO_BUF xml = VB_BUF_INIT;
     if (vb_components_write(s->bcd, &xml, &err) < 0) {
@@ -347,6 +346,7 @@ static void note_replace_failed(struct vb_session *s)
 static void post_restored(struct vb_session *s)
 {
     s->phase = VB_PH_POST_RESTORED;
+    vb_r_reboot_asked(s);
     answer(s);
 }
 

@@ -364,20 +364,110 @@ static void vss_r_30_target_set_by_the_writer_beats_the_method(void **state)
 static void methods_that_are_refused_say_why(void **state)
 {
     (void)state;
-    static const enum vb_restore_method METHODS[] = { VB_RESTORE_CUSTOM, VB_RESTORE_AT_REBOOT,
-                                                      VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE };
+    static const struct { enum vb_restore_method method; enum vb_code code; } METHODS[] = {
+        { VB_RESTORE_CUSTOM, VB_E_NOT_SUPPORTED },
+        { VB_RESTORE_AT_REBOOT, VB_E_PREREQUISITE }, /* nothing would put the files in place */
+    };
     for (size_t i = 0; i < VB_COUNT(METHODS); i++) {
         struct vb_fake_writer *w;
         struct vb_fake_host *h = host(&w);
-        w->method = METHODS[i];
+        w->method = METHODS[i].method;
         open_restore(h, false);
         const struct vb_msg *r = pre(h);
-        assert_int_equal(vb_fake_code(r), VB_E_NOT_SUPPORTED);
+        assert_int_equal(vb_fake_code(r), METHODS[i].code);
         VB_AUTO_FREE char *hint = vb_msg_str(r, VB_F_HINT);
         assert_non_null(hint);
         assert_int_equal(vb_fake_count(h, "front PreRestore"), 0);
         vb_fake_host_free(h);
     }
+}
+
+/* Words of a WARN event. */
+static bool warned(const struct vb_fake_host *h, const char *words)
+{
+    for (size_t i = 0; i < h->n_events; i++)
+        if (memmem(h->events[i].body.data, h->events[i].body.len, words, strlen(words)))
+            return true;
+    return false;
+}
+
+static void vss_r_43_files_wait_for_a_restart(void **state)
+{
+    (void)state;
+    struct vb_fake_writer *w;
+    struct vb_fake_host *h = host(&w);
+    w->method = VB_RESTORE_AT_REBOOT;
+    w->alm = "/data/else";
+    w->target = VB_TARGET_ALTERNATE; /* makes no difference */
+    h->reboot_ready = true;
+    open_restore(h, true);
+    assert_int_equal(vb_fake_code(pre(h)), VB_OK);
+    assert_int_equal(vb_fake_code(files(h)), VB_OK);
+    assert_int_equal(vb_fake_count(h, "stage 0 /data/front"), 1);
+    assert_true(placed_at(h, "/stage/0/front"));
+    assert_false(placed_at(h, "/data/else"));
+    assert_int_equal(vb_fake_count(h, "at-reboot c1 /stage/0/front -> /data/front"), 1);
+    assert_true(warned(h, "waits for a restart"));
+    assert_int_equal(status_of(post(h)), VB_FILE_RESTORE_ALL);
+    release(h);
+    assert_int_equal(vb_fake_count(h, "discard"), 1);
+    vb_fake_host_free(h);
+}
+
+static void vss_r_43_nothing_is_promised_that_is_not_whole(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct vb_fake_writer *w;
+        struct vb_fake_host *h = host(&w);
+        w->method = VB_RESTORE_AT_REBOOT;
+        h->reboot_ready = true;
+        h->reboot_commit_fails = i == 1;
+        open_restore(h, true);
+        assert_int_equal(vb_fake_code(pre(h)), VB_OK);
+        if (i == 0) {
+            h->mover_code = VB_E_IO;
+            h->mover_status = VB_FILE_RESTORE_FAILED;
+        }
+        assert_int_equal(vb_fake_code(files(h)), VB_OK);
+        assert_int_equal(vb_fake_count(h, "at-reboot c1 /stage/0/front -> /data/front"), 0);
+        assert_false(warned(h, "waits for a restart"));
+        assert_int_equal(status_of(post(h)), i == 0 ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE);
+        release(h);
+        vb_fake_host_free(h);
+    }
+}
+
+static void vss_r_44_if_it_cannot_be_replaced(void **state)
+{
+    (void)state;
+    for (int busy = 0; busy < 2; busy++) {
+        struct vb_fake_writer *w;
+        struct vb_fake_host *h = host(&w);
+        w->method = VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE;
+        h->reboot_ready = true;
+        h->busy_files = busy;
+        open_restore(h, true);
+        assert_int_equal(vb_fake_code(pre(h)), VB_OK);
+        assert_int_equal(vb_fake_code(files(h)), VB_OK);
+        assert_int_equal(placed_at(h, "/stage/0/front"), busy);
+        assert_int_equal(vb_fake_count(h, "at-reboot c1 /stage/0/front -> /data/front"), (size_t)busy);
+        assert_int_equal(status_of(post(h)), VB_FILE_RESTORE_ALL);
+        vb_fake_host_free(h);
+    }
+}
+
+static void what_became_of_it_is_told(void **state)
+{
+    (void)state;
+    struct vb_fake_writer *w;
+    struct vb_fake_host *h = host(&w);
+    h->reboot_told = "put in place at the restart";
+    open_restore(h, true);
+    assert_false(warned(h, "put in place at the restart")); /* nobody reads warnings of a look */
+    assert_int_equal(vb_fake_code(pre(h)), VB_OK);
+    assert_true(warned(h, "put in place at the restart"));
+    vb_fake_host_free(h);
 }
 
 static void vss_r_57_private_restore_needs_targets(void **state)
@@ -460,6 +550,10 @@ int main(void)
         CM_TEST("VSS-R-30 the target set by the writer beats the method",
                 vss_r_30_target_set_by_the_writer_beats_the_method),
         CM_TEST("VSS-R-45 methods that are refused say why", methods_that_are_refused_say_why),
+        CM_TEST("VSS-R-43 VSS-R-32 files wait for a restart of the machine", vss_r_43_files_wait_for_a_restart),
+        CM_TEST("VSS-R-43 nothing is promised that is not whole", vss_r_43_nothing_is_promised_that_is_not_whole),
+        CM_TEST("VSS-R-44 only if they cannot be replaced", vss_r_44_if_it_cannot_be_replaced),
+        CM_TEST("what became of files that waited is told", what_became_of_it_is_told),
         CM_TEST("VSS-R-57 a private restore needs targets, and no writer takes part",
                 vss_r_57_private_restore_needs_targets),
     };

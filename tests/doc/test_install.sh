@@ -22,6 +22,7 @@ has "man page of the command" ./share/man/man1/vbackup.1
 has "man page of the configuration" ./share/man/man5/vbackup.conf.5
 has "shell completion" './share/bash-completion/completions/vbackup'
 has "pkg-config" './lib*/pkgconfig/vbackup.pc'
+has "the unit that cleans up at boot" ./lib/systemd/system/vbackup-agent.service
 is "no static archive or libtool file of a writer" "$(find . -path '*/writers/*' -name '*.a')" ""
 
 for h in "$abs_top_srcdir"/include/vbackup/*.h; do

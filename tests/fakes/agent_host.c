@@ -553,6 +553,53 @@ static void env_service(void *arg, const char *name, bool start)
     vb_loop_after(h->loop, 1, run_later, l);
 }
 
+static int env_reboot_ready(void *arg, struct vb_error *err)
+{
+    struct vb_fake_host *h = arg;
+    if (h->reboot_ready)
+        return 0;
+    vb_fail(err, VB_E_PREREQUISITE, "nothing happens at a restart here");
+    vb_hint(err, "enable it");
+    return -1;
+}
+
+static char *env_reboot_stage(void *arg, const char *job, size_t n, const char *path, struct vb_error *err)
+{
+    (void)job;
+    (void)err;
+    note(arg, "stage %zu %s", n, path);
+    return vb_printf("/stage/%zu", n);
+}
+
+static int env_reboot_commit(void *arg, const char *job, const char *component, const struct vb_strv *staged,
+                             const struct vb_strv *final, struct vb_error *err)
+{
+    struct vb_fake_host *h = arg;
+    (void)job;
+    if (h->reboot_commit_fails)
+        return vb_fail(err, VB_E_NO_SPACE, "the record cannot be written");
+    for (size_t i = 0; i < staged->n; i++)
+        note(h, "at-reboot %s %s -> %s", component, staged->v[i], final->v[i]);
+    return 0;
+}
+
+static int env_reboot_discard(void *arg, const char *job, struct vb_error *err)
+{
+    (void)job;
+    (void)err;
+    note(arg, "discard");
+    return 0;
+}
+
+static int env_reboot_report(void *arg, struct vb_strv *lines, struct vb_error *err)
+{
+    struct vb_fake_host *h = arg;
+    (void)err;
+    if (h->reboot_told)
+        vb_strv_add(lines, h->reboot_told);
+    return 0;
+}
+
 static int env_keep(void *arg, const char *name, const void *p, size_t n, struct vb_error *err)
 {
     struct vb_fake_host *h = arg;
@@ -645,6 +692,11 @@ struct vb_fake_host *vb_fake_host_new(void)
         .window = env_window,
         .slot = env_slot,
         .service = env_service,
+        .reboot_ready = env_reboot_ready,
+        .reboot_stage = env_reboot_stage,
+        .reboot_commit = env_reboot_commit,
+        .reboot_discard = env_reboot_discard,
+        .reboot_report = env_reboot_report,
         .keep = env_keep,
         .reply = env_reply,
         .event = env_event,

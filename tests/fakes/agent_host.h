@@ -92,6 +92,8 @@ struct vb_fake_host {
     struct vb_msg *events; size_t n_events, cap_events;
     struct vb_buf kept;
     bool keep_fails;
+    bool reboot_ready, reboot_commit_fails;
+    const char *reboot_told;       /* what became of files that waited for the last restart */
     bool ended;
     struct vb_error why;
     bool in_window;

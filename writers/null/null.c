@@ -49,6 +49,7 @@ static const char *const OPTIONS[] = { "component",
                                        "schema",
                                        "restore-method",
                                        "service",
+                                       "reboot-required",
                                        NULL };
 
 static void note(const struct null *n, const char *event, const char *what)
@@ -275,7 +276,12 @@ static int identify_work(struct null *n)
         m = VB_RESTORE_TO_ALTERNATE;
     else if (method != NULL && strcmp(method, "custom") == 0)
         m = VB_RESTORE_CUSTOM;
-    if (svc->set_restore_method(n->w.h, m, svc->option(n->w.h, "service"), VB_WRITER_RESTORE_ALWAYS, 0) != 0)
+    else if (method != NULL && strcmp(method, "at-reboot") == 0)
+        m = VB_RESTORE_AT_REBOOT;
+    else if (method != NULL && strcmp(method, "at-reboot-if-cannot-replace") == 0)
+        m = VB_RESTORE_AT_REBOOT_IF_CANNOT_REPLACE;
+    if (svc->set_restore_method(n->w.h, m, svc->option(n->w.h, "service"), VB_WRITER_RESTORE_ALWAYS,
+                                svc->option(n->w.h, "reboot-required") != NULL) != 0)
         return -1;
     if (schema != NULL)
         svc->set_backup_schema(n->w.h, (uint32_t)strtoul(schema, NULL, 0));
