@@ -15,6 +15,7 @@
 #include "agent/capture_internal.h"
 #include "agent/capture_look_internal.h"
 #include "base/log.h"
+#include "tracking/generations.h"
 #include "tracking/walk.h"
 
 #define FORMAT 1u
@@ -142,6 +143,33 @@ static bool began_before(struct vb_cap_look *l)
     return then <= l->began;
 }
 
+static void mark_again(void *arg, const char *path)
+{
+    vb_changes_mark(arg, path);
+}
+
+/* By the file system's own knowledge, where the last look and this one are snapshots of one btrfs subvolume. */
+static bool by_generations(struct vb_cap_look *l, int fd)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    struct vb_generation then;
+    const unsigned char *p;
+    size_t n;
+    uint64_t inodes;
+    if (!l->has_generation || vb_look_note(l->memory, "generation", &p, &n) != 1 || n != sizeof then)
+        return false;
+    memcpy(&then, p, sizeof then);
+    if (vb_generations(fd, &then, &l->generation, l->changes, &inodes, &why) == 0 &&
+        vb_look_each_again(l->memory, mark_again, l->changes, &why) == 0) {
+        vb_free_ptr(&l->source);
+        l->source = vb_printf("generations (%llu inodes changed)", (unsigned long long)inodes);
+        return true;
+    }
+    vb_changes_free(l->changes);
+    l->changes = vb_changes_new();
+    return false;
+}
+
 static int detect(struct vb_capture *c, struct vb_cap_look *l, int fd, bool single, struct vb_error *why)
 {
     struct vb_walk_options o = { .noatime = c->noatime, .go_on = go_on, .arg = c };
@@ -153,6 +181,8 @@ static int detect(struct vb_capture *c, struct vb_cap_look *l, int fd, bool sing
         vb_changes_mark(l->changes, "");
         return 0;
     }
+    if (by_generations(l, fd))
+        return 0;
     return vb_walk(l->path, fd, &o, l->changes, &counts, why);
 }
 
@@ -210,11 +240,14 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
         l->began = c->began;
     if (c->set->live)
         syncfs(fd); /* pages that are mapped and dirty: the next store to them must be seen in the times */
+    l->has_generation = !c->set->live && !single && vb_generation_of(fd, &l->generation, NULL) == 0;
     if (use_memory(c, l, fd, single, err) < 0)
         return -1;
     if (!l->memory && !l->busy)
         l->memory = vb_look_create(l->path, &why);
-    if (l->memory && vb_look_set_note(l->memory, "began", &l->began, sizeof l->began, &why) < 0)
+    if (l->memory && (vb_look_set_note(l->memory, "began", &l->began, sizeof l->began, &why) < 0 ||
+                      vb_look_set_note(l->memory, "generation", &l->generation,
+                                       l->has_generation ? sizeof l->generation : 0, &why) < 0))
         full(l, vb_error_text(&why));
     if (!l->memory) {
         l->off = true;

@@ -6,6 +6,7 @@
 #define VB_AGENT_CAPTURE_LOOK_INTERNAL_H
 
 #include "agent/capture_look.h"
+#include "tracking/generations.h"
 
 struct vb_cap_look {
     char *path, *source;
@@ -15,6 +16,8 @@ struct vb_cap_look {
     struct vb_name tree;        /* of last time */
     struct vb_cap_totals all;
     uint64_t read;
+    struct vb_generation generation; /* of the snapshot that is read */
+    bool has_generation;
     bool off;    /* no detector here */
     bool busy;   /* another process has the memory: it is left alone */
     bool broken; /* could not be written: to be removed */

@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store/backend.h"
+#include <linux/btrfs.h>
+#include <sys/ioctl.h>
 
 static void settle(void)
 {
@@ -46,10 +47,12 @@ static void begin(struct lab *l)
     l->no_detector = false;
 }
 
+static const char *snapshot; /* read this instead */
+
 static void capture(struct lab *l, struct lab_root *root)
 {
     struct vb_msg c = lab_component("c");
-    lab_fileset(l, &c, "src", NULL, "*", true, true);
+    lab_fileset(l, &c, "src", snapshot, "*", true, !snapshot);
     lab_capture(l, &c, 1);
     assert_int_equal(l->end.code, VB_OK);
     assert_int_equal(lab_code(l, 0), VB_OK);
@@ -96,6 +99,35 @@ static void grow(struct lab *l, struct vb_rng *rng, uint64_t seed)
     mutate_grow(fd, rng, 300);
 }
 
+/* On btrfs as root the tree is a subvolume, and what is read is a snapshot of it. */
+static void make_snapshot(struct lab *l, unsigned i)
+{
+    struct btrfs_ioctl_vol_args_v2 a = { .flags = BTRFS_SUBVOL_RDONLY };
+    VB_AUTO_FD int src = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    VB_AUTO_FREE char *name = vb_printf("snap%u", i);
+    a.fd = src;
+    snprintf(a.name, sizeof a.name, "%s", name);
+    assert_int_equal(ioctl(l->fd, BTRFS_IOC_SNAP_CREATE_V2, &a), 0);
+    snapshot = lab_path(l, name) + strlen(l->dir) + 1;
+}
+
+static void drop_snapshot(struct lab *l)
+{
+    struct btrfs_ioctl_vol_args a = { .fd = 0 };
+    if (snapshot) {
+        snprintf(a.name, sizeof a.name, "%s", snapshot);
+        assert_int_equal(ioctl(l->fd, BTRFS_IOC_SNAP_DESTROY, &a), 0);
+    }
+    snapshot = NULL;
+}
+
+static bool make_subvolume(struct lab *l)
+{
+    struct btrfs_ioctl_vol_args a = { .fd = 0 };
+    snprintf(a.name, sizeof a.name, "src");
+    return geteuid() == 0 && ioctl(l->fd, BTRFS_IOC_SUBVOL_CREATE, &a) == 0;
+}
+
 static void never_a_missed_change(void **state)
 {
     struct lab *l = *state;
@@ -104,6 +136,8 @@ static void never_a_missed_change(void **state)
     if (!can_detect(l))
         return;
     begin(l);
+    bool snapshots = make_subvolume(l);
+    unsigned by_generations = 0;
     grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 1);
     VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 30;
@@ -122,10 +156,20 @@ static void never_a_missed_change(void **state)
         mutate_store(&rng);
         if (vb_rng_chance(&rng, 700))
             settle();
+        if (snapshots)
+            make_snapshot(l, i);
+        mutate_store(&rng);
         look(l, vb_buf_str(&did));
+        if (snapshots) {
+            struct lab_root again;
+            capture(l, &again);
+            by_generations += !strncmp(again.detector, "generations", 11);
+            drop_snapshot(l);
+        }
         mutate_store(&rng); /* the page is dirty already, and nothing in between has cleaned it */
     }
     mutate_unmap();
+    assert_int_equal(by_generations, snapshots ? n : 0);
 }
 
 static void unchanged_is_not_opened(void **state)
