@@ -10,7 +10,6 @@
  */
 #include "config.h"
 
-#include <btrfsutil.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
@@ -20,10 +19,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include "providers/support/support.h"
-
-#define SUBVOLUME_ROOT_INODE 256
-#define MAX_NAMED_NESTED 3
+#include "providers/btrfs/btrfs.h"
 
 #define ATTRIBUTES                                                                                                   \
     (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_NO_WRITERS | VB_SA_CLIENT_ACCESSIBLE | \
@@ -33,7 +29,8 @@ struct volume {
     struct vb_ps_record record;
     uint32_t attributes;
     int source, place; /* descriptors, opened in end_prepare */
-    bool made;
+    struct vb_btrfs_nested *nested;
+    const struct volume *same; /* the same subvolume, mounted in two places: one snapshot for both (S-31) */
     struct volume *next;
 };
 
@@ -59,6 +56,7 @@ static void forget(struct ctx *c)
             close(v->source);
         if (v->place >= 0)
             close(v->place);
+        vb_btrfs_nested_free(v->nested);
         vb_ps_record_clear(&v->record);
         free(v);
     }
@@ -68,12 +66,6 @@ static void bclose(void *ctx)
 {
     forget(ctx);
     free(ctx);
-}
-
-static int failed(const struct ctx *c, enum btrfs_util_error e, int errnum, const char *what, const char *path)
-{
-    return vb_ps_fail_errno(&c->s, errnum ? errnum : EIO, NULL, "%s of '%s' failed (%s)", what, path,
-                            btrfs_util_strerror(e));
 }
 
 /* ---- supports ---- */
@@ -94,7 +86,7 @@ static bool users_may_delete(const char *path)
     return may;
 }
 
-static const char *user_refusal(const char *path, const struct stat *st)
+const char *vb_btrfs_user_refusal(const char *path, const struct stat *st)
 {
     if (geteuid() == 0)
         return NULL;
@@ -105,50 +97,19 @@ static const char *user_refusal(const char *path, const struct stat *st)
     return NULL;
 }
 
-static bool touches(const struct vb_provider_volume *vol, const char *nested)
-{
-    for (size_t i = 0; i < vol->n_trees; i++)
-        if (vb_ps_below(nested, vol->trees[i]))
-            return true;
-    return vol->n_trees == 0;
-}
-
-/* Nested subvolumes are not in a snapshot; which of them hold parts of the trees is worth recording. */
-static void name_nested(const struct vb_provider_volume *vol, char *why, size_t size)
-{
-    struct btrfs_util_subvolume_iterator *it = NULL;
-    size_t used = 0;
-    unsigned n = 0;
-    char *path = NULL;
-    if (btrfs_util_create_subvolume_iterator(vol->subvolume_root, 0, 0, &it) != BTRFS_UTIL_OK)
-        return;
-    while (btrfs_util_subvolume_iterator_next(it, &path, NULL) == BTRFS_UTIL_OK) {
-        char *whole = vb_ps_printf("%s/%s", strcmp(vol->subvolume_root, "/") ? vol->subvolume_root : "", path);
-        bool ours = !strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) || strstr(path, "/" VB_PLACE "/");
-        if (!ours && touches(vol, whole) && n++ < MAX_NAMED_NESTED && used < size)
-            used += (size_t)snprintf(why + used, size - used, "%s'%s'",
-                                     n == 1 ? "nested subvolumes are not part of it: " : ", ", whole);
-        free(whole);
-        free(path);
-    }
-    if (n > MAX_NAMED_NESTED && used < size)
-        snprintf(why + used, size - used, " and %u more", n - MAX_NAMED_NESTED);
-    btrfs_util_destroy_subvolume_iterator(it);
-}
-
 static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_provider_support *out)
 {
     struct stat st;
     const char *why = NULL;
-    (void)ctx;
+    struct ctx *c = ctx;
     if (strcmp(vol->fs_type, "btrfs") != 0)
         why = "not btrfs";
     else if (stat(vol->subvolume_root, &st) < 0)
         why = strerror(errno);
-    else if (st.st_ino != SUBVOLUME_ROOT_INODE || btrfs_util_is_subvolume(vol->subvolume_root) != BTRFS_UTIL_OK)
+    else if (st.st_ino != VB_BTRFS_ROOT_INODE || btrfs_util_is_subvolume(vol->subvolume_root) != BTRFS_UTIL_OK)
         why = "the directory is not the root of a subvolume";
     else
-        why = user_refusal(vol->subvolume_root, &st);
+        why = vb_btrfs_user_refusal(vol->subvolume_root, &st);
     if (why) {
         snprintf(out->why, sizeof out->why, "%s", why);
         return 0;
@@ -158,7 +119,12 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
     out->hold = VB_HOLD_WRITERS; /* the snapshot call blocks on a frozen file system until the thaw */
     out->attributes = ATTRIBUTES;
     out->without_writers = VB_CONSISTENCY_CRASH;
-    name_nested(vol, out->why, sizeof out->why);
+    struct vb_btrfs_nested *nested = vb_btrfs_nested_find(&c->s, vol, out->why, sizeof out->why);
+    if (nested) { /* several snapshots, one after the other */
+        out->atomic = 0;
+        out->without_writers = VB_CONSISTENCY_NONE;
+    }
+    vb_btrfs_nested_free(nested);
     return 0;
 }
 
@@ -173,6 +139,7 @@ static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider
                                        .mount_point = vb_ps_strdup(vol->mount_point),
                                        .source = vb_ps_strdup(vol->subvolume_root) };
     v->attributes = vol->attributes;
+    v->nested = vb_btrfs_nested_find(&c->s, vol, NULL, 0);
     v->source = v->place = -1;
     v->next = c->volumes;
     c->volumes = v;
@@ -187,6 +154,18 @@ static bool same_file_system(int a, int b)
            x.f_fsid.__val[0] == y.f_fsid.__val[0];
 }
 
+/* Every subvolume has a device number of its own. */
+static const struct volume *same_subvolume(const struct ctx *c, const struct volume *v)
+{
+    struct stat a, b;
+    if (v->nested || fstat(v->source, &a) < 0)
+        return NULL;
+    for (const struct volume *w = c->volumes; w; w = w->next)
+        if (w != v && w->place >= 0 && !w->nested && fstat(w->source, &b) == 0 && a.st_dev == b.st_dev)
+            return w;
+    return NULL;
+}
+
 /* The record first: whatever is made afterwards is known to who comes after us. */
 static int prepare_volume(struct ctx *c, struct volume *v)
 {
@@ -195,6 +174,11 @@ static int prepare_volume(struct ctx *c, struct volume *v)
     if (v->source < 0)
         return vb_ps_fail_errno(&c->s, errno, "Look whether it is still mounted, and run the job again.",
                                 "subvolume '%s' cannot be opened", v->record.source);
+    v->same = same_subvolume(c, v);
+    if (v->same) {
+        v->record.place = vb_ps_strdup(v->same->record.place);
+        return vb_ps_record_save(&c->s, &v->record);
+    }
     char *place = vb_ps_place_in(where ? where : v->record.source);
     v->record.place = vb_ps_printf("%s/%s", place, v->record.snapshot_id);
     free(place);
@@ -206,7 +190,7 @@ static int prepare_volume(struct ctx *c, struct volume *v)
     if (where && !same_file_system(v->source, v->place))
         return vb_ps_fail(&c->s, VB_E_CONFIG, "Give a directory on the same btrfs.",
                           "place '%s' is not on the file system of '%s'", where, v->record.source);
-    return 0;
+    return vb_btrfs_nested_open(&c->s, v->record.source, &v->nested);
 }
 
 static int end_prepare(void *ctx, const char *set_id)
@@ -219,17 +203,31 @@ static int end_prepare(void *ctx, const char *set_id)
     return 0;
 }
 
+/* What holds others is writable until they are in place. */
+static int snapshot_volume(struct ctx *c, struct volume *v)
+{
+    int flags = v->nested ? 0 : BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY;
+    enum btrfs_util_error e = btrfs_util_create_snapshot_fd2(v->source, v->place, v->record.snapshot_id, flags, NULL,
+                                                             NULL);
+    if (e != BTRFS_UTIL_OK)
+        return vb_btrfs_failed(&c->s, e, "snapshot", v->record.source);
+    if (!v->nested)
+        return 0;
+    int made = openat(v->place, v->record.snapshot_id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (made < 0)
+        return vb_ps_fail_errno(&c->s, errno, NULL, "snapshot of '%s' cannot be opened", v->record.source);
+    int rc = vb_btrfs_nested_snapshot(&c->s, v->nested, made);
+    close(made);
+    return rc;
+}
+
 static int commit(void *ctx, const char *set_id)
 {
     struct ctx *c = ctx;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next) {
-        enum btrfs_util_error e = btrfs_util_create_snapshot_fd2(v->source, v->place, v->record.snapshot_id,
-                                                                 BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY, NULL, NULL);
-        if (e != BTRFS_UTIL_OK)
-            return failed(c, e, errno, "snapshot", v->record.source);
-        v->made = true;
-    }
+    for (struct volume *v = c->volumes; v; v = v->next)
+        if (!v->same && snapshot_volume(c, v) < 0)
+            return -1;
     return 0;
 }
 
@@ -238,7 +236,8 @@ static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
     struct ctx *c = ctx;
     (void)set_id;
     for (struct volume *v = c->volumes; v; v = v->next) {
-        if (vb_ps_record_created(&c->s, &v->record) < 0)
+        if ((v->nested && vb_btrfs_set_read_only(&c->s, v->record.place, true) < 0) ||
+            vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
         *n_created += 1;
     }
@@ -252,14 +251,9 @@ static bool wants_recovery(const struct volume *v)
 
 static int set_read_only(struct ctx *c, bool read_only)
 {
-    for (struct volume *v = c->volumes; v; v = v->next) {
-        enum btrfs_util_error e;
-        if (!wants_recovery(v))
-            continue;
-        e = btrfs_util_set_subvolume_read_only(v->record.place, read_only);
-        if (e != BTRFS_UTIL_OK)
-            return failed(c, e, errno, read_only ? "making read-only" : "making writable", v->record.place);
-    }
+    for (struct volume *v = c->volumes; v; v = v->next)
+        if (!v->same && wants_recovery(v) && vb_btrfs_set_read_only(&c->s, v->record.place, read_only) < 0)
+            return -1;
     return 0;
 }
 
@@ -291,22 +285,18 @@ static int delete_place(struct ctx *c, const struct vb_ps_record *r)
             return 0;
         return vb_ps_fail_errno(&c->s, errno, NULL, "shadow copy '%s' cannot be examined", r->place);
     }
-    if (!S_ISDIR(st.st_mode) || st.st_ino != SUBVOLUME_ROOT_INODE)
+    if (!S_ISDIR(st.st_mode) || st.st_ino != VB_BTRFS_ROOT_INODE)
         return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, NULL, "'%s' is not a subvolume and was left alone", r->place);
-    if (geteuid() != 0)
-        btrfs_util_set_subvolume_read_only(r->place, false); /* to a user read-only means not to be deleted either */
-    enum btrfs_util_error e = btrfs_util_delete_subvolume(r->place, 0);
-    if (e == BTRFS_UTIL_OK || (errno == ENOENT))
-        return 0;
-    return failed(c, e, errno, "deleting the shadow copy", r->place);
+    return vb_btrfs_delete(&c->s, r->place);
 }
 
 static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
-    if (r->place && delete_place(c, r) < 0)
+    bool shared = r->place && vb_ps_record_shared(&c->s, r); /* the other one shows it still */
+    if (r->place && !shared && delete_place(c, r) < 0)
         return -1;
-    if (r->place)
+    if (r->place && !shared)
         vb_ps_place_leave(r->place);
     return vb_ps_record_remove(&c->s, r->snapshot_id);
 }

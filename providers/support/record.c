@@ -198,11 +198,24 @@ int vb_ps_record_created(const struct vb_ps *s, struct vb_ps_record *r)
 
 int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r)
 {
-    const char *base = strrchr(r->place, '/');
-    if (base && !strcasecmp(base + 1, r->snapshot_id))
+    const size_t id = 36, hidden = strlen("/" VB_PLACE "/");
+    size_t n = strlen(r->place);
+    if (n > id + hidden && !strncmp(r->place + n - id - hidden, "/" VB_PLACE "/", hidden) &&
+        strspn(r->place + n - id, "0123456789abcdefABCDEF-") == id)
         return 0;
     return vb_ps_fail(s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
                       "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
+}
+
+static int names_place(void *arg, const struct vb_ps_record *r)
+{
+    const struct vb_ps_record *mine = arg;
+    return r->place && !strcmp(r->place, mine->place) && strcasecmp(r->snapshot_id, mine->snapshot_id) != 0;
+}
+
+bool vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r)
+{
+    return vb_ps_record_each(s, names_place, (void *)(uintptr_t)r) == 1;
 }
 
 /* ---- callbacks ---- */

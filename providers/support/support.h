@@ -63,8 +63,11 @@ int vb_ps_delete(const struct vb_ps *s, const char *snapshot_id, vb_ps_remove_fn
 int vb_ps_path(const struct vb_ps *s, const char *snapshot_id, const char *path, char **out);
 /* Notes in the record that the shadow copy was made just now. */
 int vb_ps_record_created(const struct vb_ps *s, struct vb_ps_record *r);
-/* 0 if the last element of the record's place is the shadow copy's own id, so that it may be removed. */
+/* 0 if the record's place is one of a shadow copy, in a hidden directory, so that it may be removed. */
 int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r);
+
+/* Whether another record names the same place. */
+bool vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r);
 
 /* Path of the hidden directory in `dir`; caller frees. */
 char *vb_ps_place_in(const char *dir);

@@ -39,7 +39,7 @@ struct given {
     size_t n_options;
     const char *compare;   /* command that compares a tree with what is shown of it */
     const char *watch;     /* command whose output shows all that the provider keeps */
-    bool pretend_freeze, original, fault;
+    bool pretend_freeze, original, fault, quick;
     bool shows_the_past;   /* unlike live and null, what it shows does not change with the original */
     bool keeps_records;    /* unlike live */
     char *temp, *state;

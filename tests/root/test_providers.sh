@@ -19,10 +19,36 @@ ok "btrfs: the contract on two subvolumes at once" "$prog" btrfs --volume "$b/su
     --volume "$b" --type btrfs --tree "$b/tree" --watch "$subvolumes"
 everything "$b/tree" || fail "btrfs: a tree with everything"
 everything "$b/sub/tree" || fail "btrfs: a tree with everything"
+
+# nested subvolumes: in their places, also inside of each other; read-only snapshots stay out
+nest() {
+    btrfs -q subvolume create "$1" && mkdir -p "$1/tree" && btrfs -q subvolume create "$1/tree/nested" &&
+        mkdir -p "$1/tree/nested/x" && btrfs -q subvolume create "$1/tree/nested/x/deep" && everything "$1/tree/nested/x/deep/all"
+}
+nest "$b/outer" || bail "no nested subvolumes"
+ok "btrfs: the contract with nested subvolumes, with every attribute" \
+    "$prog" btrfs --volume "$b/outer" --type btrfs --tree "$b/outer/tree" --also "$b/outer/tree/nested" \
+    --also "$b/outer/tree/nested/x/deep" --watch "$subvolumes" --compare "$same"
+btrfs -q subvolume snapshot -r "$b/outer/tree/nested" "$b/outer/tree/snap"
+ok "btrfs: a read-only snapshot inside stays out" "$prog" btrfs --volume "$b/outer" --type btrfs --tree "$b/outer/tree" \
+    --also "$b/outer/tree/nested" --quick --compare 'test -e "$1/snap/file" && ! test -e "$2/snap/file" && test -e "$2/nested/file"'
+ok "btrfs: nested = name leaves them out" "$prog" btrfs -o nested=name --volume "$b/outer" --type btrfs \
+    --tree "$b/outer/tree" --quick --compare 'test -e "$1/nested/file" && ! test -e "$2/nested/file"'
+unlock_everything "$b/outer/tree/nested/x/deep/all"
+btrfs -q subvolume delete "$b/outer/tree/snap" "$b/outer/tree/nested/x/deep" "$b/outer/tree/nested" "$b/outer"
+
+# one subvolume in two places: one snapshot for both
+mkdir "$T/second" && mount --bind "$b/sub" "$T/second"
+n=$(btrfs subvolume list "$b" | wc -l)
+ok "VSS-S-31 btrfs: a subvolume that is mounted twice is snapshotted once" \
+    "$prog" btrfs --volume "$b/sub" --type btrfs --volume "$T/second" --type btrfs --tree "$T/second/tree2" \
+    --watch "$subvolumes" --quick --compare "test \$(btrfs subvolume list '$b' | wc -l) = $((n + 1))"
+umount "$T/second"
 mkdir "$b/kept"
 ok "btrfs: snapshots kept in another place" \
     "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" -o "place=$b/kept" --watch "$subvolumes; ls -A '$b/kept'"
-ok "btrfs: every attribute is shown" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" --compare "$same"
+ok "btrfs: every attribute is shown" "$prog" btrfs --volume "$b/sub" --type btrfs --tree "$b/sub/tree" \
+    --quick --compare "$same"
 ok "reflink: the contract on btrfs, with every attribute" \
     "$prog" reflink --volume "$b" --type btrfs --tree "$b/tree" --tree "$b/tree2" --compare "$same"
 unlock_everything "$b/tree"; unlock_everything "$b/sub/tree"
@@ -37,9 +63,11 @@ is "nothing is left on the btrfs" "$(btrfs subvolume list "$b" | wc -l)" 1
 
 # an ordinary user, on a subvolume of his own
 btrfs -q subvolume create "$b/home"
-chown nobody: "$b/home"
+mkdir "$b/home/tree" && btrfs -q subvolume create "$b/home/tree/nested"
+chown -R nobody: "$b/home"
 ok "btrfs: the contract as the subvolume's owner" \
-    setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" btrfs --volume "$b/home" --type btrfs --tree "$b/home/tree"
+    setpriv --reuid=nobody --regid=nogroup --clear-groups "$prog" btrfs --volume "$b/home" --type btrfs --tree "$b/home/tree" \
+    --also "$b/home/tree/nested"
 
 if ! loopfs_mount xfs 512M; then
     skip "reflink on xfs" "no xfs on loop devices here"
