@@ -8,12 +8,12 @@
 
 #include "providers/registry.h"
 
-extern const struct vb_provider vb_provider_fault, vb_provider_btrfs, vb_provider_lvm, vb_provider_reflink,
-    vb_provider_null, vb_provider_freeze_only, vb_provider_live;
+extern const struct vb_provider vb_provider_fault, vb_provider_btrfs, vb_provider_lvm, vb_provider_zfs,
+    vb_provider_reflink, vb_provider_null, vb_provider_freeze_only, vb_provider_live;
 
 static const struct vb_provider *const ALL[] = { &vb_provider_fault,   &vb_provider_btrfs, &vb_provider_lvm,
-                                                 &vb_provider_reflink, &vb_provider_null,  &vb_provider_freeze_only,
-                                                 &vb_provider_live };
+                                                 &vb_provider_zfs,     &vb_provider_reflink, &vb_provider_null,
+                                                 &vb_provider_freeze_only, &vb_provider_live };
 
 const struct vb_provider *vb_provider_at(size_t i)
 {

@@ -210,7 +210,8 @@ int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r
 static int names_place(void *arg, const struct vb_ps_record *r)
 {
     const struct vb_ps_record *mine = arg;
-    return r->place && !strcmp(r->place, mine->place) && strcasecmp(r->snapshot_id, mine->snapshot_id) != 0;
+    const char *a = mine->object ? mine->object : mine->place, *b = mine->object ? r->object : r->place;
+    return a && b && !strcmp(a, b) && strcasecmp(r->snapshot_id, mine->snapshot_id) != 0;
 }
 
 bool vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r)
