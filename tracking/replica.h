@@ -82,6 +82,36 @@ int vb_replica_scope_find(struct vb_replica *r, const char *name, struct vb_scop
 int vb_replica_scope_drop(struct vb_replica *r, int64_t scope, struct vb_error *err);
 int vb_replica_scope_trust(struct vb_replica *r, int64_t scope, bool trusted, struct vb_error *err);
 
+/* How it is replicated (REP-16 to REP-24); kept here, judged by replica/.  A new scope has the defaults of T61. */
+enum vb_integrity { VB_INTEGRITY_FILE = 1, VB_INTEGRITY_TREE = 2 };
+enum vb_extent { VB_EXTENT_FILE = 1, VB_EXTENT_TREE = 2 };
+struct vb_scope_settings {
+    enum vb_integrity integrity;
+    enum vb_extent extent;
+    uint32_t interval_s, pulse, guard_s, random_s;
+    int policy;   /* enum vb_conflict_policy */
+    bool exact;   /* what the source does not have goes to the trash (REP-4) */
+    char *filter; /* "" none */
+};
+void vb_scope_settings_clear(struct vb_scope_settings *s);
+int vb_replica_scope_settings(struct vb_replica *r, int64_t scope, struct vb_scope_settings *out, struct vb_error *err);
+/* Whether anything runs or not: stored with the transaction, read by each pass (REP-26). */
+int vb_replica_scope_set(struct vb_replica *r, int64_t scope, const struct vb_scope_settings *s, struct vb_error *err);
+
+/* Locks are counted, per side; while the count is not 0 nothing goes out (export) or comes in (import) (REP-37 to REP-41). */
+enum vb_side { VB_SIDE_EXPORT = 1, VB_SIDE_IMPORT = 2 };
+int vb_replica_lock(struct vb_replica *r, int64_t scope, enum vb_side side, const char *by, const char *reason,
+                    struct vb_error *err);
+/* Takes the latest one away, so that the time of the first stays; force takes all.  VB_E_BAD_STATE at count 0. */
+int vb_replica_unlock(struct vb_replica *r, int64_t scope, enum vb_side side, bool force, struct vb_error *err);
+/* since_s: wall clock of the first lock, 0 when there is none. */
+int vb_replica_locks(struct vb_replica *r, int64_t scope, enum vb_side side, unsigned *count, int64_t *since_s,
+                     struct vb_error *err);
+/* Each of them, oldest first. */
+int vb_replica_each_lock(struct vb_replica *r, int64_t scope, enum vb_side side,
+                         int (*fn)(void *arg, int64_t since_s, const char *by, const char *reason), void *arg,
+                         struct vb_error *err);
+
 enum vb_marker_state {
     VB_MARKER_GOOD = 0,
     VB_MARKER_OFFLINE = 1,    /* missing, another scope's, or on another device: do not scan, nothing was deleted */

@@ -65,7 +65,8 @@ int vb_replica_scope_find(struct vb_replica *r, const char *name, struct vb_scop
 int vb_replica_scope_drop(struct vb_replica *r, int64_t scope, struct vb_error *err)
 {
     static const char *const sql[] = { "DELETE FROM item WHERE scope = ?1", "DELETE FROM knowledge WHERE scope = ?1",
-                                       "DELETE FROM intent WHERE scope = ?1", "DELETE FROM scope WHERE id = ?1" };
+                                       "DELETE FROM intent WHERE scope = ?1",
+                                       "DELETE FROM hold WHERE scope = ?1", "DELETE FROM scope WHERE id = ?1" };
     if (vb_rs_need(r, "dropping a scope", err) < 0)
         return -1;
     for (size_t i = 0; i < VB_COUNT(sql); i++) {

@@ -131,7 +131,7 @@ static void no_tick_twice_after_kills(void **state)
         }
         close(p[1]);
         uint64_t first = 0, tick;
-        for (int n = 0; n <= round; n++) {
+        for (int n = 0; n < round + 2; n++) { /* the second one tells that the first is committed */
             assert_int_equal(read(p[0], &tick, sizeof tick), sizeof tick);
             first = first ? first : tick;
         }
@@ -394,6 +394,87 @@ static void intents(void **state)
     vb_replica_close(r);
 }
 
+static void change_lock(struct vb_replica *r, int64_t scope, int by, int expect)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    assert_ok(vb_replica_begin(r, &err));
+    int c = by > 0 ? vb_replica_lock(r, scope, VB_SIDE_IMPORT, "root@here", "maintenance", &err)
+                   : vb_replica_unlock(r, scope, VB_SIDE_IMPORT, by < -1, &err);
+    assert_int_equal(c, expect);
+    if (c == 0)
+        assert_ok(vb_replica_commit(r, &err));
+    else
+        vb_replica_rollback(r);
+}
+
+static int join_locks(void *arg, int64_t since, const char *by, const char *reason)
+{
+    vb_buf_addf(arg, "%lld %s %s;", (long long)since, by, reason);
+    return 0;
+}
+
+static void locks_are_counted(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_replica *r = store_open("s.db");
+    int64_t scope = store_scope(r, "web"), first = store_now / 1000, since;
+    unsigned n;
+    change_lock(r, scope, -1, -1);
+    change_lock(r, scope, 1, 0);
+    store_now += DAY;
+    change_lock(r, scope, 1, 0);
+    change_lock(r, scope, 1, 0);
+    vb_replica_close(r);
+    r = store_open("s.db");
+    change_lock(r, scope, -1, 0);
+    assert_ok(vb_replica_locks(r, scope, VB_SIDE_IMPORT, &n, &since, &err));
+    assert_int_equal(n, 2);
+    assert_int_equal(since, first);
+    VB_AUTO_BUF list = VB_BUF_INIT;
+    assert_ok(vb_replica_each_lock(r, scope, VB_SIDE_IMPORT, join_locks, &list, &err));
+    VB_AUTO_FREE char *expect = vb_printf("%lld root@here maintenance;%lld root@here maintenance;", (long long)first,
+                                          (long long)(first + DAY / 1000));
+    assert_string_equal(vb_buf_str(&list), expect);
+    assert_ok(vb_replica_locks(r, scope, VB_SIDE_EXPORT, &n, &since, &err));
+    assert_int_equal(n, 0); /* the other side has its own */
+    change_lock(r, scope, -2, 0);
+    assert_ok(vb_replica_locks(r, scope, VB_SIDE_IMPORT, &n, &since, &err));
+    assert_int_equal(n, 0);
+    assert_int_equal(since, 0);
+    change_lock(r, scope, -2, -1);
+    vb_replica_close(r);
+    store_now -= DAY;
+}
+
+static void settings_are_kept(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_replica *r = store_open("s.db");
+    int64_t scope = store_scope(r, "web");
+    struct vb_scope_settings s;
+    assert_ok(vb_replica_scope_settings(r, scope, &s, &err));
+    assert_true(s.integrity == VB_INTEGRITY_FILE && s.extent == VB_EXTENT_TREE && s.interval_s == 300 && s.pulse == 2 &&
+                s.guard_s == 120 && s.random_s == 60 && !s.exact && !*s.filter);
+    s.integrity = VB_INTEGRITY_TREE;
+    s.guard_s = 9;
+    s.exact = true;
+    assert_int_equal(vb_replica_scope_set(r, scope, &s, &err), -1); /* no transaction */
+    vb_error_clear(&err);
+    assert_ok(vb_replica_begin(r, &err));
+    assert_ok(vb_replica_scope_set(r, scope, &s, &err));
+    assert_ok(vb_replica_commit(r, &err));
+    vb_scope_settings_clear(&s);
+    vb_replica_close(r);
+    r = store_open("s.db");
+    assert_ok(vb_replica_scope_settings(r, scope, &s, &err));
+    assert_true(s.integrity == VB_INTEGRITY_TREE && s.guard_s == 9 && s.exact && s.interval_s == 300);
+    vb_scope_settings_clear(&s);
+    assert_int_equal(vb_replica_scope_settings(r, 99, &s, &err), -1);
+    vb_replica_close(r);
+}
+
 #define T(text, fn) { text, fn, scratch_start, scratch_end, NULL }
 
 int main(void)
@@ -410,6 +491,8 @@ int main(void)
         T("REPL-DSN-8 a missing or foreign marker puts the scope offline", markers),
         T("REPL-DSN-10 REPL-DSN-9 a store put back from a copy takes a new identity and trusts nothing", an_old_copy_takes_a_new_identity),
         T("REPL-DSN-10 a cloned machine takes a new identity, once", another_machine),
+        T("REPL-REP-37 REPL-REP-38 REPL-REP-39 REPL-REP-41 locks are counted, survive a restart, and show the first one's time", locks_are_counted),
+        T("REPL-REP-18 REPL-REP-26 settings have the seed's defaults and are kept", settings_are_kept),
         T("REPL-DSN-7 intents survive a restart", intents),
     };
     return CM_RUN("replica", t);
