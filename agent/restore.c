@@ -69,7 +69,6 @@ static int tell(struct vb_restore *r, const struct vb_msg *m, struct vb_error *e
 
 int vb_rst_warn(struct vb_restore *r, const char *name, const struct vb_error *what, struct vb_error *err)
 {
-    r->cur->partial = true;
     if (r->cur->warnings++ >= MAX_WARNINGS_TOLD)
         return 0;
     VB_AUTO_FREE char *path = vb_rst_path(r, name);
@@ -247,12 +246,33 @@ static void add_root(struct vb_msg *to, const struct vb_rst_root *root)
     vb_msg_add_group(to, VB_F_ROOT, &g);
 }
 
+static bool omitted(const struct vb_rst_component *k)
+{
+    return k->devices_omitted || k->rights_lost;
+}
+
 /* all, none (nothing was touched) or failed (partly written). */
 static enum vb_file_restore_status status_of(const struct vb_rst_component *k)
 {
-    if (k->error.code == VB_OK)
+    if (k->error.code == VB_OK && !omitted(k))
         return VB_FILE_RESTORE_ALL;
     return k->touched ? VB_FILE_RESTORE_FAILED : VB_FILE_RESTORE_NONE;
+}
+
+/* What an ordinary user cannot have brought back (owners, and what follows from them) is told and no omission; what is
+ * not there, or open to the wrong people, is one. */
+static void add_omissions(struct vb_msg *g, const struct vb_rst_component *k)
+{
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (k->devices_omitted) {
+        vb_fail(&e, VB_E_ACCESS_DENIED, "restored without %llu device nodes", (unsigned long long)k->devices_omitted);
+        vb_hint(&e, "restore as root to bring device nodes back");
+    } else {
+        vb_fail(&e, VB_E_NOT_SUPPORTED, "restored, but %llu owners, modes, access lists or capabilities could not be set",
+                (unsigned long long)k->rights_lost);
+        vb_hint(&e, "see the warnings; restore to a file system that has them");
+    }
+    vb_msg_add_error(g, &e);
 }
 
 static void add_component(struct vb_msg *to, const struct vb_rst_component *k)
@@ -264,7 +284,10 @@ static void add_component(struct vb_msg *to, const struct vb_rst_component *k)
     vb_msg_add_str(&g, VB_F_WRITER, k->writer);
     vb_msg_add_str(&g, VB_F_LOGICAL_PATH, k->logical_path);
     vb_msg_add_str(&g, VB_F_NAME, k->name);
-    vb_msg_add_error(&g, &k->error);
+    if (k->error.code == VB_OK && omitted(k))
+        add_omissions(&g, k);
+    else
+        vb_msg_add_error(&g, &k->error);
     for (size_t i = 0; i < k->n_roots; i++) {
         files += k->roots[i].files;
         dirs += k->roots[i].dirs;
@@ -274,7 +297,7 @@ static void add_component(struct vb_msg *to, const struct vb_rst_component *k)
     vb_msg_add_u64(&g, VB_F_DIRS, dirs);
     vb_msg_add_u64(&g, VB_F_BYTES, bytes);
     vb_msg_add_u64(&g, VB_F_WARNINGS, k->warnings);
-    vb_msg_add_u64(&g, VB_F_COMPLETENESS, k->error.code != VB_OK ? VB_FAILED : k->partial ? VB_PARTIAL : VB_COMPLETE);
+    vb_msg_add_u64(&g, VB_F_COMPLETENESS, k->error.code != VB_OK ? VB_FAILED : omitted(k) ? VB_PARTIAL : VB_COMPLETE);
     vb_msg_add_u64(&g, VB_F_RESTORE_STATUS, status_of(k));
     for (size_t i = 0; i < k->n_roots; i++)
         add_root(&g, &k->roots[i]);

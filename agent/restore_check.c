@@ -179,6 +179,13 @@ static bool same_special(int dirfd, const char *name, const struct vb_tree_entry
            !memcmp(now, e->target, len);
 }
 
+bool vb_rst_same_entry(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e)
+{
+    struct stat st;
+    return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (vb_rst_same_content(r, dirfd, name, e) || same_special(dirfd, name, e, &st));
+}
+
 /* ---- what is in the way ---- */
 
 static void conflict(struct check *c, const char *name)
@@ -215,7 +222,7 @@ static void look_at_leaf(struct check *c, int dirfd, const struct vb_tree_entry 
         c->freed += st.st_nlink == 1 ? (uint64_t)st.st_blocks * 512 : 0;
         return;
     }
-    if (c->r->resume && (vb_rst_same_content(c->r, dirfd, name, e) || same_special(dirfd, name, e, &st))) {
+    if (c->r->resume && vb_rst_same_entry(c->r, dirfd, name, e)) {
         c->freed += (uint64_t)st.st_blocks * 512;
         return;
     }

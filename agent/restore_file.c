@@ -171,11 +171,31 @@ static int rename_no_replace(int dirfd, const char *from, const char *to)
     return 0;
 }
 
-static int into_place(struct vb_restore *r, int dirfd, const char *temp, const char *name, struct vb_error *err)
+/* A second attempt may replace what is the same as in the backup, and nothing else.  It is looked at once it has left
+ * its name, where nobody puts something else in its place any more. */
+static int replace_same(struct vb_restore *r, int dirfd, const char *temp, const char *name,
+                        const struct vb_tree_entry *e)
+{
+    bool exchanged = syscall(SYS_renameat2, dirfd, temp, dirfd, name, RENAME_EXCHANGE) == 0;
+    if (!exchanged && errno != EINVAL && errno != ENOSYS)
+        return -1;
+    if (!vb_rst_same_entry(r, dirfd, exchanged ? temp : name, e)) {
+        if (exchanged)
+            (void)syscall(SYS_renameat2, dirfd, temp, dirfd, name, RENAME_EXCHANGE);
+        errno = EEXIST;
+        return -1;
+    }
+    return exchanged ? unlinkat(dirfd, temp, 0) : renameat(dirfd, temp, dirfd, name);
+}
+
+static int into_place(struct vb_restore *r, int dirfd, const char *temp, const char *name,
+                      const struct vb_tree_entry *e, struct vb_error *err)
 {
     int rc;
-    if (!r->overwrite && !r->resume) {
+    if (!r->overwrite) {
         rc = rename_no_replace(dirfd, temp, name);
+        if (rc < 0 && errno == EEXIST && r->resume)
+            rc = replace_same(r, dirfd, temp, name, e);
     } else {
         rc = renameat(dirfd, temp, dirfd, name);
         if (rc < 0 && errno == EISDIR && unlinkat(dirfd, name, AT_REMOVEDIR) == 0)
@@ -325,7 +345,7 @@ static int make_leaf(struct vb_restore *r, int dirfd, const char *temp, const st
                                         : make_special(r, dirfd, temp, e, name, &fd, err)) < 0) {
         return -1;
     }
-    if (into_place(r, dirfd, temp, name, err) < 0)
+    if (into_place(r, dirfd, temp, name, e, err) < 0)
         return -1;
     if (fd < 0)
         unlinkat(dirfd, temp, 0); /* renaming one name of an inode onto another leaves both */
@@ -343,6 +363,7 @@ int vb_rst_leaf(struct vb_restore *r, int dirfd, const struct vb_tree_entry *e, 
     if (is_device(e) && !(r->is_root && r->keep_owner)) {
         VB_AUTO_ERROR w = VB_ERROR_INIT;
         vb_fail(&w, VB_E_ACCESS_DENIED, "device nodes are restored only by root with owners kept; it was left out");
+        r->cur->devices_omitted++;
         return vb_rst_warn(r, name, &w, err);
     }
     int rc = keep_existing(r, dirfd, e, name, ahead, err);

@@ -29,9 +29,10 @@ struct vb_rst_component {
     struct vb_rst_root *roots;
     size_t n_roots, cap_roots;
     struct vb_error error;
-    bool partial;
     bool touched;                    /* something was written */
     uint64_t warnings;
+    uint64_t devices_omitted;        /* device nodes that were left out */
+    uint64_t rights_lost;            /* as root: owners, modes, ACLs, capabilities that could not be set */
     uint64_t foreign;                /* entries whose owner could not be set, told once at the end */
     uint64_t flags_lost;             /* and those whose inode flags or project could not be */
     uint64_t links_lost;             /* names that became files of their own */
@@ -91,6 +92,8 @@ void vb_rst_split(const char *target, char **dir, char **base);
 int vb_rst_check(struct vb_restore *r, struct vb_error *err);
 /* Whether an existing file has exactly this content, by its chunks' names. */
 bool vb_rst_same_content(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e);
+/* The same, and for what has no content: the same kind, a link with the same target. */
+bool vb_rst_same_entry(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e);
 
 /* ---- restore_write.c ---- */
 int vb_rst_write(struct vb_restore *r, struct vb_error *err);

@@ -179,6 +179,19 @@ static void complain(struct setting *s, int errnum, const char *what, const char
         s->lost = true;
 }
 
+/* Who may do what with it: as root it comes back in full, or the component is not whole. */
+static void complain_of_rights(struct setting *s, int errnum, const char *what, const char *which)
+{
+    if (s->r->is_root && s->r->keep_owner)
+        s->r->cur->rights_lost++;
+    complain(s, errnum, what, which);
+}
+
+static bool gives_rights(const char *xattr)
+{
+    return !strncmp(xattr, "system.posix_acl_", 17) || !strcmp(xattr, "security.capability");
+}
+
 /* The attributes that a new file has from its directory (default ACL) and that the backup does not have. */
 static void drop_inherited(int fd, const char *proc, const struct vb_tree_entry *e)
 {
@@ -205,7 +218,7 @@ static void set_xattrs(struct setting *s, int fd, const char *proc, const struct
         }
         int rc = proc ? setxattr(proc, x->name, x->value, x->len, 0) : fsetxattr(fd, x->name, x->value, x->len, 0);
         if (rc < 0)
-            complain(s, errno, "extended attribute", x->name);
+            (gives_rights(x->name) ? complain_of_rights : complain)(s, errno, "extended attribute", x->name);
     }
 }
 
@@ -218,7 +231,7 @@ static mode_t allowed_mode(struct setting *s, int fd, const struct vb_tree_entry
         return mode;
     if (fstat(fd, &st) == 0 && st.st_uid == e->uid && st.st_gid == e->gid && !s->r->is_root)
         return mode;
-    complain(s, EPERM, "set-id bit", NULL);
+    complain_of_rights(s, EPERM, "set-id bit", NULL);
     return mode & 01777;
 }
 
@@ -231,13 +244,13 @@ int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tr
     if (trusted) {
         owner_set = set_owner(r, fd, e);
         if (!owner_set)
-            complain(&s, errno, "owner", NULL);
+            complain_of_rights(&s, errno, "owner", NULL);
     } else {
         set_group_only(r, fd, e);
     }
     set_xattrs(&s, fd, proc, e, trusted);
     if (e->type != VB_TREE_SYMLINK && !set_mode(fd, proc, allowed_mode(&s, fd, e, owner_set)))
-        complain(&s, errno, "mode", NULL);
+        complain_of_rights(&s, errno, "mode", NULL);
     if (!set_times(fd, proc, e))
         complain(&s, errno, "time of modification", NULL);
     if (e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) {

@@ -178,7 +178,7 @@ static int check_guard(struct vb_session *s, const struct vb_writer_metadata *m,
     int rc = 0;
     if (s->job->overwrite || vb_r_method(m) == VB_RESTORE_IF_NOT_THERE)
         return 0;
-    struct vb_member_fileset *f = vb_member_filesets(m, c->logical_path, c->name, VB_BACKUP_FULL, &n);
+    struct vb_member_fileset *f = vb_member_filesets(m, c->logical_path, c->name, VB_BACKUP_UNDEFINED, &n);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct vb_fileset *fs = f[i].fileset;
         if (c->restore_subcomponents.n) { /* only the named ones, and what is below them */

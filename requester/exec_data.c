@@ -312,9 +312,10 @@ static void take_component(struct vb_xh *h, const struct vb_msg *g, bool *seen)
     } else if (done == VB_FAILED) {
         vb_fail(&e, VB_E_UNEXPECTED, "the agent calls it failed without a reason");
         vb_x_fail_component(h->x, c, &e);
-    } else if (done == VB_PARTIAL && !restoring(h)) { /* usable, and the record says so */
+    } else if (done == VB_PARTIAL) { /* usable, and the record says so */
         if (e.code == VB_OK)
-            vb_fail(&e, VB_E_FILE_CHANGED, "not everything could be read, see the warnings");
+            vb_fail(&e, VB_E_FILE_CHANGED, restoring(h) ? "not everything came back, see the warnings"
+                                                        : "not everything could be read, see the warnings");
         vb_error_copy(&xc->error, &e);
     } else if (restoring(h) && xc->status != VB_FILE_RESTORE_ALL) {
         vb_fail(&e, VB_E_UNEXPECTED, "not all of its files were put back");

@@ -379,6 +379,8 @@ static void link_groups_that_lie(void **state)
     assert_text(l, "outside", "outside");
 }
 
+static pid_t attacker;
+
 static void devices_and_set_id_bits(void **state)
 {
     struct lab *l = *state;
@@ -391,8 +393,10 @@ static void devices_and_set_id_bits(void **state)
     e[1].mode = 06755;
     struct vb_name root = fake_root(l, e, 2);
     lab_restore_tree(l, &root, "dst", 0);
-    assert_outcome(l, VB_OK, VB_FILE_RESTORE_ALL);
+    assert_outcome(l, VB_E_ACCESS_DENIED, VB_FILE_RESTORE_FAILED);
     assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_PARTIAL);
+    VB_AUTO_FREE char *omission = lab_error(l, 0);
+    assert_non_null(strstr(omission, "1 device node"));
     assert_false(lab_exists(l, "dst/dev"));
     assert_true(lab_warned(l, "/dst/dev", VB_E_ACCESS_DENIED));
     assert_true(lab_warned(l, "/dst/suid", VB_E_ACCESS_DENIED));
@@ -400,6 +404,67 @@ static void devices_and_set_id_bits(void **state)
     struct stat st;
     assert_int_equal(fstatat(l->fd, "dst/suid", &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 0755);
+    /* owners that an ordinary user cannot set are the documented rest: told, and nothing is missing */
+    root = fake_root(l, &e[1], 1);
+    lab_restore_tree(l, &root, "dst2", 0);
+    assert_outcome(l, VB_OK, VB_FILE_RESTORE_ALL);
+    assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_COMPLETE);
+    assert_true(lab_warned(l, "/dst2", VB_E_ACCESS_DENIED));
+}
+
+#define RACE_FILES 400
+
+/* Once the restore has begun to write: makes files where it has not been yet, and keeps a second name for each. */
+static void make_files_in_the_way(struct lab *l, pid_t pid VB_UNUSED)
+{
+    attacker = fork();
+    if (attacker)
+        return;
+    while (!lab_exists(l, "dst/f000"))
+        usleep(100);
+    for (int i = RACE_FILES - 1; i > 0; i--) {
+        VB_AUTO_FREE char *name = vb_printf("dst/f%03d", i), *mine = vb_printf("mine/f%03d", i);
+        int fd = openat(l->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd >= 0 && (write(fd, "mine", 4) != 4 || linkat(l->fd, name, l->fd, mine, 0) < 0))
+            _exit(1);
+        if (fd >= 0)
+            close(fd);
+    }
+    _exit(0);
+}
+
+/* A second attempt replaces what the first one made, and nothing that appeared since. */
+static void second_attempt_does_not_overwrite(void **state)
+{
+    struct lab *l = *state;
+    unsigned met = 0;
+    lab_mkdir(l, "src", 0755);
+    lab_mkdir(l, "mine", 0755);
+    for (int i = 0; i < RACE_FILES; i++) {
+        VB_AUTO_FREE char *f = vb_printf("src/f%03d", i);
+        lab_noise(l, f, 20000, (uint64_t)i);
+    }
+    struct vb_name root = captured(l, "src");
+    l->meanwhile = make_files_in_the_way;
+    lab_restore_tree(l, &root, "dst", LAB_RESUME);
+    int status = 1;
+    assert_int_equal(waitpid(attacker, &status, 0), attacker);
+    assert_int_equal(status, 0);
+    l->meanwhile = NULL;
+    for (int i = 0; i < RACE_FILES; i++) {
+        VB_AUTO_FREE char *name = vb_printf("dst/f%03d", i), *mine = vb_printf("mine/f%03d", i);
+        struct stat a, b;
+        if (fstatat(l->fd, mine, &a, 0) < 0)
+            continue;
+        met++;
+        assert_int_equal(fstatat(l->fd, name, &b, 0), 0);
+        if (a.st_ino != b.st_ino)
+            fail_msg("'%s' was overwritten", name);
+    }
+    printf("# %u files were in the way\n", met);
+    if (met)
+        assert_outcome(l, VB_E_GUARD, VB_FILE_RESTORE_FAILED);
+    assert_true(met > 0);
 }
 
 /* ---- hostile places ---- */
@@ -438,8 +503,6 @@ static void target_behind_a_link(void **state)
     assert_outcome(l, VB_E_GUARD, VB_FILE_RESTORE_NONE);
     assert_false(lab_exists(l, "real/there"));
 }
-
-static pid_t attacker;
 
 /* Swaps directories of the target with a link to the outside as fast as it can. */
 static void swap_directories(struct lab *l, pid_t pid VB_UNUSED)
@@ -549,6 +612,7 @@ int main(void)
         LAB_TEST("more than fits is refused before the first write", larger_than_the_disk),
         LAB_TEST("hostile tree: link groups that lie", link_groups_that_lie),
         LAB_TEST("devices and set-id bits need root and owners kept", devices_and_set_id_bits),
+        LAB_TEST("a second attempt does not overwrite what appeared since", second_attempt_does_not_overwrite),
         LAB_TEST("hostile place: links in the target", links_in_the_target),
         LAB_TEST("hostile place: the target behind a link", target_behind_a_link),
         LAB_TEST("hostile backup: nothing leaves the target", nothing_leaves_the_target),

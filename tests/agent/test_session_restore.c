@@ -103,6 +103,13 @@ static void guard_refuses_before_any_event(void **state)
     assert_int_equal(vb_fake_count(h, "front PreRestore"), 0);
     release(h);
     vb_fake_host_free(h);
+    h = host(&w); /* also what only a log backup takes would be written over */
+    w->backup_bits = VB_FSB_LOG_BACKUP | VB_FSB_LOG_SNAPSHOT;
+    vb_strv_add(&h->exists, "/data/front");
+    open_restore(h, false);
+    assert_int_equal(vb_fake_code(pre(h)), VB_E_GUARD);
+    release(h);
+    vb_fake_host_free(h);
     h = host(&w);
     vb_strv_add(&h->exists, "/data/front");
     open_restore(h, true);

@@ -78,7 +78,7 @@ struct vb_writer_metadata *vb_fake_metadata(const struct vb_fake_writer *w)
         abort();
     }
     c->selectable = true;
-    struct vb_fileset fs = { 0, w->path, vb_strdup("*"), true, NULL, VB_FSB_DEFAULT };
+    struct vb_fileset fs = { 0, w->path, vb_strdup("*"), true, NULL, w->backup_bits ? w->backup_bits : VB_FSB_DEFAULT };
     if (w->path && vb_wm_add_fileset(m, "", "c1", &fs, &err) < 0) {
         fprintf(stderr, "fake: %s\n", vb_error_text(&err));
         abort();

@@ -31,6 +31,7 @@ struct vb_fake_writer {
     uint64_t delay_ms[VB_EV_COUNT];
     bool start_fails, ready_fails, never_ready;
     char *path;                    /* of its only file set; NULL: no file set */
+    uint32_t backup_bits;          /* of the file set; 0: the default */
     enum vb_restore_method method;
     enum vb_writer_restore when;
     const char *service;

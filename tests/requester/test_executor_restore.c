@@ -61,6 +61,50 @@ static void vss_d_62_back_end_files_fail(void **state)
     tear_down(t);
 }
 
+/* Place in the trace, from 1; 0: not there. */
+static size_t place(const struct stage *t, size_t host, enum vb_event ev, bool begin)
+{
+    for (size_t i = 0; i < t->s.n_trace; i++) {
+        const struct sim_trace *e = &t->s.trace[i];
+        if (e->host == host && e->event == ev && (begin ? e->what == SIM_EVENT_BEGIN : e->what == SIM_EVENT_OK))
+            return i + 1;
+    }
+    return 0;
+}
+
+/* Stopped at any moment, the writers hear PostRestore in the order of a restore that went well: what is behind first, for
+ * a front end that looks at its back end in PostRestore must not find one that is still being put back. */
+static void vss_d_59_order_of_aborts(void **state)
+{
+    (void)state;
+    unsigned both = 0, stopped = 0;
+    bool over = false;
+    for (unsigned turns = 1; !over; turns += 3) {
+        struct stage *t = backed_up(false);
+        begin(t);
+        t->run = vb_run_restore(&t->env, &t->opt, &stage_handler, t);
+        for (unsigned i = 0; i < turns && !t->done; i++)
+            if (!vb_loop_turn(t->s.loop, 0))
+                break;
+        over = t->done;
+        if (!over) {
+            vb_run_cancel(t->run);
+            stopped++;
+        }
+        settle(t);
+        size_t back = place(t, BACKEND, VB_EV_POST_RESTORE, false), front = place(t, FE, VB_EV_POST_RESTORE, true);
+        if (place(t, BACKEND, VB_EV_PRE_RESTORE, true) && place(t, FE, VB_EV_PRE_RESTORE, true)) {
+            both += !over;
+            if (!back || !front || front < back)
+                fail_msg("stopped after %u turns: PostRestore of the back end is %zu, of the front end %zu", turns, back,
+                         front);
+        }
+        tear_down(t);
+    }
+    print_message("# stopped at %u moments, at %u of them both had heard PreRestore\n", stopped, both);
+    assert_true(both > 5);
+}
+
 static void vss_d_60_front_end_refuses_so_the_back_end_is_not_touched(void **state)
 {
     struct stage *t = backed_up(false);
@@ -192,6 +236,8 @@ int main(void)
         T("a restore goes well", restore_goes_well),
         T("VSS-D-62 the back end refuses PreRestore", vss_d_62_back_end_refuses_pre_restore),
         T("VSS-D-62 files of the back end fail", vss_d_62_back_end_files_fail),
+        T("VSS-D-59 a restore stopped at any moment: PostRestore behind comes before PostRestore in front",
+          vss_d_59_order_of_aborts),
         T("VSS-D-60 the front end refuses, so the back end is not touched",
           vss_d_60_front_end_refuses_so_the_back_end_is_not_touched),
         T("existing data are not overwritten without consent", existing_data_are_not_overwritten_without_consent),

@@ -45,6 +45,21 @@ if loopfs_make ext4 16M "$T/small"; then
     is "and nothing was written" "$(find "$T/small" -mindepth 1 ! -name lost+found | wc -l)" 0
 fi
 
+# a device node that a user may not make: partly done
+mkdir "$T/dev" "$T/user"
+mknod "$T/dev/null" c 1 3 && echo file > "$T/dev/f"
+ok "a device node is backed up" vb backup -q "$T/dev"
+ok "and comes back, as root" vb restore -q latest --target "$T/devroot"
+is "as a device" "$(stat -c %F "$T/devroot$T/dev/null")" "character special file"
+chown -R nobody "$T/repo" "$T/user"
+chmod 755 "$T"
+got=$(as_user env VBACKUP_STATE_DIR="$T/user/state" VBACKUP_RUNTIME_DIR="$T/user/run" "$abs_top_builddir/run" vbackup restore latest \
+    --target "$T/user/out" 2>&1)
+is "as a user the restore is partly done" $? 3
+like "it says what is missing" "$got" "without 1 device node"
+is "the rest is there" "$(cat "$T/user/out$T/dev/f")" file
+chown -R root "$T/repo"
+
 if loopfs_make btrfs 512M "$T/b"; then
     btrfs -q subvolume create "$T/b/data"
     mkdir "$T/b/data/x"
