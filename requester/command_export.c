@@ -184,8 +184,8 @@ static int run_export(struct vb_cli *cli)
         if (cli->json)
             summary(&x);
         else if (!cli->quiet)
-            fprintf(stderr, "vbackup: exported %llu files, %s, of backup %.8s\n", (unsigned long long)x.files, size,
-                    x.entry->id);
+            fprintf(stderr, "vbackup: exported %llu file%s, %s, of backup %.8s\n", (unsigned long long)x.files,
+                    x.files == 1 ? "" : "s", size, x.entry->id);
     }
     vb_tar_out_free(x.out);
     vb_catalog_entry_free(x.entry);

@@ -162,6 +162,15 @@ static void finding(void *arg, enum vb_check_severity severity, const char *obje
     }
 }
 
+static int count_one(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
+{
+    size_t *n = arg;
+    (void)path;
+    (void)damage;
+    *n += *entry != NULL;
+    return 0;
+}
+
 static int run_check(struct vb_cli *cli)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -171,13 +180,26 @@ static int run_check(struct vb_cli *cli)
     bool data = vb_cli_flag(cli, "read-data");
     int rc = vb_repo_check(r, data, finding, cli, &err);
     if (rc == 0) {
+        struct vb_repo_stats stats;
+        size_t backups = 0;
+        vb_repo_stats(r, &stats);
+        if (vb_repo_list(r, count_one, &backups, &err) < 0) {
+            vb_repo_close(r);
+            return vb_cli_fail(cli, &err);
+        }
+        VB_AUTO_FREE char *size = vb_size_human(stats.stored_bytes);
         if (cli->json) {
             json_t *o = vb_cli_message("summary");
             json_object_set_new(o, "damage", json_false());
+            json_object_set_new(o, "backups", json_integer((json_int_t)backups));
+            json_object_set_new(o, "packs", json_integer((json_int_t)stats.packs));
+            json_object_set_new(o, "chunks", json_integer((json_int_t)stats.chunks));
+            json_object_set_new(o, "stored_bytes", json_integer((json_int_t)stats.stored_bytes));
             json_object_set_new(o, "read_data", json_boolean(data));
             vb_cli_json(o);
         } else if (!cli->quiet) {
-            printf("no damage found (%s)\n", data ? "every byte was read" : "structure only; --read-data reads every byte");
+            printf("no damage found in %zu backup%s, %s (%s)\n", backups, backups == 1 ? "" : "s", size,
+                   data ? "every byte was read" : "structure only; --read-data reads every byte");
         }
     }
     vb_repo_close(r);

@@ -68,6 +68,8 @@ like "ls shows owner, time and target" "$(vb ls "$T/data/link")" "^l0777 +[^ ]+ 
 is "ls of one component, as JSON" "$(vb ls -C "files writer:paths" --json | jq -r 'select(.type == "-") | .path' | wc -l)" 4
 out=$(vb ls "$T/nothing" 2>&1); is "ls of what is not there: exit status" "$?" 1
 
+like "check says what it looked at" "$(vb check --read-data)" "^no damage found in 1 backup, .* \(every byte was read\)"
+
 # ---- as a tar stream ----
 mkdir -p "$T/tree/dir/empty"
 printf 'x%.0s' $(seq 5000) > "$T/tree/file"; ln "$T/tree/file" "$T/tree/dir/hard"; ln -s ../file "$T/tree/dir/soft"
