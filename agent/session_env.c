@@ -111,6 +111,7 @@ static int env_mounts(void *arg, struct vb_mounts *out, struct vb_error *err)
     if (vb_mounts_load(out, err) < 0)
         return -1;
     vb_mounts_leave_out(out, ours);
+    vb_mounts_leave_out(out, "/run/vbackup-lvm"); /* of the lvm provider */
     return 0;
 }
 

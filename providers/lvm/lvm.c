@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -23,7 +24,9 @@
 
 #define USUAL_COMMAND "/usr/sbin/lvm"
 #define POOL_LIMIT 9500 /* a thin pool as full as this takes no new shadow copy */
-#define MOUNTS ".mnt"   /* in the state directory; records do not begin with a dot */
+/* Gone after a restart of the machine, like what is mounted there: an empty directory in its place would read like a tree
+ * without files. */
+#define MOUNTS "/run/vbackup-lvm"
 #define LOCK ".lock"
 
 #define ATTRIBUTES                                                                                                   \
@@ -34,6 +37,7 @@ struct volume {
     struct vb_ps_record record;
     char *fs_type;
     char *vg, *lv;      /* the origin */
+    char *device;       /* of the shadow copy, once it is there */
     uint64_t store;     /* bytes; 0: thin */
     uint32_t attributes;
     struct volume *next;
@@ -61,6 +65,7 @@ static void forget(struct ctx *c)
         free(v->fs_type);
         free(v->vg);
         free(v->lv);
+        free(v->device);
         free(v);
     }
 }
@@ -212,6 +217,23 @@ static uint64_t taken_before(const struct ctx *c, const struct volume *v, const 
     return sum;
 }
 
+/* The mount point, in a directory that is ours alone. */
+static int make_place(struct ctx *c, const char *place)
+{
+    struct stat st;
+    char *above = vb_ps_strdup(place);
+    *strrchr(above, '/') = 0;
+    int rc = 0;
+    if ((mkdir(above, 0700) < 0 && errno != EEXIST) || lstat(above, &st) < 0)
+        rc = vb_ps_fail_errno(&c->s, errno, NULL, "directory '%s' for mount points cannot be made", above);
+    else if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 077))
+        rc = vb_ps_fail(&c->s, VB_E_ACCESS_DENIED, "Remove it.", "directory '%s' does not belong to root alone", above);
+    else if (mkdir(place, 0700) < 0 && errno != EEXIST)
+        rc = vb_ps_fail_errno(&c->s, errno, NULL, "mount point '%s' cannot be made", place);
+    free(above);
+    return rc;
+}
+
 static int prepare_volume(struct ctx *c, struct volume *v, const struct vb_lvm_list *l)
 {
     const struct vb_lvm_lv *lv = lv_of(l, v->record.mount_point);
@@ -229,12 +251,9 @@ static int prepare_volume(struct ctx *c, struct volume *v, const struct vb_lvm_l
     char *name = name_of(v->record.snapshot_id);
     v->record.object = vb_ps_printf("%s/%s", v->vg, name);
     free(name);
-    char *mounts = vb_ps_printf("%s/" MOUNTS, c->s.svc->state_dir(c->s.host));
-    v->record.place = vb_ps_printf("%s/%s", mounts, v->record.snapshot_id);
-    int rc = (mkdir(mounts, 0700) < 0 && errno != EEXIST) || mkdir(v->record.place, 0700) < 0 ? -1 : 0;
-    if (rc < 0)
-        vb_ps_fail_errno(&c->s, errno, NULL, "mount point '%s' cannot be made", v->record.place);
-    free(mounts);
+    const char *mounts = option(c, "mounts");
+    v->record.place = vb_ps_printf("%s/%s", mounts ? mounts : MOUNTS, v->record.snapshot_id);
+    int rc = make_place(c, v->record.place);
     vb_lvm_flush(v->record.mount_point); /* less is left to write while the device is suspended */
     return rc < 0 ? -1 : vb_ps_record_save(&c->s, &v->record);
 }
@@ -287,14 +306,15 @@ static int commit(void *ctx, const char *set_id)
     return rc;
 }
 
-static int mount_copy(struct ctx *c, const struct volume *v, const struct vb_lvm_list *l)
+static int mount_copy(struct ctx *c, struct volume *v, const struct vb_lvm_list *l)
 {
     const char *name = strchr(v->record.object, '/') + 1;
     const struct vb_lvm_lv *copy = vb_lvm_by_name(l, v->vg, name);
     if (!copy || !copy->path[0])
         return vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, "Look at it with lvs.", "logical volume '%s' was not made",
                           v->record.object);
-    int e = vb_lvm_mount(copy->path, v->record.place, v->fs_type);
+    v->device = vb_ps_strdup(copy->path);
+    int e = vb_lvm_mount(v->device, v->record.place, v->fs_type);
     if (e)
         return vb_ps_fail_errno(&c->s, e, "The kernel's log says more.", "shadow copy '%s' (%s) cannot be mounted",
                                 v->record.object, v->fs_type);
@@ -342,16 +362,12 @@ static int pre_final(void *ctx, const char *set_id)
 /* The device as well: nothing may write to it any more, whoever mounts it once more. */
 static int close_devices(struct ctx *c)
 {
-    struct vb_lvm_list l = { NULL, 0, 0 };
-    int rc = report(c, &l);
-    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
-        const struct vb_lvm_lv *copy = vb_lvm_by_name(&l, v->vg, strchr(v->record.object, '/') + 1);
-        int e = copy ? vb_lvm_device_read_only(copy->path) : ENOENT;
+    for (struct volume *v = c->volumes; v; v = v->next) {
+        int e = v->device ? vb_lvm_device_read_only(v->device) : ENODEV;
         if (e)
-            rc = vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made read-only", v->record.object);
+            return vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made read-only", v->record.object);
     }
-    vb_lvm_list_clear(&l);
-    return rc;
+    return 0;
 }
 
 static int post_final(void *ctx, const char *set_id)
@@ -393,6 +409,16 @@ static int check_object(struct ctx *c, const struct vb_ps_record *r)
                       r->object ? r->object : "");
 }
 
+/* Nor is anything unmounted but what has the id as its name. */
+static int check_place(struct ctx *c, const struct vb_ps_record *r)
+{
+    const char *base = strrchr(r->place, '/');
+    if (base && !strcasecmp(base + 1, r->snapshot_id))
+        return 0;
+    return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
+                      "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
+}
+
 static int remove_lv(struct ctx *c, const struct vb_ps_record *r, const struct vb_lvm_list *l, int lock)
 {
     const char *argv[] = { command(c), "lvremove", "--yes", "--force", "--quiet", r->object, NULL };
@@ -408,7 +434,7 @@ static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
     struct vb_lvm_list l = { NULL, 0, 0 };
-    if (check_object(c, r) < 0 || vb_ps_record_check_place(&c->s, r) < 0)
+    if (check_object(c, r) < 0 || check_place(c, r) < 0)
         return -1;
     int lock = vb_ps_lock(&c->s, LOCK);
     if (lock < 0)
@@ -448,16 +474,57 @@ static int delete_snapshot(void *ctx, const char *snapshot_id)
 
 /* ---- looking ---- */
 
+/* One that outlives a restart of the machine is not mounted any more. */
+static int mount_again(struct ctx *c, const struct vb_ps_record *r)
+{
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    const struct vb_lvm_lv *copy = NULL;
+    if (!r->created_sec || vb_lvm_is_mounted(r->place))
+        return 0;
+    if (check_object(c, r) < 0 || check_place(c, r) < 0 || make_place(c, r->place) < 0 ||
+        report(c, &l) < 0)
+        return -1;
+    char *vg = vb_ps_strdup(r->object), *slash = strchr(vg, '/');
+    *slash = 0;
+    copy = vb_lvm_by_name(&l, vg, slash + 1);
+    int e = copy && copy->path[0] ? vb_lvm_mount(copy->path, r->place, "ext4") : ENODEV;
+    if (e == EINVAL)
+        e = vb_lvm_mount(copy->path, r->place, "xfs");
+    if (!e)
+        e = vb_lvm_device_read_only(copy->path);
+    free(vg);
+    vb_lvm_list_clear(&l);
+    if (!e)
+        return 0;
+    return vb_ps_fail_errno(&c->s, e, "Look at it with lvs; lvchange -ay activates it.",
+                            "shadow copy '%s' cannot be mounted again", r->object);
+}
+
 static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
 {
-    return vb_ps_path(&((struct ctx *)ctx)->s, snapshot_id, path, out);
+    struct ctx *c = ctx;
+    struct vb_ps_record r;
+    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
+    if (rc == 1 && mount_again(c, &r) < 0)
+        rc = -1;
+    vb_ps_record_clear(&r);
+    return rc < 0 ? -1 : vb_ps_path(&c->s, snapshot_id, path, out);
+}
+
+static int again(void *arg, const struct vb_ps_record *r)
+{
+    (void)mount_again(arg, r); /* who reads it hears why it cannot be */
+    return 0;
 }
 
 static int query(void *ctx,
                  int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
                            const char *path, int64_t created_sec), void *arg)
 {
-    return vb_ps_query(&((struct ctx *)ctx)->s, fn, arg);
+    struct ctx *c = ctx;
+    if (vb_ps_record_each(&c->s, again, c) < 0)
+        return -1;
+    return vb_ps_query(&c->s, fn, arg);
 }
 
 static int grow(struct ctx *c, const char *object, const struct vb_lvm_lv *copy, const struct vb_lvm_lv *origin)

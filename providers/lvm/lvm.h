@@ -56,6 +56,7 @@ uint64_t vb_lvm_grow(const char *max_option, const struct vb_lvm_lv *copy, uint6
 int vb_lvm_mount(const char *device, const char *dir, const char *fs_type); /* read-only, after replaying the journal */
 int vb_lvm_mount_writable(const char *dir, bool writable);
 int vb_lvm_device_read_only(const char *device);
+bool vb_lvm_is_mounted(const char *dir);
 int vb_lvm_unmount(const char *dir); /* not mounted, or not there: success */
 int vb_lvm_flush(const char *mount_point);
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -39,6 +40,15 @@ int vb_lvm_device_read_only(const char *device)
     rc = ioctl(fd, BLKROSET, &on) < 0 ? errno : 0;
     close(fd);
     return rc;
+}
+
+bool vb_lvm_is_mounted(const char *dir)
+{
+    struct stat st, up;
+    char *above = vb_ps_printf("%s/..", dir);
+    bool yes = lstat(dir, &st) == 0 && stat(above, &up) == 0 && st.st_dev != up.st_dev;
+    free(above);
+    return yes;
 }
 
 int vb_lvm_unmount(const char *dir)

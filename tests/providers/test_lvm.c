@@ -28,12 +28,13 @@ extern const struct vb_provider vb_provider_lvm;
 #define NAME "vbackup-aaaaaaaa-0000-0000-0000-000000000001"
 
 static struct {
-    char *dir, *state, *command, *mount;
+    char *dir, *state, *command, *mount, *mounts_dir;
     char *option[4];
     enum vb_code code;
     char *text;
     struct vb_buf mounts; /* what was mounted, unmounted ... */
     void *ctx;
+    bool restarted; /* the machine: nothing is mounted any more */
 } t;
 
 /* ---- what takes the place of the kernel ---- */
@@ -58,6 +59,11 @@ int vb_lvm_device_read_only(const char *device)
 {
     vb_buf_addf(&t.mounts, "closed %s\n", device);
     return 0;
+}
+bool vb_lvm_is_mounted(const char *dir)
+{
+    (void)dir;
+    return !t.restarted;
 }
 int vb_lvm_unmount(const char *dir)
 {
@@ -93,6 +99,8 @@ static const char *svc_option(void *host, const char *key)
     (void)host;
     if (!strcmp(key, "command"))
         return t.command;
+    if (!strcmp(key, "mounts"))
+        return t.mounts_dir;
     for (size_t i = 0; i < VB_COUNT(t.option); i++)
         if (t.option[i] && !strncmp(t.option[i], key, strlen(key)) && t.option[i][strlen(key)] == '=')
             return t.option[i] + strlen(key) + 1;
@@ -154,6 +162,7 @@ static int setup(void **state)
     t.state = vb_path_join(t.dir, "state");
     t.mount = vb_path_join(t.dir, "data");
     t.command = vb_path_join(t.dir, "lvm");
+    t.mounts_dir = vb_path_join(t.dir, "mounts");
     assert_int_equal(mkdir(t.state, 0700), 0);
     assert_int_equal(mkdir(t.mount, 0700), 0);
     VB_AUTO_FREE char *fake = vb_path_join(src ? src : ".", "tests/fakes/lvm");
@@ -180,9 +189,11 @@ static int teardown(void **state)
     vb_free_ptr(&t.state);
     vb_free_ptr(&t.mount);
     vb_free_ptr(&t.command);
+    vb_free_ptr(&t.mounts_dir);
     vb_free_ptr(&t.text);
     vb_buf_clear(&t.mounts);
     t.code = VB_OK;
+    t.restarted = false;
     return 0;
 }
 
@@ -273,7 +284,7 @@ static void thick(void **state)
     char *path = NULL;
     VB_AUTO_FREE char *file = vb_path_join(t.mount, "dir/file");
     MUST(P.snapshot_path(t.ctx, ONE, file, &path));
-    VB_AUTO_FREE char *want = vb_printf("%s/.mnt/" ONE "/dir/file", t.state);
+    VB_AUTO_FREE char *want = vb_printf("%s/" ONE "/dir/file", t.mounts_dir);
     assert_string_equal(path, want);
     free(path);
     MUST(P.check(t.ctx, ONE));
@@ -438,13 +449,27 @@ static void killed_in_commit(void **state)
     assert_int_equal(known(), 0);
 }
 
+static void after_a_restart(void **state)
+{
+    char *path = NULL;
+    (void)state;
+    make();
+    t.restarted = true;
+    vb_buf_reset(&t.mounts);
+    MUST(P.snapshot_path(t.ctx, ONE, t.mount, &path));
+    free(path);
+    assert_string_equal(vb_buf_str(&t.mounts), "mount /dev/mapper/vg-" NAME " ext4\nclosed /dev/mapper/vg-" NAME "\n");
+    rows("-wi-ao----", "|", "");
+    assert_int_equal(P.snapshot_path(t.ctx, ONE, t.mount, &path), -1); /* gone: never an empty directory */
+}
+
 static void foreign(void **state)
 {
     (void)state;
     struct vb_ps s = { NULL, &SERVICES };
     struct vb_ps_record r = { .snapshot_id = (char *)(uintptr_t)ONE, .set_id = (char *)(uintptr_t)SET,
                               .mount_point = t.mount, .source = t.mount, .object = (char *)(uintptr_t)"vg/data" };
-    r.place = vb_printf("%s/.mnt/" ONE, t.state);
+    r.place = vb_printf("%s/" ONE, t.mounts_dir);
     assert_int_equal(vb_ps_record_save(&s, &r), 0);
     assert_int_equal(P.delete_snapshot(t.ctx, ONE), -1);
     assert_int_equal(t.code, VB_E_PROVIDER_VETO);
@@ -465,6 +490,7 @@ int main(void)
         LVM_TEST("VSS-S-47 it grows to its limit only", limited),
         LVM_TEST("a device that was left suspended is resumed", suspended),
         LVM_TEST("VSS-S-67 killed in commit: the sweep waits for the command", killed_in_commit),
+        LVM_TEST("VSS-B-64 mounted again after a restart of the machine", after_a_restart),
         LVM_TEST("a record cannot have another volume removed", foreign),
     };
     return CM_RUN("lvm", tests);

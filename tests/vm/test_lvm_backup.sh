@@ -13,15 +13,16 @@ conf=$(vm sh -c 'p=$(dirname "$(dirname "$(command -v vbackup)")"); echo $p/etc/
 # A script in the machine, with what all of them need.
 in_vm() {
     { cat <<'END'
-export VBACKUP_REPOSITORY=/root/repo
+export VBACKUP_REPOSITORY=/root/repo VBACKUP_PASSWORD_FILE=/root/password
+[ -e /root/password ] || (umask 077; echo secret > /root/password)
 # Waits (half a second a time) until a command succeeds.
 until_ok() { n=$1; shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || return 1; sleep 0.5; done; }
 copies() { lvs --noheadings -o lv_name | grep -c vbackup-; }
 nothing_left() {
-    [ "$(copies)" = 0 ] && ! grep -q 'providers/lvm' /proc/self/mountinfo && ! lvs --noheadings -o lv_suspended | grep -q susp &&
+    [ "$(copies)" = 0 ] && ! grep -q 'vbackup-lvm' /proc/self/mountinfo && ! lvs --noheadings -o lv_suspended | grep -q susp &&
         ! dmsetup info -c --noheadings -o suspended | grep -qi '^ *suspended'
 }
-what_is_left() { lvs; grep providers/lvm /proc/self/mountinfo; dmsetup info -c; ps axf | grep vbackup; tail -5 /var/lib/vbackup/agent.log; }
+what_is_left() { lvs; grep vbackup-lvm /proc/self/mountinfo; dmsetup info -c; ps axf | grep vbackup; tail -5 /var/lib/vbackup/agent.log; }
 the() { pgrep -o -f "^[^ ]*vbackup-agent $1"; }
 # Starts a backup and stops the process that reads at once, so that what comes now comes in the middle.
 backup_stopped() {
@@ -173,5 +174,25 @@ vbackup backup -q /srv/thick/data || exit 1
 vbackup check -q || exit 1
 END
 if [ $? = 0 ]; then pass "after the next boot no shadow copy is left, nothing is suspended, and backups go on"; else fail "after the next boot no shadow copy is left, nothing is suspended, and backups go on" "$(reason 20)"; fi
+
+# --- a persistent shadow copy outlives a restart ---
+in_vm > "$T/out" 2>&1 <<'END'
+echo "at that time" > /srv/thin/data/note && sync
+vbackup shadow create --no-writers --persistent /srv/thin || exit 1
+echo later > /srv/thin/data/note && sync
+END
+is "a persistent shadow copy is made" $? 0
+ok "the machine restarts" vm_reboot
+in_vm > "$T/out" 2>&1 <<'END'
+vbackup shadow list || exit 1
+id=$(vbackup shadow list --json | jq -r '.. | .id? // empty' | head -1)
+mkdir -p /mnt/then
+vbackup shadow list --json | head -40
+at=$(find /run/vbackup-lvm -name note)
+[ "$(cat "$at")" = "at that time" ] || exit 1
+vbackup shadow delete --all || vbackup shadow delete "$id" || exit 1
+until_ok 40 nothing_left || { what_is_left; exit 1; }
+END
+if [ $? = 0 ]; then pass "VSS-B-64 after a restart it shows what was there, and can be deleted"; else fail "VSS-B-64 after a restart it shows what was there, and can be deleted" "$(reason 40)"; fi
 vm_down
 done_testing

@@ -11,7 +11,7 @@ echo "# booted in $(vm_boot_ms) ms"
 tail_of() { tail -n 15 "$T/out"; }
 # Runs the script on standard input in the machine; NAME passes if it succeeds.
 in_vm() {
-    { echo 'export VBACKUP_REPOSITORY=/root/repo'; cat; } | vm_sh > "$T/out" 2>&1
+    { echo 'export VBACKUP_REPOSITORY=/root/repo VBACKUP_PASSWORD_FILE=/root/password; [ -e /root/password ] || (umask 077; echo secret > /root/password)'; cat; } | vm_sh > "$T/out" 2>&1
     if [ $? = 0 ]; then pass "$1"; else fail "$1" "$(tail_of)"; fi
 }
 
