@@ -41,7 +41,7 @@ said=$(plan "$e/data")
 like "ext4: refused unless a live reading or a freeze is allowed" "$said" "not allowed \(--allow-freeze\)"
 like "ext4: why each other provider cannot" "$said" "provider 'reflink': neither xfs nor btrfs"
 like "ext4: freeze-only where the job allows it" "$(plan --allow-freeze "$e/data")" "freeze-only"
-like "ext4: live where only that is allowed" "$(plan --allow-live "$e/data")" "live"
+like "ext4: live where only that is allowed" "$(plan --allow-live "$e/data")" "read live while it may change"
 said=$(plan --allow-freeze "$T/tmpfs/data")
 like "tmpfs: cannot be frozen, and is refused" "$said" "provider 'freeze-only': this file system cannot be frozen"
 if [ -n "$overlay" ]; then
@@ -55,6 +55,10 @@ mount --bind "$x/data" "$T/bind" && extra+=("$T/bind")
 like "a bind mount on xfs: the provider reflink" "$(plan "$T/bind")" "reflink"
 ok "VSS-S-31 a directory and its bind mount in one set" vb backup "$x/data" "$T/bind"
 is "no hidden directory is left" "$(find "$x" -name .vbackup)" ""
+
+mkdir "$T/bind2" && mount --bind "$e/data" "$T/bind2" && extra+=("$T/bind2")
+ok "VSS-S-31 a file system that is mounted twice is frozen once" vb backup --allow-freeze "$e/data" "$T/bind2"
+ok "and thawed" timeout 5 touch "$e/data/between"
 
 # several kinds in one set, one window
 said=$(plan --allow-freeze "$b/data" "$x/data" "$e/data")
