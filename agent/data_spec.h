@@ -20,5 +20,6 @@ int vb_cut_params_decode(const void *p, size_t n, struct vb_cut_params *cut, str
 
 /* Monotonic milliseconds.  These processes do one thing after the other and have no loop whose clock they could ask. */
 uint64_t vb_mover_now_ms(void);
+uint64_t vb_mover_now_us(void);
 
 #endif

@@ -479,7 +479,10 @@ static int answer(struct host *h, const struct vb_msg *m, struct vb_error *err)
     VB_AUTO_MSG done = VB_MSG_INIT(VB_M_P_DONE);
     done.id = m->id;
     vb_error_clear(&h->error);
-    if (dispatch(h, m, &done) < 0) {
+    uint64_t begin = vb_mover_now_us();
+    int rc = dispatch(h, m, &done);
+    vb_msg_add_u64(&done, VB_F_DURATION_US, vb_mover_now_us() - begin);
+    if (rc < 0) {
         if (!h->error.hint)
             vb_hint(&h->error, OUR_FAULT);
         vb_msg_add_error(&done, &h->error);

@@ -94,6 +94,8 @@ struct vb_session_env {
     /* Answered by vb_session_watchdog_done.  START takes the pids of the writer hosts and the mounts to freeze. */
     void (*watchdog)(void *arg, enum vb_watchdog_call call, uint64_t deadline_ms, const int *pids, size_t n_pids,
                      const struct vb_strv *mounts);
+    /* Why this file system must never be frozen ("of the system's root" ...), or NULL; the callback may be NULL. */
+    const char *(*never_frozen)(void *arg, const char *mount_point);
     /* Entering and leaving the window: diagnostics and events stay in memory meanwhile. */
     void (*window)(void *arg, bool inside);
     /* The host's one slot for creating a set (B-22); answered by vb_session_slot. */

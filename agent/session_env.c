@@ -354,6 +354,22 @@ static void wd_fired(void *arg, const char *text)
     vb_session_watchdog_fired(e->session, text);
 }
 
+/* What we or the whole system would have to write to meanwhile. */
+static const char *env_never_frozen(void *arg, const char *mount_point)
+{
+    const struct vb_real_env *e = arg;
+    struct stat st, own;
+    if (stat(mount_point, &st) < 0)
+        return NULL; /* the watchdog opens it, and says so */
+    if (stat("/", &own) == 0 && own.st_dev == st.st_dev)
+        return "that holds the root directory";
+    if (fstat(e->agent->paths.state_fd, &own) == 0 && own.st_dev == st.st_dev)
+        return "that holds the agent's state and journals";
+    if (fstat(e->agent->paths.runtime_fd, &own) == 0 && own.st_dev == st.st_dev)
+        return "that holds the agent's sockets";
+    return NULL;
+}
+
 static void env_watchdog(void *arg, enum vb_watchdog_call call, uint64_t ms, const int *pids, size_t n,
                          const struct vb_strv *mounts)
 {
@@ -550,6 +566,7 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
         .stop = env_stop,
         .data_ready = env_data_ready,
         .watchdog = env_watchdog,
+        .never_frozen = env_never_frozen,
         .window = env_window,
         .slot = env_slot,
         .service = env_service,

@@ -107,6 +107,7 @@ struct vb_sv {
     char *remark;
     struct vb_strv refusals;        /* why the others do not */
     struct vb_strv map_from, map_to; /* path -> path in the shadow copy, the volume's root first */
+    uint64_t commit_begin, commit_end; /* monotonic; 0: none */
     bool begun, created, deleted;
     struct vb_error lost;           /* why it is no longer worth anything */
 };
@@ -120,6 +121,7 @@ struct vb_pcall {
     char *path;                     /* snapshot_path */
     bool sent, done;
     struct vb_msg *fields;          /* not NULL: the call's fields, all of them; the round's */
+    uint64_t sent_us;
 };
 typedef void vb_panswer(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err);
 
@@ -162,6 +164,8 @@ struct vb_session {
     bool snapshot_ok;
     uint64_t window_us;             /* monotonic begin */
     uint64_t commit_us;             /* monotonic begin of commit, then its length */
+    struct { const char *name; uint64_t begin, end, inner; } phases[24]; /* parts of it, the last one open */
+    size_t n_phases;
     struct vb_error trouble;        /* why the running command fails */
     int level;                      /* of the running freeze, thaw or PostRestore round */
     struct vb_timer *limit;         /* of the whole window, or of waiting for data */
@@ -292,6 +296,8 @@ char *vb_s_read_path(struct vb_session *s, const char *path, bool *live);
 bool vb_s_one_file_system(const struct vb_wm_component *c);
 bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f);
 
+/* The open part of the freeze window had a writer or a provider at work for so long. */
+void vb_s_inner(struct vb_session *s, uint64_t us);
 /* The freeze window is left, however it ended: watchdog disarmed, journal and log written. */
 void vb_s_leave_window(struct vb_session *s);
 

@@ -222,6 +222,14 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
         vb_strv_take(&v->refusals, err ? vb_strdup(text) : vb_printf("provider '%s': %s", c->p->name, text));
         return;
     }
+    if (vb_msg_u64(m, VB_F_HOLD, 0) == VB_HOLD_FREEZE && s->env->never_frozen) {
+        const char *what = s->env->never_frozen(s->env->arg, v->vol->mount_point);
+        if (what) {
+            vb_strv_take(&v->refusals, vb_printf("provider '%s': it freezes the file system, and the one %s is never frozen",
+                                                 c->p->name, what));
+            return;
+        }
+    }
     if (lacks) { /* S-9 */
         VB_AUTO_BUF text = VB_BUF_INIT;
         vb_attributes_text(lacks, &text);
@@ -328,7 +336,9 @@ static void record_snapshots(struct vb_session *s)
                                           vb_strdup(v->provider ? v->provider->name : v->refused ? NULL : "live"),
                                           NULL,
                                           vb_strdup(v->remark),
-                                          v->atomic };
+                                          v->atomic,
+                                          0,
+                                          0 };
     }
 }
 

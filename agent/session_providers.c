@@ -160,6 +160,7 @@ static void send_call(struct vb_session *s, struct vb_pcall *c)
     }
     vb_msg_add_str(&m, VB_F_PATH, c->path);
     c->sent = true;
+    c->sent_us = vb_loop_now_us(s->env->loop);
     vb_conn_send(c->p->child.conn, &m);
 }
 
@@ -169,6 +170,20 @@ static void send_waiting(struct vb_sp *p)
     for (size_t i = 0; s->calls.active && i < s->calls.n; i++)
         if (s->calls.v[i].p == p && !s->calls.v[i].sent && !s->calls.v[i].done)
             send_call(s, &s->calls.v[i]);
+}
+
+/* When the instants of its volumes were made: the host says how long its commit was, and we know when it was over. */
+static void took(struct vb_session *s, const struct vb_pcall *c, uint64_t us)
+{
+    uint64_t now = vb_loop_now_us(s->env->loop), longest = now - c->sent_us;
+    vb_s_inner(s, us);
+    if (strcmp(c->call, "commit") != 0)
+        return;
+    for (size_t i = 0; i < s->n_set; i++)
+        if (s->set[i].provider == c->p) {
+            s->set[i].commit_end = now;
+            s->set[i].commit_begin = now - (us && us < longest ? us : longest);
+        }
 }
 
 static void on_msg(void *arg, struct vb_msg *m)
@@ -198,6 +213,7 @@ static void on_msg(void *arg, struct vb_msg *m)
             if (s->calls.v[i].p != p || s->calls.v[i].id != m->id)
                 continue;
             (void)vb_msg_error(m, &err);
+            took(s, &s->calls.v[i], vb_msg_u64(m, VB_F_DURATION_US, 0));
             answered(s, &s->calls.v[i], m, &err);
             return;
         }
@@ -251,7 +267,7 @@ void vb_calls_begin(struct vb_session *s)
 void vb_calls_add(struct vb_session *s, struct vb_sp *p, const char *call, size_t volume, const char *path)
 {
     VB_GROW(s->calls.v, s->calls.n, s->calls.cap);
-    s->calls.v[s->calls.n++] = (struct vb_pcall){ p, volume, s->next_id++, call, vb_strdup(path), false, false, NULL };
+    s->calls.v[s->calls.n++] = (struct vb_pcall){ p, volume, s->next_id++, call, vb_strdup(path), false, false, NULL, 0 };
 }
 
 void vb_calls_add_fields(struct vb_session *s, struct vb_sp *p, const char *call, struct vb_msg *fields)

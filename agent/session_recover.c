@@ -28,7 +28,8 @@ static void add_volume(struct vb_session *s, const char *id, const char *provide
     struct vb_volumes *v = &s->volumes;
     VB_GROW(v->v, v->n, v->cap);
     v->v[v->n] = (struct vb_volume){
-        vb_strdup(mount_point), vb_strdup(""), vb_strdup(""), vb_strdup(mount_point), { NULL, 0, 0 }, NULL
+        vb_strdup(mount_point), vb_strdup(""), vb_strdup(""), vb_strdup(mount_point), { NULL, 0, 0 }, NULL,
+        v->n
     };
     v->n++;
     s->set = vb_realloc_n(s->set, v->n, sizeof *s->set);

@@ -78,6 +78,23 @@ static const struct vb_error *writers_stop_us(struct vb_session *s, bool need_fr
 
 /* ---- watchdog ---- */
 
+/* In mount order: the watchdog freezes backwards, so that a file system whose image lies on another one goes first. */
+static void mounts_to_freeze(struct vb_session *s, struct vb_strv *mounts)
+{
+    for (const struct vb_sv *last = NULL, *next;; last = next) {
+        next = NULL;
+        for (size_t i = 0; i < s->n_set; i++) {
+            const struct vb_sv *v = &s->set[i];
+            if (v->provider && v->hold == VB_HOLD_FREEZE && (!last || v->vol->mount_order > last->vol->mount_order) &&
+                (!next || v->vol->mount_order < next->vol->mount_order))
+                next = v;
+        }
+        if (!next)
+            return;
+        vb_strv_add(mounts, next->vol->mount_point);
+    }
+}
+
 static void watchdog(struct vb_session *s, enum vb_watchdog_call call, uint64_t ms, vb_step *next)
 {
     int *pids = NULL;
@@ -90,10 +107,7 @@ static void watchdog(struct vb_session *s, enum vb_watchdog_call call, uint64_t 
         for (size_t i = 0; i < s->n_writers; i++)
             if (vb_sw_alive(s->writers[i]) && s->writers[i]->child.pid > 0)
                 pids[n++] = s->writers[i]->child.pid;
-        for (size_t i = 0; i < s->n_set; i++)
-            if (s->set[i].provider && s->set[i].hold == VB_HOLD_FREEZE &&
-                !vb_strv_has(&mounts, s->set[i].vol->mount_point))
-                vb_strv_add(&mounts, s->set[i].vol->mount_point);
+        mounts_to_freeze(s, &mounts);
         s->freezes = mounts.n > 0;
     }
     s->env->watchdog(s->env->arg, call, ms, pids, n, &mounts);
@@ -179,8 +193,50 @@ static void note_skew(struct vb_session *s, const struct vb_sv *v, struct vb_sna
     free(was);
 }
 
+static uint64_t in_window(const struct vb_session *s, uint64_t us)
+{
+    return us > s->window_us ? us - s->window_us : 0;
+}
+
+/* How far the instants of the volumes may lie apart: not at all where all were held before the first commit and released
+ * after the last one, or where one provider makes one instant of them; else from the first commit to the last (B-40). */
+static uint64_t skew(const struct vb_session *s)
+{
+    uint64_t first = UINT64_MAX, last = 0;
+    bool held = true, one = true;
+    size_t n = 0;
+    const struct vb_sv *any = NULL;
+    for (size_t i = 0; i < s->n_set; i++) {
+        const struct vb_sv *v = &s->set[i];
+        if (!v->commit_end)
+            continue;
+        n++;
+        held = held && v->hold == VB_HOLD_FREEZE;
+        one = one && (!any || share_instant(v, any));
+        any = v;
+        first = v->commit_begin < first ? v->commit_begin : first;
+        last = v->commit_end > last ? v->commit_end : last;
+    }
+    bool one_instant = n == 0 || held || (n > 1 && one) || (n == 1 && any->atomic);
+    return one_instant ? 0 : last - first;
+}
+
+static void fill_window(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->n_phases; i++)
+        vb_components_add_phase(s->bcd, s->phases[i].name, in_window(s, s->phases[i].begin),
+                                s->phases[i].end - s->phases[i].begin, s->phases[i].inner);
+    for (size_t i = 0; i < s->n_set && i < s->bcd->n_snapshots; i++) {
+        const struct vb_sv *v = &s->set[i];
+        s->bcd->snapshots[i].commit_begin_us = v->commit_end ? in_window(s, v->commit_begin) : 0;
+        s->bcd->snapshots[i].commit_us = v->commit_end - v->commit_begin;
+    }
+    s->bcd->skew_us = skew(s);
+}
+
 static void fill_document(struct vb_session *s)
 {
+    fill_window(s);
     for (size_t i = 0; i < s->n_set && i < s->bcd->n_snapshots; i++) {
         struct vb_snapshot_record *r = &s->bcd->snapshots[i];
         vb_free_ptr(&r->snapshot_path);
@@ -313,6 +369,30 @@ static void settled(struct vb_session *s)
 
 /* ---- the window ---- */
 
+static void end_phase(struct vb_session *s)
+{
+    if (s->n_phases && !s->phases[s->n_phases - 1].end)
+        s->phases[s->n_phases - 1].end = vb_loop_now_us(s->env->loop);
+}
+
+/* Nothing is allocated here: the record is made after the window. */
+static void begin_phase(struct vb_session *s, const char *name)
+{
+    end_phase(s);
+    if (s->n_phases == VB_COUNT(s->phases))
+        return;
+    s->phases[s->n_phases].name = name;
+    s->phases[s->n_phases].begin = vb_loop_now_us(s->env->loop);
+    s->phases[s->n_phases].end = s->phases[s->n_phases].inner = 0;
+    s->n_phases++;
+}
+
+void vb_s_inner(struct vb_session *s, uint64_t us)
+{
+    if (s->window_open && s->n_phases && us > s->phases[s->n_phases - 1].inner)
+        s->phases[s->n_phases - 1].inner = us;
+}
+
 void vb_s_leave_window(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -325,12 +405,22 @@ void vb_s_leave_window(struct vb_session *s)
     if (!s->window_open)
         return;
     s->bcd->window_us = vb_loop_now_us(s->env->loop) - s->window_us;
+    end_phase(s);
     s->window_open = false;
     if (vb_journal_release(s->env->journal, &err) < 0)
         vb_log_error(VB_LOG_ERROR, &err);
     s->env->window(s->env->arg, false);
     (void)vb_s_journal(s, true, "window-closed set=%s us=%ju", s->set_id, (uintmax_t)s->bcd->window_us);
     vb_s_event(s, "window", "Window", "end", NULL, NULL, s->bcd->window_us);
+}
+
+/* Whether the level has anybody, so that an empty one costs nothing. */
+static bool anybody(struct vb_session *s, vb_sw_filter *filter)
+{
+    for (size_t i = 0; i < s->n_writers; i++)
+        if (filter(s->writers[i]))
+            return true;
+    return false;
 }
 
 static bool in_thaw_level(const struct vb_sw *w)
@@ -358,7 +448,19 @@ static void thaw_next(struct vb_session *s)
 
 static void thaw_level(struct vb_session *s)
 {
+    static const char *const NAMES[] = { "thaw front-end", "thaw back-end", "thaw system", "thaw system-rm" };
+    if (!anybody(s, in_thaw_level)) {
+        thaw_next(s);
+        return;
+    }
+    begin_phase(s, NAMES[s->level]);
     vb_round(s, VB_EV_THAW, in_thaw_level, thaw_next);
+}
+
+static void call_phase(struct vb_session *s, const char *call, vb_step *next)
+{
+    begin_phase(s, call);
+    vb_calls_set(s, call, s->env->limits.provider_commit, next);
 }
 
 static void post_committed(struct vb_session *s)
@@ -381,16 +483,18 @@ static void fs_thawed(struct vb_session *s)
         fail_set(s, s->calls.failure.code != VB_OK ? &s->calls.failure : &s->watchdog_error);
         return;
     }
-    vb_calls_set(s, "post_commit", s->env->limits.provider_commit, post_committed);
+    call_phase(s, "post_commit", post_committed);
 }
 
 static void committed(struct vb_session *s)
 {
     s->commit_us = vb_loop_now_us(s->env->loop) - s->commit_us;
-    if (s->fs_frozen)
+    if (s->fs_frozen) {
+        begin_phase(s, "release");
         watchdog(s, VB_WD_THAW, 0, fs_thawed); /* whether commit failed or not */
-    else
+    } else {
         fs_thawed(s);
+    }
 }
 
 static void commit(struct vb_session *s)
@@ -400,7 +504,7 @@ static void commit(struct vb_session *s)
         return;
     }
     s->commit_us = vb_loop_now_us(s->env->loop);
-    vb_calls_set(s, "commit", s->env->limits.provider_commit, committed);
+    call_phase(s, "commit", committed);
 }
 
 static void pre_committed(struct vb_session *s)
@@ -409,6 +513,7 @@ static void pre_committed(struct vb_session *s)
         fail_set(s, &s->calls.failure);
     } else if (s->freezes) {
         s->fs_frozen = true;
+        begin_phase(s, "hold");
         watchdog(s, VB_WD_FREEZE, s->env->limits.hold, commit);
     } else {
         commit(s);
@@ -430,11 +535,17 @@ static void freeze_next(struct vb_session *s)
     if (++s->level < N_LEVELS)
         freeze_level(s);
     else
-        vb_calls_set(s, "pre_commit", s->env->limits.provider_commit, pre_committed);
+        call_phase(s, "pre_commit", pre_committed);
 }
 
 static void freeze_level(struct vb_session *s)
 {
+    static const char *const NAMES[] = { "freeze front-end", "freeze back-end", "freeze system", "freeze system-rm" };
+    if (!anybody(s, in_freeze_level)) {
+        freeze_next(s);
+        return;
+    }
+    begin_phase(s, NAMES[s->level]);
     vb_round(s, VB_EV_FREEZE, in_freeze_level, freeze_next);
 }
 
@@ -459,6 +570,8 @@ static void armed(struct vb_session *s)
         fail_set(s, &s->watchdog_error);
         return;
     }
+    s->window_us = vb_loop_now_us(s->env->loop); /* until here nobody was held */
+    s->bcd->freeze_wall_ms = vb_loop_wall_ms(s->env->loop);
     if (s->job->freeze_limit_ms)
         s->limit = vb_loop_after(s->env->loop, s->job->freeze_limit_ms, on_window_limit, s);
     s->level = 0;
@@ -492,6 +605,7 @@ static void enter_window(struct vb_session *s)
     s->window_open = true;
     s->window_us = vb_loop_now_us(s->env->loop);
     s->bcd->freeze_wall_ms = vb_loop_wall_ms(s->env->loop);
+    s->n_phases = 0;
     s->watchdog_on = true;
     watchdog(s, VB_WD_ARM, (window ? window : VB_DEFAULT_FREEZE_MS) + WATCHDOG_MARGIN_MS, armed);
 }

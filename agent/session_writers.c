@@ -144,6 +144,7 @@ static void take_done(struct vb_sw *w, struct vb_msg *m)
     size_t n;
     enum vb_event ev = w->running;
     bool failed = vb_msg_error(m, &err) < 0;
+    vb_s_inner(w->s, vb_msg_u64(m, VB_F_DURATION_US, 0));
     if (vb_msg_has(m, VB_F_CONSISTENCY)) {
         uint64_t c = vb_msg_u64(m, VB_F_CONSISTENCY, 0);
         if (c >= VB_CONSISTENCY_NONE && c <= VB_CONSISTENCY_GROUP)

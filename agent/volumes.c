@@ -194,8 +194,8 @@ static void add_tree(struct vb_strv *trees, const char *path)
     vb_strv_add(trees, path);
 }
 
-static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *path, vb_subvolume_fn *subvolume,
-                   void *arg, struct vb_error *err)
+static int add_one(struct vb_volumes *v, const struct vb_mount *mt, size_t order, const char *path,
+                   vb_subvolume_fn *subvolume, void *arg, struct vb_error *err)
 {
     bool btrfs = !strcmp(mt->fs_type, "btrfs");
     VB_AUTO_FREE char *root = btrfs && subvolume ? subvolume(arg, path, mt->point) : vb_strdup(mt->point);
@@ -213,7 +213,7 @@ static int add_one(struct vb_volumes *v, const struct vb_mount *mt, const char *
     VB_GROW(v->v, v->n, v->cap);
     struct vb_volume *x = &v->v[v->n++];
     *x = (struct vb_volume){ vb_strdup(mt->point), vb_strdup(mt->device), vb_strdup(mt->fs_type), VB_STEAL(root),
-                             { NULL, 0, 0 }, vb_strdup(mt->root) };
+                             { NULL, 0, 0 }, vb_strdup(mt->root), order };
     vb_strv_add(&x->trees, path);
     return 0;
 }
@@ -242,12 +242,12 @@ int vb_volumes_add(struct vb_volumes *v, const struct vb_mounts *m, const char *
     const struct vb_mount *mt = vb_mounts_find(m, clean);
     if (!mt)
         return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "path '%s' lies on no volume", path);
-    if (add_one(v, mt, clean, subvolume, arg, err) < 0)
+    if (add_one(v, mt, (size_t)(mt - m->v), clean, subvolume, arg, err) < 0)
         return -1;
     for (size_t i = 0; recursive && i < m->n; i++) /* a mounted volume is a member of its own (B-28) */
         if (strcmp(m->v[i].point, clean) != 0 && vb_path_below(m->v[i].point, clean) && !pseudo(m->v[i].fs_type) &&
             vb_mounts_find(m, m->v[i].point) == &m->v[i] &&
-            add_one(v, &m->v[i], m->v[i].point, subvolume, arg, err) < 0)
+            add_one(v, &m->v[i], i, m->v[i].point, subvolume, arg, err) < 0)
             return -1;
     return 0;
 }

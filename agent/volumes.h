@@ -43,6 +43,7 @@ struct vb_volume {
     char *subvolume_root;    /* btrfs: the subvolume that holds the trees; else the mount point */
     struct vb_strv trees;    /* absolute paths of the job's data on this volume, no tree below another */
     char *fs_root;           /* what of the file system is mounted there; NULL: not known */
+    size_t mount_order;      /* place in the mount table */
 };
 struct vb_volumes { struct vb_volume *v; size_t n, cap; };
 void vb_volumes_clear(struct vb_volumes *v);

@@ -47,7 +47,8 @@ struct dog {
     bool has_thread, freezing, give_up;
     int go[2], done[2];          /* pipes: one byte each way */
     int freeze_error;
-    dev_t forbidden[2];          /* root file system, our state */
+    dev_t forbidden[3];          /* root file system, our state, our sockets */
+    dev_t devices[VB_MAX_VOLUMES];
 };
 
 static struct dog dog;           /* no stack, no heap: locked with the data segment */
@@ -235,15 +236,15 @@ static int add_mount(int fd)
     struct stat st;
     if (fd < 0 || dog.n_mounts == VB_MAX_VOLUMES || fstat(fd, &st) < 0)
         return EINVAL;
-    if (st.st_dev == dog.forbidden[0] || st.st_dev == dog.forbidden[1])
-        return EBUSY;
-    for (size_t i = 0; i < dog.n_mounts; i++) { /* the same one, mounted in two places: frozen once (S-31) */
-        struct stat other;
-        if (fstat(dog.mounts[i], &other) == 0 && other.st_dev == st.st_dev) {
+    for (size_t i = 0; i < sizeof dog.forbidden / sizeof *dog.forbidden; i++)
+        if (st.st_dev == dog.forbidden[i])
+            return EBUSY;
+    for (size_t i = 0; i < dog.n_mounts; i++)
+        if (dog.devices[i] == st.st_dev) { /* mounted twice: frozen once */
             close(fd);
             return 0;
         }
-    }
+    dog.devices[dog.n_mounts] = st.st_dev;
     dog.mounts[dog.n_mounts++] = fd;
     return 0;
 }
@@ -353,6 +354,8 @@ int vb_watchdog_main(struct vb_agent *a, int argc, char **argv)
         dog.forbidden[0] = st.st_dev;
     if (fstat(a->paths.state_fd, &st) == 0)
         dog.forbidden[1] = st.st_dev;
+    if (fstat(a->paths.runtime_fd, &st) == 0)
+        dog.forbidden[2] = st.st_dev;
     signal(SIGTERM, SIG_IGN); /* it ends with its parent, not with a service manager's first signal */
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);

@@ -19,6 +19,12 @@ struct vb_components *vb_components_new(const char *host)
     return c;
 }
 
+void vb_components_add_phase(struct vb_components *c, const char *name, uint64_t begin_us, uint64_t us, uint64_t inner_us)
+{
+    VB_GROW(c->phases, c->n_phases, c->cap_phases);
+    c->phases[c->n_phases++] = (struct vb_window_phase){ vb_strdup(name), begin_us, us, inner_us };
+}
+
 static void clear_writer(struct vb_writer_components *w)
 {
     for (size_t i = 0; i < w->n_components; i++)
@@ -50,6 +56,9 @@ void vb_components_free(struct vb_components *c)
         free(s->remark);
     }
     free(c->snapshots);
+    for (size_t i = 0; i < c->n_phases; i++)
+        free(c->phases[i].name);
+    free(c->phases);
     free(c->host);
     free(c->session_id);
     free(c->snapshot_set_id);
@@ -84,8 +93,13 @@ struct vb_components *vb_components_copy(const struct vb_components *c)
         const struct vb_snapshot_record *s = &c->snapshots[i];
         n->snapshots[i] = (struct vb_snapshot_record){
             vb_strdup(s->snapshot_id), vb_strdup(s->mount_point),    vb_strdup(s->device), vb_strdup(s->fs_type),
-            vb_strdup(s->provider),    vb_strdup(s->snapshot_path), vb_strdup(s->remark), s->atomic};
+            vb_strdup(s->provider),    vb_strdup(s->snapshot_path), vb_strdup(s->remark), s->atomic,
+            s->commit_begin_us,        s->commit_us};
     }
+    n->phases = NULL;
+    n->n_phases = n->cap_phases = 0;
+    for (size_t i = 0; i < c->n_phases; i++)
+        vb_components_add_phase(n, c->phases[i].name, c->phases[i].begin_us, c->phases[i].us, c->phases[i].inner_us);
     n->writers = c->n_writers ? vb_alloc_n(c->n_writers, sizeof *n->writers) : NULL;
     n->cap_writers = c->n_writers;
     for (size_t i = 0; i < c->n_writers; i++)

@@ -69,7 +69,12 @@ struct vb_writer_components {
 struct vb_snapshot_record {
     char *snapshot_id, *mount_point, *device, *fs_type, *provider, *snapshot_path, *remark;
     bool atomic;
+    uint64_t commit_begin_us, commit_us;               /* its provider's commit, from the window's begin; length 0: none */
 };
+
+/* A part of the freeze window: begin from the window's, length, and how long the longest writer or provider took in it; the
+ * difference is ours. */
+struct vb_window_phase { char *name; uint64_t begin_us, us, inner_us; };
 
 struct vb_components {
     char *host, *session_id, *snapshot_set_id;         /* set id NULL before StartSnapshotSet */
@@ -78,9 +83,14 @@ struct vb_components {
     enum vb_backup_type backup_type;
     enum vb_restore_type restore_type;
     uint64_t freeze_wall_ms, window_us;                /* begin of the window and its length; 0 before */
+    struct vb_window_phase *phases; size_t n_phases, cap_phases; /* in their order */
+    uint64_t skew_us;                                  /* at most so far apart are the instants of the volumes (B-40) */
     struct vb_snapshot_record *snapshots; size_t n_snapshots, cap_snapshots;
     struct vb_writer_components *writers; size_t n_writers, cap_writers;
 };
+
+/* Appends one; name is copied. */
+void vb_components_add_phase(struct vb_components *c, const char *name, uint64_t begin_us, uint64_t us, uint64_t inner_us);
 
 struct vb_components *vb_components_new(const char *host);
 void vb_components_free(struct vb_components *c);

@@ -35,6 +35,14 @@ static void put_session_element(xmlNode *root, const struct vb_components *c)
         vb_xml_set(e, "restoreType", vb_restore_type_word(c->restore_type));
     vb_xml_set_u64(e, "freezeTimeMs", c->freeze_wall_ms, 0);
     vb_xml_set_u64(e, "windowUs", c->window_us, 0);
+    vb_xml_set_u64(e, "skewUs", c->skew_us, 0);
+    for (size_t i = 0; i < c->n_phases; i++) {
+        xmlNode *p = vb_xml_add(e, "PHASE");
+        vb_xml_set_text(p, "name", c->phases[i].name);
+        vb_xml_set_u64(p, "beginUs", c->phases[i].begin_us, 0);
+        vb_xml_set_u64(p, "us", c->phases[i].us, 0);
+        vb_xml_set_u64(p, "innerUs", c->phases[i].inner_us, 0);
+    }
 }
 
 static void put_snapshots(xmlNode *parent, const struct vb_components *c)
@@ -50,6 +58,8 @@ static void put_snapshots(xmlNode *parent, const struct vb_components *c)
         vb_xml_set(e, "snapshotPath", s->snapshot_path);
         vb_xml_set(e, "remark", s->remark);
         vb_xml_set_yes(e, "atomic", s->atomic);
+        vb_xml_set_u64(e, "commitBeginUs", s->commit_begin_us, 0);
+        vb_xml_set_u64(e, "commitUs", s->commit_us, 0);
     }
 }
 
@@ -207,6 +217,13 @@ static void get_session(struct vb_xml *x, struct vb_components *c, const xmlNode
     c->restore_type = VB_XML_WORD(x, e, "restoreType", vb_restore_type_from_word, VB_RESTORE_TYPE_UNDEFINED);
     c->freeze_wall_ms = vb_xml_u64(x, e, "freezeTimeMs", 0);
     c->window_us = vb_xml_u64(x, e, "windowUs", 0);
+    c->skew_us = vb_xml_u64(x, e, "skewUs", 0);
+    const xmlNode *p = NULL;
+    while ((p = vb_xml_next(e, p, "PHASE"))) {
+        VB_AUTO_FREE char *name = vb_xml_get_or(x, p, "name", "");
+        vb_components_add_phase(c, name, vb_xml_u64(x, p, "beginUs", 0), vb_xml_u64(x, p, "us", 0),
+                                vb_xml_u64(x, p, "innerUs", 0));
+    }
 }
 
 static void get_snapshots(struct vb_xml *x, struct vb_components *c, const xmlNode *parent)
@@ -218,7 +235,8 @@ static void get_snapshots(struct vb_xml *x, struct vb_components *c, const xmlNo
         c->snapshots[c->n_snapshots++] = (struct vb_snapshot_record){
             vb_xml_get(x, e, "snapshotId"),   vb_xml_get(x, e, "mountPoint"), vb_xml_get(x, e, "device"),
             vb_xml_get(x, e, "fileSystem"),   vb_xml_get(x, e, "provider"),   vb_xml_get(x, e, "snapshotPath"),
-            vb_xml_get(x, e, "remark"),       vb_xml_yes(x, e, "atomic")};
+            vb_xml_get(x, e, "remark"),       vb_xml_yes(x, e, "atomic"),     vb_xml_u64(x, e, "commitBeginUs", 0),
+            vb_xml_u64(x, e, "commitUs", 0)};
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "requester/cli_run.h"
+#include "requester/show.h"
 
 static void on_plan(void *arg, const struct vb_plan *p)
 {
@@ -152,6 +153,8 @@ static void result_json(const struct vb_cli_run *r, const struct vb_run_result *
         json_object_set_new(h, "text", vb_cli_text(res->hosts[i].text));
         json_object_set_new(h, "hint", vb_cli_text(res->hosts[i].hint));
         json_object_set_new(h, "window_microseconds", json_integer((json_int_t)res->hosts[i].window_us));
+        json_object_set_new(h, "window_phases", vb_show_phases_json(res->hosts[i].phases, res->hosts[i].n_phases));
+        json_object_set_new(h, "skew_microseconds", json_integer((json_int_t)res->hosts[i].skew_us));
         json_array_append_new(hosts, h);
     }
     for (size_t i = 0; i < res->n_components; i++) {

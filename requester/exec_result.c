@@ -87,6 +87,13 @@ void vb_exec_result(const struct vb_exec *x, struct vb_run_result *r)
         r->hosts[i].text = vb_strdup(h->error.text);
         r->hosts[i].hint = vb_strdup(h->error.hint);
         r->hosts[i].window_us = h->window_us;
+        if (p->kind == VB_JOB_BACKUP && h->bcd && h->bcd->n_phases) {
+            r->hosts[i].skew_us = h->bcd->skew_us;
+            r->hosts[i].n_phases = h->bcd->n_phases;
+            r->hosts[i].phases = vb_memdup(h->bcd->phases, h->bcd->n_phases * sizeof *h->bcd->phases);
+            for (size_t k = 0; k < h->bcd->n_phases; k++)
+                r->hosts[i].phases[k].name = vb_strdup(h->bcd->phases[k].name);
+        }
     }
     for (size_t c = 0; c < p->n_components; c++) {
         if (!p->components[c].is_explicit)

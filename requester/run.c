@@ -20,6 +20,9 @@ static void clear_result(struct vb_run_result *x)
         free(x->hosts[i].name);
         free(x->hosts[i].text);
         free(x->hosts[i].hint);
+        for (size_t k = 0; k < x->hosts[i].n_phases; k++)
+            free(x->hosts[i].phases[k].name);
+        free(x->hosts[i].phases);
     }
     for (size_t i = 0; i < x->n_components; i++) {
         struct vb_run_component *c = &x->components[i];

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "documents/components.h"
 #include "documents/job.h"
 #include "documents/selection.h"
 #include "requester/link.h"
@@ -118,6 +119,8 @@ struct vb_run_host {
     enum vb_code code;       /* of the host's job as a whole; VB_OK although components failed */
     char *text, *hint;
     uint64_t files, bytes, window_us; /* window: length of the freeze window */
+    struct vb_window_phase *phases; size_t n_phases; /* its parts */
+    uint64_t skew_us;        /* so far apart are the instants of its volumes at most */
 };
 struct vb_run_result {
     enum vb_job_kind kind;                  /* of a resumed run: as it was begun */

@@ -130,6 +130,25 @@ static struct vb_components *document_of(struct vb_repo *r, const struct vb_cata
     return vb_components_read("components", b.data ? (const void *)b.data : "", b.len, NULL);
 }
 
+static void show_window(FILE *out, const char *host, const struct vb_components *c)
+{
+    uint64_t ours = c->window_us;
+    if (!c->window_us)
+        return;
+    fprintf(out, "  window %s: %.3f ms:", host, (double)c->window_us / 1000.0);
+    for (size_t i = 0; i < c->n_phases; i++) {
+        VB_AUTO_FREE char *name = vb_escape_terminal(c->phases[i].name, strlen(c->phases[i].name));
+        fprintf(out, "%s %s %.3f", i ? "," : "", name, (double)c->phases[i].us / 1000.0);
+        ours -= c->phases[i].inner_us < ours ? c->phases[i].inner_us : ours;
+    }
+    if (c->n_phases)
+        fprintf(out, "; %.3f of it neither a writer's nor a provider's", (double)ours / 1000.0);
+    fputc('\n', out);
+    if (c->skew_us)
+        fprintf(out, "  skew %s: the instants of its volumes are at most %.3f ms apart\n", host,
+                (double)c->skew_us / 1000.0);
+}
+
 void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_entry *e)
 {
     for (size_t h = 0; h < e->n_hosts; h++) {
@@ -143,8 +162,46 @@ void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_
                     live ? "" : "snapshot by ", live ? "" : s->provider ? s->provider : "?",
                     remark && *remark && !live ? ", " : "", remark ? remark : "");
         }
+        if (c)
+            show_window(out, e->hosts[h].name, c);
         vb_components_free(c);
     }
+}
+
+json_t *vb_show_phases_json(const struct vb_window_phase *phases, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *p = json_object();
+        json_object_set_new(p, "name", vb_cli_text(phases[i].name));
+        json_object_set_new(p, "begin_microseconds", json_integer((json_int_t)phases[i].begin_us));
+        json_object_set_new(p, "microseconds", json_integer((json_int_t)phases[i].us));
+        json_object_set_new(p, "inner_microseconds", json_integer((json_int_t)phases[i].inner_us));
+        json_array_append_new(list, p);
+    }
+    return list;
+}
+
+json_t *vb_show_windows_json(struct vb_repo *r, const struct vb_catalog_entry *e)
+{
+    json_t *a = json_array();
+    for (size_t h = 0; h < e->n_hosts; h++) {
+        struct vb_components *c = document_of(r, e, e->hosts[h].name);
+        json_t *o;
+        if (!c || !c->window_us) {
+            vb_components_free(c);
+            continue;
+        }
+        o = json_object();
+        json_object_set_new(o, "host", vb_cli_text(e->hosts[h].name));
+        json_object_set_new(o, "begin_ms", json_integer((json_int_t)c->freeze_wall_ms));
+        json_object_set_new(o, "microseconds", json_integer((json_int_t)c->window_us));
+        json_object_set_new(o, "skew_microseconds", json_integer((json_int_t)c->skew_us));
+        json_object_set_new(o, "phases", vb_show_phases_json(c->phases, c->n_phases));
+        json_array_append_new(a, o);
+        vb_components_free(c);
+    }
+    return a;
 }
 
 json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e)
@@ -159,6 +216,8 @@ json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e
             json_object_set_new(o, "file_system", vb_cli_text(c->snapshots[i].fs_type));
             json_object_set_new(o, "provider", vb_cli_text(c->snapshots[i].provider));
             json_object_set_new(o, "atomic", json_boolean(c->snapshots[i].atomic));
+            json_object_set_new(o, "commit_begin_microseconds", json_integer((json_int_t)c->snapshots[i].commit_begin_us));
+            json_object_set_new(o, "commit_microseconds", json_integer((json_int_t)c->snapshots[i].commit_us));
             json_object_set_new(o, "remark", vb_cli_text(c->snapshots[i].remark));
             json_array_append_new(a, o);
         }

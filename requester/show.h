@@ -25,6 +25,10 @@ char *vb_show_component_name(const char *host, const struct vb_catalog_component
 char *vb_show_content(const struct vb_catalog_entry *e);
 /* Which provider took which volume of which host, from the stored documents; what cannot be read is left out. */
 void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_entry *e);
+struct vb_window_phase;
+json_t *vb_show_phases_json(const struct vb_window_phase *phases, size_t n);
+/* Per host: the freeze window, part by part, and the skew of its volumes. */
+json_t *vb_show_windows_json(struct vb_repo *r, const struct vb_catalog_entry *e);
 json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e);
 
 #endif

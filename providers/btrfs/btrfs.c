@@ -200,6 +200,9 @@ static int end_prepare(void *ctx, const char *set_id)
     for (struct volume *v = c->volumes; v; v = v->next)
         if (prepare_volume(c, v) < 0)
             return -1;
+    /* The snapshot writes out what is dirty: what can be written while nobody is held is written now. */
+    for (struct volume *v = c->volumes; v; v = v->next)
+        (void)syncfs(v->source);
     return 0;
 }
 
@@ -235,12 +238,8 @@ static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
 {
     struct ctx *c = ctx;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next) {
-        if ((v->nested && vb_btrfs_set_read_only(&c->s, v->record.place, true) < 0) ||
-            vb_ps_record_created(&c->s, &v->record) < 0)
-            return -1;
+    for (struct volume *v = c->volumes; v; v = v->next)
         *n_created += 1;
-    }
     return 0;
 }
 
@@ -257,9 +256,15 @@ static int set_read_only(struct ctx *c, bool read_only)
     return 0;
 }
 
+/* The record is completed here and not in post_commit: it is synced, and the writers wait for post_commit. */
 static int pre_final(void *ctx, const char *set_id)
 {
+    struct ctx *c = ctx;
     (void)set_id;
+    for (struct volume *v = c->volumes; v; v = v->next)
+        if ((v->nested && vb_btrfs_set_read_only(&c->s, v->record.place, true) < 0) ||
+            vb_ps_record_created(&c->s, &v->record) < 0)
+            return -1;
     return set_read_only(ctx, false);
 }
 

@@ -510,6 +510,107 @@ static void vss_b_28_a_tree_over_two_volumes(void **state)
     }
 }
 
+static uint64_t phase_us(const struct vb_components *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_phases; i++)
+        if (!strcmp(c->phases[i].name, name))
+            return c->phases[i].us;
+    return UINT64_MAX;
+}
+
+/* What was not one instant is measured, and stands in the record: from the first commit to the last. */
+static void vss_b_40_skew_and_phases_are_recorded(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct vb_fake_host *h = host();
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data")->delay_ms[VB_EV_FREEZE] = 30;
+        vb_fake_add_writer(h, "back", VB_LEVEL_BACK_END, "/data/more")->delay_ms[VB_EV_THAW] = 20;
+        h->mounts = "20 1 8:1 / / rw - ext4 /dev/root rw\n21 20 8:2 / /data rw - btrfs /dev/data rw\n"
+                    "22 21 8:3 / /data/more rw - btrfs /dev/more rw\n";
+        h->p[0].delay_ms = 50;
+        h->p[0].hold = i == 0 ? 2 : 1;     /* VB_HOLD_FREEZE: held before the first, released after the last */
+        h->p[0].group_atomic = i == 1;     /* one instant of the provider's own making */
+        if (i == 3)
+            h->mounts = "20 1 8:1 / / rw - ext4 /dev/root rw\n21 20 8:2 / /data rw - btrfs /dev/data rw\n";
+        h->p[0].atomic = true;
+        until_prepared(h);
+        const struct vb_msg *r = vb_fake_command(h, VB_M_SNAPSHOT, NULL);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        if (i == 2)
+            assert_true(c->skew_us >= 49000 && c->skew_us < 80000);
+        else
+            assert_int_equal(c->skew_us, 0);
+        assert_true(c->snapshots[0].commit_us >= 49000);
+        assert_true(c->snapshots[0].commit_begin_us >= 30000);
+        assert_true(phase_us(c, "freeze front-end") >= 29000 && phase_us(c, "freeze front-end") < 60000);
+        assert_true(phase_us(c, "commit") >= 49000);
+        assert_true(phase_us(c, "thaw back-end") >= 19000 && phase_us(c, "thaw back-end") < 60000);
+        assert_int_equal(phase_us(c, "hold") != UINT64_MAX, i == 0);
+        assert_int_equal(phase_us(c, "freeze system"), UINT64_MAX); /* nobody there */
+        uint64_t sum = 0;
+        for (size_t k = 0; k < c->n_phases; k++) { /* they follow each other, and make up the whole */
+            assert_int_equal(c->phases[k].begin_us, sum);
+            sum += c->phases[k].us;
+        }
+        assert_int_equal(sum, c->window_us);
+        vb_components_free(c);
+        vb_fake_host_free(h);
+    }
+}
+
+/* Whatever the order of components: backwards in mount order, what lies on top first. */
+static void file_systems_freeze_in_reverse_mount_order(void **state)
+{
+    (void)state;
+    struct vb_fake_host *h = host();
+    h->p[0].hold = 2;
+    vb_fake_add_writer(h, "inner", VB_LEVEL_FRONT_END, "/data/more");
+    vb_fake_add_writer(h, "outer", VB_LEVEL_FRONT_END, "/data");
+    vb_fake_add_writer(h, "image", VB_LEVEL_FRONT_END, "/a");
+    h->mounts = "20 1 8:1 / / rw - ext4 /dev/root rw\n21 20 8:2 / /data rw - btrfs /dev/data rw\n"
+                "22 21 8:3 / /data/more rw - btrfs /dev/more rw\n23 20 7:0 / /a rw - xfs /dev/loop0 rw\n";
+    until_prepared(h);
+    assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_OK);
+    assert_int_equal(vb_fake_count(h, "wd mounts /data /data/more /a"), 1);
+    vb_fake_host_free(h);
+}
+
+/* Root, and what holds our own state: refused when it is chosen, before a writer hears of it. */
+static const char *is_ours(void *arg, const char *mount_point)
+{
+    (void)arg;
+    return strcmp(mount_point, "/data") == 0 ? "that holds the agent's state and journals" : NULL;
+}
+
+static void our_own_file_systems_are_never_frozen(void **state)
+{
+    (void)state;
+    struct vb_fake_host *h = host();
+    h->p[0].hold = 2;
+    h->env.never_frozen = is_ours;
+    vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+    vb_fake_open(h, VB_JOB_BACKUP, NULL);
+    identify(h);
+    const struct vb_msg *r = prepare(h);
+    assert_int_equal(vb_fake_code(r), VB_E_VOLUME_NOT_SUPPORTED);
+    VB_AUTO_FREE char *text = vb_msg_str(r, VB_F_TEXT);
+    assert_contains(text, "that holds the agent's state and journals is never frozen");
+    assert_int_equal(vb_fake_count(h, "front PrepareForBackup"), 0);
+    vb_fake_host_free(h);
+    h = host(); /* another provider takes it */
+    h->p[0].hold = 2;
+    h->p[0].preference = 90;
+    vb_fake_add_provider(h, "other")->hold = 1;
+    h->env.never_frozen = is_ours;
+    vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front");
+    until_prepared(h);
+    assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_OK);
+    assert_int_equal(vb_fake_count(h, "other commit"), 1);
+    vb_fake_host_free(h);
+}
+
 static void freezer_is_used_only_where_a_provider_asks(void **state)
 {
     (void)state;
@@ -575,6 +676,11 @@ int main(void)
         CM_TEST("VSS-Q-14 live reading is loud and recorded", vss_q_14_live_reading_is_loud_and_recorded),
         CM_TEST("consistency is what was reached", consistency_is_what_was_reached),
         CM_TEST("VSS-B-28 a tree over two volumes", vss_b_28_a_tree_over_two_volumes),
+        CM_TEST("VSS-B-40 the skew between volumes is measured and recorded, and the parts of the window",
+                vss_b_40_skew_and_phases_are_recorded),
+        CM_TEST("file systems freeze in reverse mount order", file_systems_freeze_in_reverse_mount_order),
+        CM_TEST("the file systems of the system and of our own state are never frozen",
+                our_own_file_systems_are_never_frozen),
         CM_TEST("the freezer is used only where a provider asks for it", freezer_is_used_only_where_a_provider_asks),
         CM_TEST("CAPTURE without a stream can be repeated", capture_without_a_stream_can_be_repeated),
     };

@@ -27,7 +27,9 @@ static struct vb_components *sample(void)
     vb_buf_add(&k->private_files[0].data, "\0\1\2", 3);
     VB_GROW(c->snapshots, c->n_snapshots, c->cap_snapshots);
     c->snapshots[c->n_snapshots++] =
-        (struct vb_snapshot_record){vb_strdup(ID(8)), vb_strdup("/"), NULL, vb_strdup("btrfs"), NULL, NULL, NULL, true};
+        (struct vb_snapshot_record){vb_strdup(ID(8)), vb_strdup("/"), NULL, vb_strdup("btrfs"), NULL, NULL, NULL, true, 30, 400};
+    vb_components_add_phase(c, "commit", 30, 450, 400);
+    c->skew_us = 7;
     return c;
 }
 
@@ -60,8 +62,11 @@ static void canonical(void **state VB_UNUSED)
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
         "<BACKUP_COMPONENTS version=\"1.3\" bootableSystemStateBackup=\"no\" selectComponents=\"yes\" "
         "partialFileSupport=\"no\" backupType=\"full\" snapshotSetId=\"" ID(9) "\">\n"
-        "  <SESSION host=\"fe\" sessionId=\"" INSTANCE "\" windowUs=\"1234\"/>\n"
-        "  <SNAPSHOT snapshotId=\"" ID(8) "\" mountPoint=\"/\" fileSystem=\"btrfs\" atomic=\"yes\"/>\n"
+        "  <SESSION host=\"fe\" sessionId=\"" INSTANCE "\" windowUs=\"1234\" skewUs=\"7\">\n"
+        "    <PHASE name=\"commit\" beginUs=\"30\" us=\"450\" innerUs=\"400\"/>\n"
+        "  </SESSION>\n"
+        "  <SNAPSHOT snapshotId=\"" ID(8) "\" mountPoint=\"/\" fileSystem=\"btrfs\" atomic=\"yes\" commitBeginUs=\"30\" "
+        "commitUs=\"400\"/>\n"
         "  <WRITER_COMPONENTS writerId=\"" ID(1) "\" instanceId=\"" INSTANCE "\" friendlyName=\"files writer\" "
         "state=\"stable\">\n"
         "    <COMPONENT logicalPath=\"sites\" componentName=\"www\" componentType=\"filegroup\" backupStamp=\"s1\">\n"

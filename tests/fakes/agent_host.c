@@ -488,10 +488,16 @@ static void env_watchdog(void *arg, enum vb_watchdog_call call, uint64_t ms, con
     (void)ms;
     (void)pids;
     (void)n;
-    if (call == VB_WD_START)
+    if (call == VB_WD_START) {
+        VB_AUTO_BUF order = VB_BUF_INIT;
+        for (size_t i = 0; i < mounts->n; i++)
+            vb_buf_addf(&order, " %s", mounts->v[i]);
         note(h, "wd START %zu", mounts->n);
-    else
+        if (mounts->n > 1)
+            note(h, "wd mounts%s", vb_buf_str(&order));
+    } else {
         note(h, "wd %s", CALLS[call]);
+    }
     if (call == VB_WD_FREEZE)
         h->frozen = true;
     if (call == VB_WD_THAW || call == VB_WD_DISARM)
