@@ -362,7 +362,8 @@ static const struct vb_backend_ops dir_ops = {
 /* What a new repository may find: nothing, or what an init that was interrupted has left. */
 static int check_fresh(int root, const char *path, struct vb_error *err)
 {
-    static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog" };
+    static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog", "forgotten",
+                                        "condemned" };
     int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     VB_AUTO_DIR DIR *h = fd >= 0 ? fdopendir(fd) : NULL;
     if (!h) {

@@ -164,6 +164,33 @@ int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_er
  * host (NULL: any).  "latest" never is a failed one.  None: VB_E_NOT_FOUND; several: VB_E_USAGE naming them. */
 struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, const char *host, struct vb_error *err);
 
+/* ---- forgetting and pruning ---- */
+
+/* The backup is not listed and not found any more.  Needs the lock, as all of these. */
+int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t wall_ms, const char *reason,
+                   struct vb_error *err);
+/* Takes it back, by id or unique beginning of one: VB_E_NOT_FOUND once a prune has removed it. */
+int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err);
+
+struct vb_prune_params {
+    uint64_t wall_ms;
+    uint64_t delay_ms; /* backups forgotten, and packs condemned, for less than that are left alone */
+    bool dry_run;
+};
+struct vb_prune_result {
+    uint64_t removed_backups, waiting_backups; /* forgotten ones: gone now, or to be called back still */
+    uint64_t condemned_packs, condemned_bytes; /* by this prune: a later one removes them */
+    uint64_t moved_bytes;                      /* written anew out of packs with much that is not needed */
+    uint64_t removed_packs, removed_bytes;     /* condemned by an earlier one */
+    uint64_t waiting_packs;                    /* likewise, but not for long enough */
+    uint64_t kept_packs;
+};
+/* Removes in two phases what no backup refers to; see repository_prune.c.  The lock is given back at the end, whatever
+ * comes of it.  VB_E_CORRUPT while something that a backup refers to is missing or cannot be read: then nothing is
+ * removed. */
+int vb_repo_prune(struct vb_repo *r, const struct vb_prune_params *params, struct vb_prune_result *result,
+                  struct vb_error *err);
+
 /* ---- keys: several passwords for one repository ---- */
 
 struct vb_repo_key_params {

@@ -24,6 +24,7 @@ struct check {
     struct vb_index *present; /* chunks that a pack really has */
     struct vb_repo_reach reach; /* over present */
     const char *object;       /* the backup that is being looked at */
+    struct vb_strv condemned; /* marks of packs that wait for their removal */
 };
 
 static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
@@ -149,7 +150,7 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
         return 0;
     }
     bool known = vb_index_find_pack(c->index, &id.name, &indexed);
-    if (!known)
+    if (!known && !vb_repo_is_condemned(&c->condemned, &id.name))
         tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
     if (pack_entries(c, path, &id, &o, &bytes, &entries, &n, &why) < 0) {
         tell_error(c, VB_CHECK_DAMAGE, path, &why);
@@ -228,12 +229,20 @@ static void check_chain(struct check *c, const char *path, const struct vb_catal
 
 static int check_catalog(struct check *c, struct vb_error *err)
 {
-    struct vb_strv paths = { 0 };
+    struct vb_strv paths = { 0 }, forgotten = { 0 };
     struct vb_name before;
-    uint64_t before_sequence = 0;
+    uint64_t before_sequence = 0, when;
     int result = vb_repo_catalog_paths(c->repo, &paths, err);
+    if (result == 0)
+        result = vb_repo_forgotten_paths(c->repo, &forgotten, err);
+    for (size_t i = 0; i < forgotten.n; i++)
+        if (!vb_strv_has(&paths, forgotten.v[i]))
+            vb_strv_add(&paths, forgotten.v[i]);
+    vb_strv_sort(&paths);
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if (vb_strv_has(&forgotten, paths.v[i]) && vb_repo_read_forgotten(c->repo, paths.v[i], &when, &why) < 0)
+            tell_error(c, VB_CHECK_DAMAGE, paths.v[i], &why);
         uint64_t sequence;
         char id[VB_GUID_LEN + 1];
         struct vb_name hash;
@@ -241,7 +250,7 @@ static int check_catalog(struct check *c, struct vb_error *err)
         if (e) {
             check_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
             result = check_backup(c, paths.v[i], e, err);
-        } else {
+        } else if (why.code != VB_E_NOT_FOUND || !vb_strv_has(&forgotten, paths.v[i])) {
             tell_error(c, VB_CHECK_DAMAGE, paths.v[i], &why);
         }
         /* the name has the hash in it, so the chain can be followed past an entry that cannot be read */
@@ -252,6 +261,7 @@ static int check_catalog(struct check *c, struct vb_error *err)
         vb_catalog_entry_free(e);
     }
     vb_strv_clear(&paths);
+    vb_strv_clear(&forgotten);
     return result;
 }
 
@@ -263,7 +273,7 @@ int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *
                        .present = vb_index_new() };
     check_config(&c);
     int result = vb_repo_key_list(r, check_key, &c, err);
-    if (vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
+    if (vb_repo_condemned(r, &c.condemned, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
         vb_backend_list(r->backend, "packs/", check_pack, &c, err) != 0)
         result = -1;
     if (result == 0) {
@@ -275,6 +285,7 @@ int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *
         result = check_catalog(&c, err);
         vb_repo_reach_clear(&c.reach);
     }
+    vb_strv_clear(&c.condemned);
     vb_index_free(c.index);
     vb_index_free(c.present);
     if (result < 0)

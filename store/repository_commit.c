@@ -28,6 +28,21 @@ int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_er
     return result;
 }
 
+/* Those that are not forgotten. */
+static int live_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
+{
+    struct vb_strv all = { 0 }, forgotten = { 0 };
+    int result = vb_repo_catalog_paths(r, &all, err);
+    if (result == 0)
+        result = vb_repo_forgotten_paths(r, &forgotten, err);
+    for (size_t i = 0; i < all.n && result == 0; i++)
+        if (!vb_strv_has(&forgotten, all.v[i]))
+            vb_strv_add(paths, all.v[i]);
+    vb_strv_clear(&all);
+    vb_strv_clear(&forgotten);
+    return result;
+}
+
 /* What a record is bound to beside repository and group: its place in the chain. */
 static size_t entry_aad(uint64_t sequence, const char *id, struct vb_buf *aad)
 {
@@ -115,7 +130,7 @@ int vb_repo_list(struct vb_repo *r, vb_repo_list_fn *fn, void *arg, struct vb_er
     struct vb_strv paths = { 0 };
     if (need_reader(r, err) < 0)
         return -1;
-    int result = vb_repo_catalog_paths(r, &paths, err);
+    int result = live_paths(r, &paths, err);
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         VB_AUTO_ERROR damage = VB_ERROR_INIT;
         struct vb_catalog_entry *e = vb_repo_read_entry(r, paths.v[i], &damage);
@@ -216,7 +231,7 @@ struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, cons
         vb_hint(err, "`vbackup list` shows the backups; `latest` is the newest");
         return NULL;
     }
-    if (need_reader(r, err) == 0 && vb_repo_catalog_paths(r, &paths, err) == 0)
+    if (need_reader(r, err) == 0 && live_paths(r, &paths, err) == 0)
         e = latest ? find_latest(r, &paths, host, err) : find_id(r, &paths, which, host, err);
     vb_strv_clear(&paths);
     return e;
@@ -307,7 +322,7 @@ static int is_lost(void *arg, const struct vb_index_hit *hit, struct vb_error *e
     char chunk[VB_NAME_HEX_LEN + 1];
     VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
     vb_name_hex(&hit->entry.name, chunk);
-    vb_fail(err, VB_E_NOT_FOUND, "'%s': pack has vanished or changed its size since the backup began, and with it the "
+    vb_fail(err, VB_E_NOT_FOUND, "'%s': pack has vanished, changed its size or been condemned since the backup began, and with it the "
             "%s chunk %.16s...", path, vb_chunk_type_name(hit->entry.type), chunk);
     vb_hint(err, "find out what removes files from the repository, then back up again: what is missing is stored anew");
     return -1;
@@ -326,13 +341,19 @@ static int not_indexed(void *arg, const struct vb_name *name, unsigned type, con
 static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct below b = { .repo = r };
+    struct vb_strv condemned = { 0 };
     if (vb_repo_list_packs(r, &b.there, &b.n, err) < 0)
         return -1;
+    if (vb_repo_condemned(r, &condemned, err) < 0) {
+        free(b.there);
+        return -1;
+    }
     size_t packs = vb_index_pack_count(r->index);
     b.lost = vb_alloc_n(packs + 1, sizeof *b.lost);
     for (size_t i = 0; i < packs; i++) {
         const struct vb_index_pack *p = vb_index_pack_at(r->index, (uint32_t)i);
-        b.lost[i] = !p->gone && !p->open && !vb_repo_is_listed(b.there, b.n, &p->name, p->size);
+        b.lost[i] = !p->gone && !p->open && (!vb_repo_is_listed(b.there, b.n, &p->name, p->size) ||
+                                             vb_repo_is_condemned(&condemned, &p->name));
         b.any = b.any || b.lost[i];
     }
     int result = 0;
@@ -349,6 +370,7 @@ static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, st
         result = vb_repo_reach_entry(&reach, e, err);
         vb_repo_reach_clear(&reach);
     }
+    vb_strv_clear(&condemned);
     free(b.there);
     free(b.lost);
     return result;
@@ -359,6 +381,9 @@ static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_er
 {
     struct vb_strv paths = { 0 };
     int result = vb_repo_catalog_paths(r, &paths, err);
+    if (result == 0)
+        result = vb_repo_forgotten_paths(r, &paths, err); /* also those whose record is gone */
+    vb_strv_sort(&paths);
     e->sequence = 1;
     e->has_previous = false;
     for (size_t i = 0; i < paths.n && result == 0; i++) {

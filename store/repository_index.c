@@ -27,6 +27,7 @@ struct scan {
     bool damaged; /* an index file cannot be used */
     struct vb_index *index;
     struct vb_repo *repo;
+    struct vb_strv condemned; /* for a writer: marks of packs that do not count */
 };
 
 /* ---- the packs that are there ---- */
@@ -77,6 +78,10 @@ bool vb_repo_is_listed(const struct vb_repo_listed *packs, size_t n, const struc
 static bool is_there(void *arg, const struct vb_name *name, uint64_t size)
 {
     struct scan *s = arg;
+    if (vb_repo_is_condemned(&s->condemned, name)) {
+        s->missing = true; /* a prune was interrupted before it had removed this index file */
+        return false;
+    }
     if (vb_repo_is_listed(s->packs, s->n, name, size))
         return true;
     s->missing = true;
@@ -267,6 +272,9 @@ static int load(struct scan *s, struct vb_error *err)
     struct vb_backend *b = s->repo->backend;
     if (s->scanned && vb_repo_list_packs(s->repo, &s->packs, &s->n, err) < 0)
         return -1;
+    /* A reader may go on where it began: condemned packs stay for a while. */
+    if (s->scanned && s->repo->mode == VB_REPO_WRITE && vb_repo_condemned(s->repo, &s->condemned, err) < 0)
+        return -1;
     if (vb_backend_list(b, "index/", read_index_file, s, err) != 0)
         return -1;
     if (!s->scanned)
@@ -274,7 +282,7 @@ static int load(struct scan *s, struct vb_error *err)
     bool taken = false;
     for (size_t i = 0; i < s->n; i++) {
         uint32_t pack;
-        if (vb_index_find_pack(s->index, &s->packs[i].name, &pack))
+        if (vb_index_find_pack(s->index, &s->packs[i].name, &pack) || vb_repo_is_condemned(&s->condemned, &s->packs[i].name))
             continue;
         if (vb_keys_append_only(s->repo->keys))
             continue; /* not to be read with this key: the next who can takes it in */
@@ -297,6 +305,7 @@ int vb_repo_load_index(struct vb_repo *r, bool scan, struct vb_error *err)
     struct scan s = { .scanned = scan, .repo = r, .index = vb_index_new() };
     int result = load(&s, err);
     free(s.packs);
+    vb_strv_clear(&s.condemned);
     if (result < 0) {
         vb_index_free(s.index);
         return -1;

@@ -84,6 +84,11 @@ int vb_repo_list_packs(struct vb_repo *r, struct vb_repo_listed **packs, size_t 
 bool vb_repo_is_listed(const struct vb_repo_listed *packs, size_t n, const struct vb_name *name, uint64_t size);
 
 /* repository_put.c */
+int vb_repo_add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry *e, const void *stored,
+                        struct vb_error *err);
+/* Files about all packs that are not durable; one that is there already is taken out of *keep (may be NULL), a list of
+ * files that are to be removed. */
+int vb_repo_write_index(struct vb_repo *r, struct vb_strv *keep, struct vb_error *err);
 void vb_repo_drop_open_packs(struct vb_repo *r);
 
 /* repository_get.c: the stored bytes, unsealed, into out. */
@@ -99,6 +104,15 @@ int vb_repo_open_stored(struct vb_repo *r, uint32_t group, const struct vb_pack_
 int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
 /* Reads and verifies one entry. */
 struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err);
+
+/* repository_forget.c: the records ("catalog/...") of backups that are forgotten, sorted, whether or not they are still
+ * there; and when one was. */
+int vb_repo_forgotten_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
+int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_ms, struct vb_error *err);
+
+/* repository_prune.c: the marks of packs that are to be removed, sorted: no writer counts on them. */
+int vb_repo_condemned(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
+bool vb_repo_is_condemned(const struct vb_strv *paths, const struct vb_name *pack);
 
 /* repository_reach.c: everything below some roots, each chunk once, without recursion.  The callbacks are set after
  * init; what a callback returns that is not 0 ends it and is returned. */

@@ -112,8 +112,8 @@ static int keep_bounds(struct vb_repo *r, struct vb_error *err)
     return 0;
 }
 
-static int add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry *e, const void *stored,
-                       struct vb_error *err)
+int vb_repo_add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry *e, const void *stored,
+                        struct vb_error *err)
 {
     enum vb_repo_pack_kind kind = e->type == VB_CHUNK_DATA ? VB_REPO_PACK_DATA : VB_REPO_PACK_META;
     if (r->n_packs > VB_REPO_PACK_KINDS && keep_bounds(r, err) < 0)
@@ -209,7 +209,7 @@ int vb_repo_put_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, c
         return name_context(name, type, err);
     struct vb_pack_entry e = { .name = *name, .type = (uint8_t)type, .encoding = encoding,
                                .raw_size = (uint32_t)raw_size, .stored_size = (uint32_t)stored_size };
-    return add_to_pack(r, group, &e, stored, err);
+    return vb_repo_add_to_pack(r, group, &e, stored, err);
 }
 
 int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
@@ -270,7 +270,7 @@ int vb_repo_put_bytes(struct vb_repo *r, enum vb_chunk_type type, const void *da
 
 /* ---- flush ---- */
 
-static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struct vb_error *err)
+static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struct vb_strv *keep, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct vb_name name;
@@ -278,6 +278,12 @@ static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struc
     vb_sha256(bytes->data, bytes->len, &name);
     vb_name_hex(&name, hex);
     VB_AUTO_FREE char *path = vb_printf("index/%s", hex);
+    for (size_t i = 0; keep && i < keep->n; i++)
+        if (strcmp(keep->v[i], path) == 0) {
+            free(keep->v[i]);
+            keep->v[i] = keep->v[--keep->n];
+            return 0;
+        }
     int result = vb_backend_write(r->backend, path, bytes->data, bytes->len, &why);
     if (result < 0 && why.code == VB_E_EXISTS && vb_backend_remove(r->backend, path, NULL) == 0) {
         vb_error_clear(&why); /* its packs are new to us, so it was damaged, and is convenience only */
@@ -286,13 +292,13 @@ static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struc
     return result < 0 ? vb_error_move(err, &why) : 0;
 }
 
-static int write_index(struct vb_repo *r, struct vb_error *err)
+int vb_repo_write_index(struct vb_repo *r, struct vb_strv *keep, struct vb_error *err)
 {
     for (uint32_t group = 0; group < vb_keys_group_count(r->keys); group++)
         for (uint32_t next = 0;;) {
             VB_AUTO_BUF bytes = VB_BUF_INIT;
             int more = vb_index_encode_new(r->index, r->keys, group, &next, &bytes, err);
-            if (more < 0 || (more > 0 && write_index_file(r, &bytes, err) < 0))
+            if (more < 0 || (more > 0 && write_index_file(r, &bytes, keep, err) < 0))
                 return -1;
             if (more == 0)
                 break;
@@ -306,7 +312,7 @@ int vb_repo_flush(struct vb_repo *r, struct vb_error *err)
         return -1;
     vb_fault_point("store");
     /* An index file must never outlive, in a power cut, the packs it tells about: two barriers. */
-    if (vb_index_has_new(r->index) && (vb_backend_barrier(r->backend, err) < 0 || write_index(r, err) < 0))
+    if (vb_index_has_new(r->index) && (vb_backend_barrier(r->backend, err) < 0 || vb_repo_write_index(r, NULL, err) < 0))
         return -1;
     vb_fault_point("store");
     if (vb_backend_barrier(r->backend, err) < 0)

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vbackup forget, prune: backups that are not to be kept, and the room they take. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/loop.h"
+#include "base/text.h"
+#include "requester/cli.h"
+#include "requester/password.h"
+#include "store/retention.h"
+
+static struct vb_repo *open_write(struct vb_cli *cli, struct vb_error *err)
+{
+    const char *location = vb_cli_repository(cli, err);
+    return location ? vb_repo_open_auth(location, VB_REPO_WRITE, vb_settings_auth(&cli->settings), err) : NULL;
+}
+
+static uint64_t wall_ms(void)
+{
+    struct vb_loop *loop = vb_loop_new();
+    uint64_t now = vb_loop_wall_ms(loop);
+    vb_loop_free(loop);
+    return now;
+}
+
+/* ---- forget ---- */
+
+struct forget {
+    struct vb_cli *cli;
+    struct vb_repo *repo;
+    const char *host;
+    struct vb_catalog_entry **entries;
+    struct vb_retention_item *items; /* of the same number */
+    size_t n, cap, cap_items;
+    size_t forgotten, kept;
+};
+
+/* What was backed up, of which hosts: backups of the same are measured against one another. */
+static char *set_of(const struct vb_catalog_entry *e)
+{
+    struct vb_strv parts = { 0 };
+    VB_AUTO_BUF text = VB_BUF_INIT;
+    for (size_t h = 0; h < e->n_hosts; h++) {
+        vb_strv_add(&parts, e->hosts[h].name);
+        for (size_t c = 0; c < e->hosts[h].n_components; c++) {
+            const struct vb_catalog_component *k = &e->hosts[h].components[c];
+            vb_strv_take(&parts, vb_printf("%s/%s:%s\\%s", e->hosts[h].name, k->instance_name ? k->instance_name : "",
+                                           k->logical_path ? k->logical_path : "", k->name ? k->name : ""));
+            for (size_t i = 0; i < k->n_roots; i++)
+                vb_strv_take(&parts, vb_printf("%s:%s", e->hosts[h].name, k->roots[i].path));
+        }
+    }
+    vb_strv_sort(&parts);
+    for (size_t i = 0; i < parts.n; i++)
+        vb_buf_addf(&text, "%s\n", parts.v[i]);
+    vb_strv_clear(&parts);
+    return vb_buf_take_str(&text);
+}
+
+static bool has_host(const struct vb_catalog_entry *e, const char *host)
+{
+    for (size_t i = 0; host && i < e->n_hosts; i++)
+        if (strcmp(e->hosts[i].name, host) == 0)
+            return true;
+    return !host;
+}
+
+static int take(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
+{
+    struct forget *f = arg;
+    (void)path, (void)damage; /* what cannot be read is neither counted nor forgotten */
+    if (!*entry || !has_host(*entry, f->host))
+        return 0;
+    size_t at = f->n;
+    VB_GROW(f->items, at, f->cap_items);
+    VB_GROW(f->entries, f->n, f->cap);
+    f->entries[f->n++] = VB_STEAL(*entry);
+    const struct vb_catalog_entry *e = f->entries[at];
+    f->items[at] = (struct vb_retention_item){ .sequence = e->sequence, .time_ms = e->finished_ms, .set = set_of(e),
+                                               .usable = e->state != VB_CATALOG_FAILED };
+    return 0;
+}
+
+static void forget_clear(struct forget *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        free((char *)(uintptr_t)f->items[i].set);
+        vb_catalog_entry_free(f->entries[i]);
+    }
+    free(f->items);
+    free(f->entries);
+}
+
+static char *reasons_of(const struct vb_retention_item *it)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    for (int rule = 0; rule < VB_KEEP_RULES; rule++)
+        if (it->reasons >> rule & 1)
+            vb_buf_addf(&b, "%s%s", b.len ? ", " : "", vb_retention_rule_name((enum vb_retention_rule)rule));
+    if (!b.len && it->kept)
+        vb_buf_add_str(&b, "newer than all usable ones");
+    return vb_buf_take_str(&b);
+}
+
+static void tell(struct forget *f, size_t i, bool kept)
+{
+    const struct vb_catalog_entry *e = f->entries[i];
+    VB_AUTO_FREE char *why = reasons_of(&f->items[i]);
+    if (f->cli->json) {
+        json_t *o = vb_cli_message(kept ? "keep" : "forget"), *list = json_array();
+        json_object_set_new(o, "id", json_string(e->id));
+        json_object_set_new(o, "sequence", json_integer((json_int_t)e->sequence));
+        json_object_set_new(o, "finished_ms", json_integer((json_int_t)e->finished_ms));
+        json_object_set_new(o, "state", json_string(vb_catalog_state_name(e->state)));
+        for (int rule = 0; kept && rule < VB_KEEP_RULES; rule++)
+            if (f->items[i].reasons >> rule & 1)
+                json_array_append_new(list, json_string(vb_retention_rule_name((enum vb_retention_rule)rule)));
+        json_object_set_new(o, "reasons", list);
+        vb_cli_json(o);
+    } else if (!f->cli->quiet) {
+        VB_AUTO_FREE char *when = vb_time_iso(e->finished_ms);
+        printf("%-6s  %.8s  %s  %-8s  %s\n", kept ? "keep" : "forget", e->id, when, vb_catalog_state_name(e->state),
+               kept ? why : "");
+    }
+}
+
+static int policy_of(struct vb_cli *cli, struct vb_retention_policy *p, bool *given, struct vb_error *err)
+{
+    memset(p, 0, sizeof *p);
+    *given = false;
+    for (int rule = 0; rule < VB_KEEP_RULES; rule++) {
+        VB_AUTO_FREE char *name = vb_printf("keep-%s", vb_retention_rule_name((enum vb_retention_rule)rule));
+        const char *v = vb_cli_opt(cli, name);
+        if (!v)
+            continue;
+        *given = true;
+        if (!vb_parse_u32(v, &p->keep[rule]))
+            return vb_fail(err, VB_E_USAGE, "--%s: '%s' is not a number", name, v);
+    }
+    return 0;
+}
+
+/* By id: kept is cleared for these only. The newest usable one of its kind is not meant by accident. */
+static int choose_named(struct forget *f, struct vb_error *err)
+{
+    struct vb_retention_policy newest = { { [VB_KEEP_LAST] = 1 } };
+    if (vb_retention_apply(&newest, f->items, f->n, err) < 0)
+        return -1;
+    for (int a = 0; a < f->cli->argc; a++) {
+        struct vb_catalog_entry *e = vb_repo_find(f->repo, f->cli->argv[a], f->host, err);
+        if (!e)
+            return -1;
+        for (size_t i = 0; i < f->n; i++) {
+            if (strcmp(f->entries[i]->id, e->id) != 0)
+                continue;
+            if (f->items[i].reasons && !vb_cli_flag(f->cli, "force")) {
+                vb_fail(err, VB_E_GUARD, "%.8s is the newest usable backup of what it holds", e->id);
+                vb_hint(err, "give --force as well if it is to be forgotten all the same");
+                vb_catalog_entry_free(e);
+                return -1;
+            }
+            f->items[i].reasons = 1u << VB_KEEP_RULES; /* this one */
+        }
+        vb_catalog_entry_free(e);
+    }
+    for (size_t i = 0; i < f->n; i++) {
+        f->items[i].kept = !(f->items[i].reasons >> VB_KEEP_RULES & 1);
+        f->items[i].reasons = 0;
+    }
+    return 0;
+}
+
+static int carry_out(struct forget *f, bool named, struct vb_error *err)
+{
+    bool dry = vb_cli_flag(f->cli, "dry-run");
+    const char *reason = vb_cli_opt(f->cli, "reason");
+    uint64_t now = wall_ms();
+    for (size_t i = 0; i < f->n; i++) {
+        bool kept = f->items[i].kept;
+        if (!kept && !dry &&
+            vb_repo_forget(f->repo, f->entries[i], now, reason ? reason : named ? "by id" : "by policy", err) < 0)
+            return -1;
+        f->forgotten += !kept;
+        f->kept += kept;
+        if (!kept || !named)
+            tell(f, i, kept);
+    }
+    if (!f->cli->json && !f->cli->quiet)
+        printf("%zu %s, %zu kept%s\n", f->forgotten, dry ? "would be forgotten" : "forgotten", f->kept,
+               f->forgotten && !dry ? "; until a prune has removed it, a backup is called back with: "
+                                      "vbackup forget --undo ID" : "");
+    return 0;
+}
+
+static int undo(struct forget *f, struct vb_error *err)
+{
+    if (f->cli->argc == 0)
+        return vb_fail(err, VB_E_USAGE, "--undo needs the id of a backup");
+    for (int a = 0; a < f->cli->argc; a++) {
+        if (vb_repo_unforget(f->repo, f->cli->argv[a], err) < 0)
+            return -1;
+        if (!f->cli->quiet && !f->cli->json)
+            printf("%s is kept again\n", f->cli->argv[a]);
+    }
+    return 0;
+}
+
+static int forget(struct forget *f, struct vb_error *err)
+{
+    struct vb_retention_policy p;
+    bool policy = false;
+    if (policy_of(f->cli, &p, &policy, err) < 0)
+        return -1;
+    if (vb_cli_flag(f->cli, "undo"))
+        return vb_repo_lock(f->repo, wall_ms(), err) < 0 ? -1 : undo(f, err);
+    if (policy && f->cli->argc)
+        return vb_fail(err, VB_E_USAGE, "either backups or what is to be kept, not both");
+    if (!policy && !f->cli->argc)
+        return vb_retention_apply(&p, NULL, 0, err); /* says that nothing would be kept */
+    /* Under the lock: what is newest must still be so when it counts. */
+    if (vb_repo_lock(f->repo, wall_ms(), err) < 0 || vb_repo_list(f->repo, take, f, err) != 0)
+        return -1;
+    if ((policy ? vb_retention_apply(&p, f->items, f->n, err) : choose_named(f, err)) < 0)
+        return -1;
+    return carry_out(f, !policy, err);
+}
+
+static int run_forget(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct forget f = { .cli = cli, .host = vb_cli_opt(cli, "host") };
+    f.repo = open_write(cli, &err);
+    int rc = f.repo ? forget(&f, &err) : -1;
+    forget_clear(&f);
+    vb_repo_close(f.repo);
+    return rc < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+}
+
+static const struct vb_opt forget_opts[] = {
+    { "keep-last", 0, "N", "keep the last N backups of each set" },
+    { "keep-hourly", 0, "N", "keep the newest backup of each of the last N hours that have one" },
+    { "keep-daily", 0, "N", "likewise of days" },
+    { "keep-weekly", 0, "N", "likewise of weeks" },
+    { "keep-monthly", 0, "N", "likewise of months" },
+    { "keep-yearly", 0, "N", "likewise of years" },
+    { "host", 0, "HOST", "only backups that have this host" },
+    { "dry-run", 'n', NULL, "say what would be kept and why, change nothing" },
+    { "force", 0, NULL, "forget even the newest usable backup of a set" },
+    { "undo", 0, NULL, "call forgotten backups back" },
+    { "reason", 0, "TEXT", "recorded with it" },
+    { NULL, 0, NULL, NULL }
+};
+const struct vb_cli_verb vb_verb_forget = { "forget", "[BACKUP...]", "take backups off the list, by policy or by id",
+                                            forget_opts, 0, -1, run_forget };
+
+/* ---- prune ---- */
+
+static void tell_prune(struct vb_cli *cli, const struct vb_prune_result *r, bool dry)
+{
+    if (cli->json) {
+        json_t *o = vb_cli_message("prune");
+        json_object_set_new(o, "dry_run", json_boolean(dry));
+#define NUMBER(name) json_object_set_new(o, #name, json_integer((json_int_t)r->name))
+        NUMBER(removed_backups);
+        NUMBER(waiting_backups);
+        NUMBER(condemned_packs);
+        NUMBER(condemned_bytes);
+        NUMBER(moved_bytes);
+        NUMBER(removed_packs);
+        NUMBER(removed_bytes);
+        NUMBER(waiting_packs);
+        NUMBER(kept_packs);
+#undef NUMBER
+        vb_cli_json(o);
+        return;
+    }
+    if (cli->quiet)
+        return;
+    VB_AUTO_FREE char *removed = vb_size_human(r->removed_bytes), *condemned = vb_size_human(r->condemned_bytes),
+                      *moved = vb_size_human(r->moved_bytes);
+    printf("%s %llu packs, %s\n", dry ? "would remove" : "removed", (unsigned long long)r->removed_packs, removed);
+    printf("%s %llu packs, %s, which a later prune removes (%s of them written anew)\n", dry ? "would condemn" : "condemned",
+           (unsigned long long)r->condemned_packs, condemned, moved);
+    if (r->waiting_packs)
+        printf("%llu packs were condemned earlier and wait for the delay to pass\n", (unsigned long long)r->waiting_packs);
+    if (r->waiting_backups)
+        printf("%llu forgotten backups can be called back still\n", (unsigned long long)r->waiting_backups);
+}
+
+static int run_prune(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_prune_params p = { .wall_ms = wall_ms(), .delay_ms = 24u * 3600u * 1000u };
+    struct vb_prune_result result;
+    const char *delay = vb_cli_opt(cli, "delay");
+    if (delay && !vb_parse_duration_ms(delay, &p.delay_ms)) {
+        vb_fail(&err, VB_E_USAGE, "--delay: '%s' is not a duration such as 12h or 7d", delay);
+        return vb_cli_fail(cli, &err);
+    }
+    p.dry_run = vb_cli_flag(cli, "dry-run");
+    struct vb_repo *r = open_write(cli, &err);
+    int rc = r ? vb_repo_lock(r, p.wall_ms, &err) : -1;
+    if (rc == 0)
+        rc = vb_repo_prune(r, &p, &result, &err);
+    vb_repo_close(r);
+    if (rc < 0)
+        return vb_cli_fail(cli, &err);
+    tell_prune(cli, &result, p.dry_run);
+    return VB_EXIT_DONE;
+}
+
+static const struct vb_opt prune_opts[] = {
+    { "delay", 0, "DURATION", "leave alone what was forgotten or condemned for less than this (default 1d)" },
+    { "dry-run", 'n', NULL, "say what would be done, change nothing" },
+    { NULL, 0, NULL, NULL }
+};
+const struct vb_cli_verb vb_verb_prune = { "prune", "", "free the room of forgotten backups", prune_opts, 0, 0, run_prune };

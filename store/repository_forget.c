@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store/repository_forget.c - backups that are to be removed: marks beside their records.
+ *
+ * forgotten/NAME, with the name of the record, says that a backup is forgotten, when and why.  The backup is not listed and
+ * not found any more, and can be called back until a prune has removed the record itself; the mark stays, so that
+ * the chain of records has no unexplained gap.  With encryption marks are sealed like records: whoever can write to the
+ * storage can remove records, and cannot make it look as if they had been forgotten.
+ */
+#include "config.h"
+#include "store/repository_internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static void json_release(json_t **j)
+{
+    json_decref(*j);
+}
+#define AUTO_JSON VB_CLEANUP(json_release) json_t
+
+/* "catalog/X" and "forgotten/X"; caller frees. */
+static char *mark_path(const char *path)
+{
+    return vb_printf("forgotten/%s", strchr(path, '/') + 1);
+}
+
+static int add_path(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    (void)size, (void)err;
+    vb_strv_take(arg, vb_printf("catalog/%s", path + strlen("forgotten/")));
+    return 0;
+}
+
+int vb_repo_forgotten_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
+{
+    int result = vb_backend_list(r->backend, "forgotten/", add_path, paths, err);
+    vb_strv_sort(paths);
+    return result;
+}
+
+static int put_mark(struct vb_repo *r, const char *path, uint64_t wall_ms, const char *reason, struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_FREE char *mark = mark_path(path);
+    AUTO_JSON *o = json_pack("{s:s,s:i,s:I,s:s}", "vbackup", "forgotten", "format_version", 1, "forgotten_ms",
+                             (json_int_t)wall_ms, "reason", reason);
+    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    if (!text)
+        return vb_fail(err, VB_E_USAGE, "reason is not UTF-8 text");
+    int result = 0;
+    if (vb_keys_sealed(r->keys))
+        result = vb_object_write(r->keys, VB_OBJECT_ENTRY, 0, mark, strlen(mark), text, strlen(text), &bytes, err);
+    else
+        vb_buf_add_str(&bytes, text);
+    free(text);
+    return result < 0 ? -1 : vb_backend_write(r->backend, mark, bytes.data, bytes.len, err);
+}
+
+int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_ms, struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT, plain = VB_BUF_INIT;
+    VB_AUTO_FREE char *mark = mark_path(path);
+    struct vb_object o = { .kind = VB_OBJECT_ENTRY };
+    if (vb_backend_read_all(r->backend, mark, 65536, &bytes, err) < 0)
+        return -1;
+    int result = 0;
+    if (vb_keys_sealed(r->keys)) {
+        result = vb_object_read(r->keys, VB_OBJECT_ENTRY, mark, strlen(mark), bytes.data, bytes.len, &o, &plain, err);
+        if (result == 0 && !vb_keys_tag_is(r->keys, o.tag, ""))
+            result = vb_fail(err, VB_E_CORRUPT, "was written with a write-only key");
+    } else {
+        vb_buf_add(&plain, bytes.data, bytes.len);
+    }
+    if (result == 0) {
+        AUTO_JSON *j = json_loadb((const char *)plain.data, plain.len, JSON_REJECT_DUPLICATES, NULL);
+        const json_t *when = json_object_get(j, "forgotten_ms");
+        const char *kind = json_string_value(json_object_get(j, "vbackup"));
+        if (!kind || strcmp(kind, "forgotten") != 0 || !json_is_integer(when) || json_integer_value(when) < 0)
+            result = vb_fail(err, VB_E_CORRUPT, "damaged mark");
+        else
+            *wall_ms = (uint64_t)json_integer_value(when);
+    }
+    if (result < 0)
+        vb_context(err, "'%s'", mark);
+    return result;
+}
+
+static int need_lock(const struct vb_repo *r, struct vb_error *err)
+{
+    if (!r->locked)
+        return vb_fail(err, VB_E_BAD_STATE, "'%s': repository is not locked", r->backend->location);
+    if (vb_keys_append_only(r->keys))
+        return vb_fail(err, VB_E_ACCESS_DENIED, "a write-only key can forget nothing");
+    return 0;
+}
+
+int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t wall_ms, const char *reason,
+                   struct vb_error *err)
+{
+    if (need_lock(r, err) < 0)
+        return -1;
+    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    return put_mark(r, path, wall_ms, reason, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
+}
+
+int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 }, fit = { 0 };
+    uint64_t size;
+    if (need_lock(r, err) < 0 || vb_repo_forgotten_paths(r, &paths, err) < 0)
+        return -1;
+    for (size_t i = 0; i < paths.n; i++) {
+        uint64_t sequence;
+        char id[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        if (vb_catalog_path_parse(paths.v[i], &sequence, id, &hash) && strlen(which) >= 4 &&
+            strncasecmp(id, which, strlen(which)) == 0)
+            vb_strv_add(&fit, paths.v[i]);
+    }
+    int result = 0;
+    if (fit.n != 1) {
+        result = vb_fail(err, fit.n ? VB_E_USAGE : VB_E_NOT_FOUND, "'%s': %s", which,
+                         fit.n ? "several forgotten backups begin so" : "no such forgotten backup");
+    } else if (vb_backend_size(r->backend, fit.v[0], &size, NULL) < 0) {
+        result = vb_fail(err, VB_E_NOT_FOUND, "'%s': has been pruned since it was forgotten", which);
+    } else {
+        VB_AUTO_FREE char *mark = mark_path(fit.v[0]);
+        result = vb_backend_remove(r->backend, mark, err);
+        if (result == 0)
+            result = vb_backend_barrier(r->backend, err);
+    }
+    vb_strv_clear(&paths);
+    vb_strv_clear(&fit);
+    return result;
+}

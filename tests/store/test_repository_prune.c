@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/store/test_repository_prune.c - forgetting and pruning: what is kept is exact, after every interruption.
+ */
+#include <config.h>
+#include "tests/cm.h"
+
+#include <stdio.h>
+
+#include "store/repository_internal.h"
+#include "tests/store/opened.h"
+
+#define DAY ((uint64_t)24 * 3600 * 1000)
+static struct fixture_size size = { 3, 6, 20000 };
+
+static int add_size(void *arg, const char *name, uint64_t bytes, struct vb_error *err)
+{
+    (void)name, (void)err;
+    *(uint64_t *)arg += bytes;
+    return 0;
+}
+
+static uint64_t stored_bytes(struct vb_backend *b)
+{
+    uint64_t sum = 0;
+    assert_int_equal(vb_backend_list(b, "packs/", add_size, &sum, NULL), 0);
+    return sum;
+}
+
+static int backup(struct vb_repo *r, uint64_t seed, char id[VB_GUID_LEN + 1], struct vb_error *err)
+{
+    if (vb_repo_lock(r, FIXTURE_NOW, err) < 0)
+        return -1;
+    int result = fixture_backup(r, seed, size, id, err);
+    vb_repo_unlock(r);
+    return result;
+}
+
+static int forget(struct vb_repo *r, const char *id, uint64_t now, struct vb_error *err)
+{
+    struct vb_catalog_entry *e = vb_repo_find(r, id, NULL, err);
+    int result = e ? vb_repo_lock(r, now, err) : -1;
+    if (result == 0)
+        result = vb_repo_forget(r, e, now, "test", err);
+    vb_repo_unlock(r);
+    vb_catalog_entry_free(e);
+    return result;
+}
+
+static int prune(struct vb_repo *r, uint64_t now, uint64_t delay, struct vb_prune_result *res, struct vb_error *err)
+{
+    struct vb_prune_result unused;
+    struct vb_prune_params p = { now, delay, false };
+    if (vb_repo_lock(r, now, err) < 0)
+        return -1;
+    return vb_repo_prune(r, &p, res ? res : &unused, err);
+}
+
+static void assert_whole(struct bench *b, unsigned backups)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    unsigned n = 0;
+    struct vb_repo *r = open_again(b, VB_REPO_READ, &err);
+    assert_non_null(r);
+    assert_ok(fixture_verify_all(r, size, &n, &err));
+    assert_int_equal(n, backups);
+    assert_ok(vb_repo_check(r, true, NULL, NULL, &err));
+    vb_repo_close(r);
+}
+
+static void forgotten_backups_vanish_and_can_be_called_back(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, gone = VB_ERROR_INIT, late = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1], two[VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, one, &err));
+    assert_ok(backup(b->repo, 2, two, &err));
+    assert_ok(forget(b->repo, two, FIXTURE_NOW, &err));
+    assert_whole(b, 1);
+    assert_null(vb_repo_find(b->repo, two, NULL, &gone));
+    assert_int_equal(gone.code, VB_E_NOT_FOUND);
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_unforget(b->repo, two, &err));
+    vb_repo_unlock(b->repo);
+    assert_whole(b, 2);
+    /* within the delay a prune leaves it alone */
+    assert_ok(forget(b->repo, two, FIXTURE_NOW, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + DAY, 2 * DAY, NULL, &err));
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_unforget(b->repo, two, &err));
+    vb_repo_unlock(b->repo);
+    assert_whole(b, 2);
+    assert_ok(forget(b->repo, two, FIXTURE_NOW, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + 3 * DAY, 2 * DAY, NULL, &err));
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_int_equal(vb_repo_unforget(b->repo, two, &late), -1);
+    assert_contains(late.text, "has been pruned");
+    vb_repo_unlock(b->repo);
+    assert_whole(b, 1);
+    /* the newest record is gone, and the chain goes on behind it */
+    assert_ok(backup(b->repo, 3, NULL, &err));
+    assert_whole(b, 2);
+}
+
+static void prune_frees_what_is_not_needed_in_two_phases(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_prune_result res;
+    char ids[4][VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    for (unsigned i = 0; i < 4; i++)
+        assert_ok(backup(b->repo, 10 + i, ids[i], &err));
+    uint64_t full = stored_bytes(b->files);
+    for (unsigned i = 0; i < 3; i++)
+        assert_ok(forget(b->repo, ids[i], FIXTURE_NOW, &err));
+    struct vb_repo *reader = open_again(b, VB_REPO_READ, &err); /* a restore that began before */
+    struct vb_catalog_entry *e = vb_repo_find(reader, "latest", NULL, &err);
+    struct vb_prune_params dry = { FIXTURE_NOW + 2 * DAY, DAY, true };
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_prune(b->repo, &dry, &res, &err));
+    assert_int_equal(stored_bytes(b->files), full);
+    assert_int_equal(res.removed_backups, 3);
+    assert_true(res.condemned_packs > 0);
+    assert_ok(prune(b->repo, FIXTURE_NOW + 2 * DAY, DAY, &res, &err));
+    assert_true(res.condemned_packs > 0);
+    assert_int_equal(res.removed_packs, 0);
+    assert_true(stored_bytes(b->files) >= full); /* nothing is away yet */
+    assert_whole(b, 1);
+    /* again, but not for long enough */
+    assert_ok(prune(b->repo, FIXTURE_NOW + 2 * DAY + 1, DAY, &res, &err));
+    assert_int_equal(res.removed_packs, 0);
+    assert_ok(fixture_verify(reader, e->id, size, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + 4 * DAY, DAY, &res, &err));
+    assert_true(res.removed_packs > 0);
+    assert_int_equal(res.condemned_packs, 0);
+    assert_true(stored_bytes(b->files) < full * 2 / 3);
+    assert_whole(b, 1);
+    /* nothing more to do */
+    assert_ok(prune(b->repo, FIXTURE_NOW + 9 * DAY, 0, &res, &err));
+    assert_int_equal(res.condemned_packs + res.removed_packs + res.moved_bytes, 0);
+    /* what was pruned is stored anew when it comes again */
+    assert_ok(backup(b->repo, 10, NULL, &err));
+    assert_whole(b, 2);
+    vb_catalog_entry_free(e);
+    vb_repo_close(reader);
+}
+
+static void a_reader_that_began_before_finds_everything(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, one, &err));
+    assert_ok(backup(b->repo, 2, NULL, &err));
+    assert_ok(backup(b->repo, 3, NULL, &err));
+    struct vb_repo *reader = open_again(b, VB_REPO_READ, &err);
+    assert_ok(fixture_verify(reader, one, size, &err)); /* has read the record */
+    struct vb_catalog_entry *e = vb_repo_find(reader, one, NULL, &err);
+    assert_ok(forget(b->repo, one, FIXTURE_NOW, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + DAY, 0, NULL, &err));
+    /* every chunk of the forgotten backup, from the handle that was open */
+    VB_AUTO_BUF out = VB_BUF_INIT;
+    for (size_t i = 0; i < vb_index_pack_count(reader->index); i++)
+        assert_int_equal(vb_index_pack_at(reader->index, (uint32_t)i)->gone, false);
+    assert_ok(vb_repo_get(reader, VB_CHUNK_TREE, &e->hosts[0].components[0].roots[0].tree, &out, &err));
+    struct vb_repo_reach x;
+    vb_repo_reach_init(&x, reader, reader->index);
+    assert_ok(vb_repo_reach_entry(&x, e, &err));
+    vb_repo_reach_clear(&x);
+    vb_catalog_entry_free(e);
+    vb_repo_close(reader);
+}
+
+/* ---- interruptions ---- */
+
+struct crash {
+    struct vb_backend *files;
+    char keep[VB_GUID_LEN + 1];
+};
+
+static void lay_out(struct crash *c)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1];
+    c->files = vb_backend_memory_new();
+    assert_ok(fixture_init(c->files, &err));
+    struct vb_repo *r = fixture_open(vb_backend_memory_share(c->files), VB_REPO_WRITE, &err);
+    assert_ok(backup(r, 1, one, &err));
+    assert_ok(backup(r, 2, c->keep, &err));
+    assert_ok(forget(r, one, FIXTURE_NOW, &err));
+    vb_repo_close(r);
+}
+
+static int two_prunes(struct vb_backend *f, struct vb_error *err)
+{
+    struct vb_repo *r = fixture_open(f, VB_REPO_WRITE, err);
+    int result = r ? prune(r, FIXTURE_NOW + DAY, 0, NULL, err) : -1;
+    if (result == 0)
+        result = prune(r, FIXTURE_NOW + 2 * DAY, 0, NULL, err);
+    vb_repo_close(r);
+    return result;
+}
+
+static void survives(enum vb_fault_mode mode, bool power_cut)
+{
+    size = (struct fixture_size){ 1, 2, 400 }; /* the calls are the same */
+    for (unsigned n = 1;; n++) {
+        struct crash c;
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        lay_out(&c);
+        struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(c.files));
+        vb_backend_fault_set(f, mode, n);
+        int result = two_prunes(f, NULL);
+        if (power_cut)
+            vb_backend_memory_power_cut(c.files, n * 0x9e3779b97f4a7c15ull);
+        /* What is kept is exact, for a reader and for a writer, with a backup and two prunes on top. */
+        struct bench b = { c.files, NULL };
+        struct vb_repo *r = fixture_open(vb_backend_memory_share(c.files), VB_REPO_READ, &err);
+        assert_non_null(r);
+        assert_ok(fixture_verify(r, c.keep, size, &err));
+        assert_ok(vb_repo_check(r, true, NULL, NULL, &err));
+        vb_repo_close(r);
+        r = fixture_open(vb_backend_memory_share(c.files), VB_REPO_WRITE, &err);
+        assert_ok(backup(r, 1, NULL, &err));
+        vb_repo_close(r);
+        assert_ok(two_prunes(vb_backend_memory_share(c.files), &err));
+        assert_whole(&b, 2);
+        vb_backend_close(c.files);
+        if (result == 0) {
+            print_message("# interrupted at %u calls\n", n - 1);
+            size = (struct fixture_size){ 3, 6, 20000 };
+            return;
+        }
+    }
+}
+
+static void death_before_every_call_is_survived(void **state)
+{
+    (void)state;
+    survives(VB_FAULT_DIE_BEFORE, false);
+}
+
+static void a_power_cut_after_every_call_is_survived(void **state)
+{
+    (void)state;
+    survives(VB_FAULT_DIE_AFTER, true);
+}
+
+static void an_error_at_every_call_is_survived(void **state)
+{
+    (void)state;
+    survives(VB_FAULT_IO, false);
+}
+
+/* ---- refusals ---- */
+
+static int damage_pack(void *arg, const char *name, uint64_t bytes, struct vb_error *err)
+{
+    (void)err;
+    for (uint64_t at = 56; at < bytes; at += 16)
+        vb_backend_memory_damage(arg, name, at, 1);
+    return 0;
+}
+
+static void nothing_is_removed_while_something_cannot_be_read(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, why = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, one, &err));
+    assert_ok(backup(b->repo, 2, NULL, &err));
+    assert_ok(forget(b->repo, one, FIXTURE_NOW, &err));
+    vb_backend_list(b->files, "packs/", damage_pack, b->files, NULL);
+    uint64_t before = stored_bytes(b->files);
+    assert_int_equal(prune(b->repo, FIXTURE_NOW + DAY, 0, NULL, &why), -1);
+    assert_int_equal(why.code, VB_E_CORRUPT);
+    assert_contains(why.hint, "nothing was removed");
+    assert_int_equal(stored_bytes(b->files), before);
+}
+
+static void pruning_needs_the_lock_and_a_key_that_reads(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_prune_result res;
+    struct vb_prune_params p = { FIXTURE_NOW, 0, false };
+    vb_repo_unlock(b->repo);
+    assert_int_equal(vb_repo_prune(b->repo, &p, &res, &err), -1);
+    assert_int_equal(err.code, VB_E_BAD_STATE);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, start, stop)
+    const struct CMUnitTest tests[] = {
+        T(forgotten_backups_vanish_and_can_be_called_back),
+        T(prune_frees_what_is_not_needed_in_two_phases),
+        T(a_reader_that_began_before_finds_everything),
+        cmocka_unit_test(death_before_every_call_is_survived),
+        cmocka_unit_test(a_power_cut_after_every_call_is_survived),
+        cmocka_unit_test(an_error_at_every_call_is_survived),
+        T(nothing_is_removed_while_something_cannot_be_read),
+        T(pruning_needs_the_lock_and_a_key_that_reads),
+    };
+    return CM_RUN("repository_prune", tests);
+}

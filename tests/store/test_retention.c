@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/store/test_retention.c - which backups a policy keeps: examples, and what holds for any.
+ */
+#include <config.h>
+#include "tests/cm.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "store/retention.h"
+
+#define HOUR ((uint64_t)3600 * 1000)
+#define DAY (24 * HOUR)
+#define T0 ((uint64_t)1767225600000) /* 2026-01-01 00:00 UTC, a Thursday */
+
+static struct vb_retention_item item(uint64_t sequence, uint64_t time_ms)
+{
+    return (struct vb_retention_item){ .sequence = sequence, .time_ms = time_ms, .set = "a", .usable = true };
+}
+
+static size_t kept(const struct vb_retention_item *v, size_t n)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += v[i].kept;
+    return sum;
+}
+
+static void a_policy_that_keeps_nothing_is_refused(void **state)
+{
+    (void)state;
+    struct vb_retention_policy p = { { 0 } };
+    struct vb_retention_item v = item(1, T0);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    assert_int_equal(vb_retention_apply(&p, &v, 1, &err), -1);
+    assert_int_equal(err.code, VB_E_USAGE);
+}
+
+static void each_rule_keeps_the_newest_of_each_period(void **state)
+{
+    (void)state;
+    enum { N = 24 * 400 };
+    struct vb_retention_item *v = vb_alloc_n(N, sizeof *v);
+    const struct { enum vb_retention_rule rule; uint32_t keep; size_t want; uint64_t step; } rules[] = {
+        { VB_KEEP_LAST, 5, 5, HOUR }, { VB_KEEP_HOURLY, 5, 5, HOUR }, { VB_KEEP_DAILY, 7, 7, DAY },
+        { VB_KEEP_WEEKLY, 4, 4, 7 * DAY }, { VB_KEEP_MONTHLY, 12, 12, 0 }, { VB_KEEP_YEARLY, 9, 2, 0 },
+    };
+    for (size_t k = 0; k < VB_COUNT(rules); k++) {
+        struct vb_retention_policy p = { { 0 } };
+        p.keep[rules[k].rule] = rules[k].keep;
+        for (size_t i = 0; i < N; i++)
+            v[i] = item(i + 1, T0 + i * HOUR + 1);
+        assert_int_equal(vb_retention_apply(&p, v, N, NULL), 0);
+        assert_int_equal(kept(v, N), rules[k].want);
+        assert_true(v[N - 1].kept); /* the newest is in the newest period */
+        for (size_t i = 0, last = 0; i < N; i++)
+            if (v[i].kept) {
+                assert_int_equal(v[i].reasons, 1u << rules[k].rule);
+                if (last && rules[k].step && i != N - 1)
+                    assert_int_equal((i - last) * HOUR, rules[k].step);
+                last = i;
+            }
+    }
+    free(v);
+}
+
+static void failed_backups_take_nobodys_place(void **state)
+{
+    (void)state;
+    struct vb_retention_policy p = { { [VB_KEEP_LAST] = 1 } };
+    struct vb_retention_item v[] = { item(1, T0), item(2, T0 + DAY), item(3, T0 + 2 * DAY), item(4, T0 + 3 * DAY) };
+    v[0].usable = v[3].usable = false;
+    assert_int_equal(vb_retention_apply(&p, v, 4, NULL), 0);
+    assert_false(v[0].kept);
+    assert_false(v[1].kept);
+    assert_true(v[2].kept);
+    assert_true(v[3].kept); /* says what happened since */
+}
+
+static void sets_do_not_displace_one_another(void **state)
+{
+    (void)state;
+    struct vb_retention_policy p = { { [VB_KEEP_LAST] = 1 } };
+    struct vb_retention_item v[] = { item(1, T0), item(2, T0 + 1), item(3, T0 + 2) };
+    v[0].set = "b";
+    assert_int_equal(vb_retention_apply(&p, v, 3, NULL), 0);
+    assert_true(v[0].kept && !v[1].kept && v[2].kept);
+}
+
+/* The requester's clock was years ahead for one backup: the days before and after it are kept as if it had not been. */
+static void a_clock_that_jumped_spoils_little(void **state)
+{
+    (void)state;
+    struct vb_retention_policy p = { { [VB_KEEP_DAILY] = 5 } };
+    struct vb_retention_item v[10];
+    for (size_t i = 0; i < 10; i++)
+        v[i] = item(i + 1, T0 + i * DAY);
+    v[6].time_ms += 3650 * DAY;
+    assert_int_equal(vb_retention_apply(&p, v, 10, NULL), 0);
+    assert_int_equal(kept(v, 10), 5);
+    assert_true(v[9].kept && v[8].kept && v[7].kept);
+}
+
+static void properties_hold_for_random_histories(void **state)
+{
+    (void)state;
+    struct vb_rng rng;
+    vb_rng_seed(&rng, 7);
+    for (unsigned round = 0; round < 300; round++) {
+        size_t n = 1 + (size_t)vb_rng_below(&rng, 60);
+        struct vb_retention_item *v = vb_alloc_n(n, sizeof *v), *more = vb_alloc_n(n, sizeof *v);
+        struct vb_retention_policy p = { { 0 } }, q;
+        uint64_t t = T0;
+        for (int r = 0; r < VB_KEEP_RULES; r++)
+            p.keep[r] = vb_rng_chance(&rng, 400) ? (uint32_t)vb_rng_below(&rng, 6) : 0;
+        p.keep[vb_rng_below(&rng, VB_KEEP_RULES)] = 1;
+        for (size_t i = 0; i < n; i++) {
+            t += vb_rng_below(&rng, 20 * DAY);
+            v[i] = item(i + 1, vb_rng_chance(&rng, 50) ? T0 + vb_rng_below(&rng, 4000 * DAY) : t);
+            v[i].set = vb_rng_chance(&rng, 500) ? "a" : "b";
+            v[i].usable = !vb_rng_chance(&rng, 150);
+        }
+        memcpy(more, v, n * sizeof *v);
+        assert_int_equal(vb_retention_apply(&p, v, n, NULL), 0);
+        /* the newest usable of each set is always kept */
+        for (const char *set = "a"; set; set = *set == 'a' ? "b" : NULL)
+            for (size_t i = n; i-- > 0;)
+                if (strcmp(v[i].set, set) == 0) {
+                    assert_true(v[i].kept);
+                    if (v[i].usable)
+                        break;
+                }
+        /* a policy that keeps more forgets nothing that this one keeps */
+        q = p;
+        q.keep[vb_rng_below(&rng, VB_KEEP_RULES)] += 3;
+        assert_int_equal(vb_retention_apply(&q, more, n, NULL), 0);
+        for (size_t i = 0; i < n; i++)
+            assert_true(!v[i].kept || more[i].kept);
+        free(more);
+        free(v);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_policy_that_keeps_nothing_is_refused),
+        cmocka_unit_test(each_rule_keeps_the_newest_of_each_period),
+        cmocka_unit_test(failed_backups_take_nobodys_place),
+        cmocka_unit_test(sets_do_not_displace_one_another),
+        cmocka_unit_test(a_clock_that_jumped_spoils_little),
+        cmocka_unit_test(properties_hold_for_random_histories),
+    };
+    return CM_RUN("retention", tests);
+}
