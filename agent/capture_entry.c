@@ -116,8 +116,11 @@ static ssize_t get_value(int fd, const char *proc, const char *name, void *buf, 
     return proc ? getxattr(proc, name, buf, n) : fgetxattr(fd, name, buf, n);
 }
 
+/* xfs shows its access control lists a second time, in a form of its own. */
 static bool kept(const char *name)
 {
+    if (!strncmp(name, "trusted.SGI_ACL_", 16))
+        return false;
     return strncmp(name, "system.", 7) != 0 || !strcmp(name, "system.posix_acl_access") ||
            !strcmp(name, "system.posix_acl_default");
 }

@@ -213,6 +213,9 @@ static int parse_request(struct vb_restore *r, const struct vb_msg *m, int data_
     r->overwrite = vb_msg_u64(m, VB_F_OVERWRITE, 0) != 0;
     r->keep_owner = vb_msg_u64(m, VB_F_KEEP_OWNER, 0) != 0;
     r->resume = vb_msg_u64(m, VB_F_COUNT, 0) > 1;
+    r->verify = vb_msg_u64(m, VB_F_VERIFY, 0) != 0;
+    if (r->verify && !key)
+        return vb_fail(err, VB_E_PROTOCOL, "restore request wants to be verified and has no naming key");
     r->is_root = geteuid() == 0;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
@@ -299,6 +302,8 @@ static void add_component(struct vb_msg *to, const struct vb_rst_component *k)
     vb_msg_add_u64(&g, VB_F_WARNINGS, k->warnings);
     vb_msg_add_u64(&g, VB_F_COMPLETENESS, k->error.code != VB_OK ? VB_FAILED : omitted(k) ? VB_PARTIAL : VB_COMPLETE);
     vb_msg_add_u64(&g, VB_F_RESTORE_STATUS, status_of(k));
+    if (k->verified)
+        vb_msg_add_u64(&g, VB_F_VERIFY, k->verified);
     for (size_t i = 0; i < k->n_roots; i++)
         add_root(&g, &k->roots[i]);
     vb_msg_add_group(to, VB_F_COMPONENT, &g);
@@ -345,7 +350,8 @@ static int restore_component(struct vb_restore *r, struct vb_rst_component *k, s
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     r->cur = k;
-    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0 && tell_counts(r, &why) == 0)
+    if (vb_rst_check(r, &why) == 0 && vb_rst_write(r, &why) == 0 && tell_counts(r, &why) == 0 &&
+        (!r->verify || vb_rst_verify(r, &why) == 0))
         return 0;
     if (gone(r, &why))
         return vb_error_move(err, &why);

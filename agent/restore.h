@@ -7,6 +7,7 @@
  *
  * VB_M_RESTORE_FILES {NAMING_KEY? (32 bytes; with it every chunk is checked against its name), OVERWRITE, KEEP_OWNER,
  *     COUNT? (attempt: above 1 files that an earlier attempt finished are recognised by their content and kept),
+ *     VERIFY? (1: read everything again afterwards and compare it with the names of its chunks; needs the key),
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME,
  *         ROOT {PATH, FILESPEC?, RECURSIVE, CHUNK_NAME, TARGET, SOURCE?}...}...}
  * TARGET takes the place of PATH: the directory itself for the root of a directory, the file itself otherwise.
@@ -14,7 +15,7 @@
  * SOURCE is a path relative to the root: only this entry, and all below it, is restored, to TARGET itself.
  *
  * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CODE?, TEXT?, HINT?, FILES, DIRS, BYTES,
- *     WARNINGS, COMPLETENESS, RESTORE_STATUS, ROOT {PATH, TARGET, FILES, DIRS, BYTES}...}...},
+ *     WARNINGS, COMPLETENESS, RESTORE_STATUS, VERIFY? (entries found right), ROOT {PATH, TARGET, FILES, DIRS, BYTES}...}...},
  * or REPLY {CODE, TEXT} as in capture.h.
  *
  * All or nothing before the first write (R-33, R-37): trees are read, targets and free space checked; what is in

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "agent/readset.h"
@@ -22,6 +23,7 @@
 #include "base/text.h"
 #include "store/chunk/content.h"
 
+struct wanted;
 struct check {
     struct vb_restore *r;
     struct vb_rst_root *root;
@@ -31,6 +33,7 @@ struct check {
     size_t missing_from;         /* scans from this number on have no directory in the target; 0: all have */
     uint64_t conflicts;
     char *first_conflict;
+    struct wanted *wanted;
     uint64_t freed, largest;     /* blocks that overwriting gives back; what lies beside an old file for a moment */
 };
 
@@ -151,28 +154,49 @@ static bool same_refs(struct comparing *c, unsigned level, const struct vb_ref *
     return true;
 }
 
-bool vb_rst_same_content(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e)
+/* Holes are not asked for (SEEK_HOLE is not to be trusted on a file just written): their zeros are read. */
+static bool holes_are_zero(struct comparing *c)
 {
-    struct stat st;
-    /* holes are not looked into: a file with holes is fetched again rather than trusted */
-    if (!r->namer || e->type != VB_TREE_FILE || e->n_holes)
-        return false;
-    VB_AUTO_FD int fd = vb_open_beneath(dirfd, name, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != e->size)
-        return false;
-    struct comparing c = { .r = r, .fd = fd, .e = e };
-    bool same = same_refs(&c, e->content.level, e->content.refs, e->content.n) && c.pos == e->size;
-    vb_buf_clear(&c.buf);
-    return same;
+    enum { STEP = 1 << 20 };
+    VB_AUTO_FREE unsigned char *buf = c->e->n_holes ? vb_alloc(STEP) : NULL;
+    for (size_t i = 0; i < c->e->n_holes; i++)
+        for (uint64_t at = c->e->holes[i].offset, end = at + c->e->holes[i].len; at < end;) {
+            ssize_t k = pread(c->fd, buf, end - at < STEP ? (size_t)(end - at) : STEP, (off_t)at);
+            if (k <= 0 || buf[0] || memcmp(buf, buf + 1, (size_t)k - 1) != 0 || vb_rst_progress(c->r, false, NULL) < 0)
+                return false;
+            at += (size_t)k;
+        }
+    return true;
 }
 
-static bool same_special(int dirfd, const char *name, const struct vb_tree_entry *e, const struct stat *st)
+bool vb_rst_same_content(struct vb_restore *r, int fd, const struct vb_tree_entry *e)
 {
+    struct stat st;
+    if (!r->namer || e->type != VB_TREE_FILE || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != e->size)
+        return false;
+    struct comparing c = { .r = r, .fd = fd, .e = e };
+    bool same = same_refs(&c, e->content.level, e->content.refs, e->content.n);
+    while (c.hole < e->n_holes && e->holes[c.hole].offset == c.pos)
+        c.pos += e->holes[c.hole++].len;
+    vb_buf_clear(&c.buf);
+    return same && c.pos == e->size && holes_are_zero(&c);
+}
+
+static bool same_named_content(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e)
+{
+    VB_AUTO_FD int fd = vb_open_beneath(dirfd, name, O_RDONLY | O_NONBLOCK, 0);
+    return fd >= 0 && vb_rst_same_content(r, fd, e);
+}
+
+bool vb_rst_same_special(int dirfd, const char *name, const struct vb_tree_entry *e, const struct stat *st)
+{
+    bool number = st->st_rdev == makedev(e->rdev_major, e->rdev_minor);
     if (e->type != VB_TREE_SYMLINK)
         return (e->type == VB_TREE_FIFO && S_ISFIFO(st->st_mode)) ||
                (e->type == VB_TREE_SOCKET && S_ISSOCK(st->st_mode)) ||
-               (e->type == VB_TREE_CHAR && S_ISCHR(st->st_mode)) ||
-               (e->type == VB_TREE_BLOCK && S_ISBLK(st->st_mode));
+               (e->type == VB_TREE_CHAR && S_ISCHR(st->st_mode) && number) ||
+               (e->type == VB_TREE_BLOCK && S_ISBLK(st->st_mode) && number);
     size_t len = strlen(e->target);
     VB_AUTO_FREE char *now = vb_alloc(len + 2);
     return S_ISLNK(st->st_mode) && readlinkat(dirfd, name, now, len + 1) == (ssize_t)len &&
@@ -183,7 +207,7 @@ bool vb_rst_same_entry(struct vb_restore *r, int dirfd, const char *name, const 
 {
     struct stat st;
     return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           (vb_rst_same_content(r, dirfd, name, e) || same_special(dirfd, name, e, &st));
+           (same_named_content(r, dirfd, name, e) || vb_rst_same_special(dirfd, name, e, &st));
 }
 
 /* ---- what is in the way ---- */
@@ -194,7 +218,7 @@ static void conflict(struct check *c, const char *name)
         c->first_conflict = vb_rst_path(c->r, name);
 }
 
-static bool is_empty_dir(int dirfd, const char *name)
+bool vb_rst_is_empty_dir(int dirfd, const char *name)
 {
     VB_AUTO_FD int fd = name ? vb_open_beneath(dirfd, name, O_RDONLY | O_DIRECTORY, 0)
                              : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -214,7 +238,7 @@ static void look_at_leaf(struct check *c, int dirfd, const struct vb_tree_entry 
     if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
     if (S_ISDIR(st.st_mode)) {
-        if (!c->r->overwrite || !is_empty_dir(dirfd, name))
+        if (!c->r->overwrite || !vb_rst_is_empty_dir(dirfd, name))
             conflict(c, name);
         return;
     }
@@ -338,15 +362,38 @@ static void check_clear(struct check *c)
 
 /* ---- space ---- */
 
+/* So much is wanted of one file system by the roots of a component together. */
+struct wanted {
+    struct { dev_t dev; uint64_t bytes; } *v;
+    size_t n, cap;
+};
+
+static uint64_t together(struct wanted *w, dev_t dev, uint64_t bytes)
+{
+    size_t i = 0;
+    while (i < w->n && w->v[i].dev != dev)
+        i++;
+    if (i == w->n) {
+        VB_GROW(w->v, w->n, w->cap);
+        w->v[w->n].dev = dev;
+        w->v[w->n++].bytes = 0;
+    }
+    if (__builtin_add_overflow(w->v[i].bytes, bytes, &w->v[i].bytes))
+        w->v[i].bytes = UINT64_MAX;
+    return w->v[i].bytes;
+}
+
 static int check_space(struct check *c, int at, struct vb_error *err)
 {
     struct statvfs fs;
-    if (at < 0 || fstatvfs(at, &fs) < 0 || !fs.f_blocks)
+    struct stat st;
+    if (at < 0 || fstatvfs(at, &fs) < 0 || !fs.f_blocks || fstat(at, &st) < 0)
         return 0;
     uint64_t room = (uint64_t)fs.f_bavail * (fs.f_frsize ? fs.f_frsize : fs.f_bsize), need = c->root->want_bytes;
     need -= c->freed < need ? c->freed : need;
     if (c->freed && need < c->largest)
         need = c->largest < c->root->want_bytes ? c->largest : c->root->want_bytes;
+    need = together(c->wanted, st.st_dev, need);
     if (need <= room)
         return 0;
     VB_AUTO_FREE char *needs = vb_size_human(need), *has = vb_size_human(room);
@@ -374,7 +421,7 @@ static int open_target(struct check *c, const struct vb_tree_entry *e, int *at, 
         return vb_error_move(err, &why);
     *at = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (is_dir) {
-        c->root->empty_before = is_empty_dir(fd, NULL);
+        c->root->empty_before = vb_rst_is_empty_dir(fd, NULL);
     } else {
         vb_buf_reset(&c->r->path); /* a leaf is named below its directory */
         vb_buf_add_str(&c->r->path, dir);
@@ -420,12 +467,18 @@ static int check_found(const struct vb_rst_root *root, struct vb_error *err)
     return 0;
 }
 
+static void wanted_clear(struct wanted *w)
+{
+    vb_free_ptr(&w->v);
+}
+
 int vb_rst_check(struct vb_restore *r, struct vb_error *err)
 {
     uint64_t conflicts = 0;
     VB_AUTO_FREE char *first = NULL;
+    VB_CLEANUP(wanted_clear) struct wanted wanted = { NULL, 0, 0 };
     for (size_t i = 0; i < r->cur->n_roots; i++) {
-        VB_CLEANUP(check_clear) struct check c = { .r = r, .root = &r->cur->roots[i] };
+        VB_CLEANUP(check_clear) struct check c = { .r = r, .root = &r->cur->roots[i], .wanted = &wanted };
         if (check_root(r, c.root, &c, err) < 0 || check_found(c.root, err) < 0)
             return -1;
         r->bytes_total += c.root->want_bytes;

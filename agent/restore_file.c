@@ -235,6 +235,11 @@ static mode_t kind_of(enum vb_tree_type type)
     }
 }
 
+static bool is_device(const struct vb_tree_entry *e)
+{
+    return e->type == VB_TREE_CHAR || e->type == VB_TREE_BLOCK;
+}
+
 static int make_special(struct vb_restore *r, int dirfd, const char *temp, const struct vb_tree_entry *e,
                         const char *name, int *out, struct vb_error *err)
 {
@@ -247,7 +252,8 @@ static int make_special(struct vb_restore *r, int dirfd, const char *temp, const
     VB_AUTO_FD int fd = vb_open_beneath(dirfd, temp, O_PATH, 0);
     if (fd < 0 || fstat(fd, &st) < 0)
         return vb_fail_errno(err, errno, "cannot be opened after it was created");
-    if ((st.st_mode & S_IFMT) != kind || st.st_uid != geteuid() || st.st_nlink != 1)
+    if ((st.st_mode & S_IFMT) != kind || st.st_uid != geteuid() || st.st_nlink != 1 ||
+        (is_device(e) && st.st_rdev != makedev(e->rdev_major, e->rdev_minor)))
         return vb_fail(err, VB_E_GUARD, "was replaced while it was restored");
     if (vb_rst_meta(r, fd, true, e, name, NULL, err) < 0)
         return -1;
@@ -313,20 +319,24 @@ static void drop_announced(struct vb_restore *r, const struct vb_tree_entry *e, 
         vb_chunk_fetcher_unwant(r->in, VB_CHUNK_DATA, &e->content.refs[i].name);
 }
 
-static bool is_device(const struct vb_tree_entry *e)
-{
-    return e->type == VB_TREE_CHAR || e->type == VB_TREE_BLOCK;
-}
-
-/* Kept from an earlier attempt: content is right, the rest is set anew. 1 kept, 0 no, -1. */
+/* Kept from an earlier attempt, or as it was all the time: the content is right, the rest is set anew.  Only if it has
+ * the owner already: somebody else's file, made ours, could still be written through what he holds open.  With holes only
+ * if it has some as well. 1 kept, 0 no, -1. */
 static int keep_existing(struct vb_restore *r, int dirfd, const struct vb_tree_entry *e, const char *name,
                          const struct vb_rst_ahead *ahead, struct vb_error *err)
 {
-    if (!r->resume || e->type != VB_TREE_FILE || e->link_group || !vb_rst_same_content(r, dirfd, name, e))
-        return 0;
     struct stat st;
+    uid_t uid;
+    gid_t gid;
+    if ((!r->resume && !r->overwrite) || e->type != VB_TREE_FILE || e->link_group)
+        return 0;
     VB_AUTO_FD int fd = vb_open_beneath(dirfd, name, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
+        return 0;
+    vb_rst_owner(r, e, &uid, &gid);
+    if (st.st_uid != (r->is_root && r->keep_owner ? uid : geteuid()))
+        return 0;
+    if ((e->n_holes && (uint64_t)st.st_blocks * 512 >= e->size) || !vb_rst_same_content(r, fd, e))
         return 0;
     drop_announced(r, e, ahead);
     r->bytes += e->size;

@@ -22,6 +22,8 @@ struct vb_rst_root {
     uint64_t files, dirs, bytes;     /* written */
     uint64_t want_files, want_dirs, want_bytes; /* found by the check */
     bool empty_before;               /* the target directory is there and empty: it becomes ours */
+    dev_t made_dev;                  /* the directory that another root of the component has made there; 0: none */
+    ino_t made_ino;
 };
 
 struct vb_rst_component {
@@ -36,6 +38,7 @@ struct vb_rst_component {
     uint64_t foreign;                /* entries whose owner could not be set, told once at the end */
     uint64_t flags_lost;             /* and those whose inode flags or project could not be */
     uint64_t links_lost;             /* names that became files of their own */
+    uint64_t verified;               /* entries found as they were restored */
     struct vb_idmap links;           /* (link group, 0) -> struct vb_rst_link */
     struct vb_idmap asked;           /* (link group, 0) -> the entry whose content was asked for; compared only */
 };
@@ -56,7 +59,7 @@ struct vb_restore {
     struct vb_chunk_fetcher *in;
     struct vb_namer *namer;          /* NULL without a key */
     char *base;                      /* nothing may be put outside of it; NULL: everything goes to its own place */
-    bool overwrite, keep_owner, is_root, resume;
+    bool overwrite, keep_owner, is_root, resume, verify;
     uint64_t max_links;              /* descriptors that may be held for hard links */
     struct vb_rst_component *components;
     size_t n, cap;
@@ -90,10 +93,19 @@ bool vb_rst_takes(const struct vb_rst_root *root, const struct vb_tree_entry *e,
 void vb_rst_split(const char *target, char **dir, char **base);
 /* Reads all trees of the current component, looks at what is in the way, and at the space. Writes nothing. */
 int vb_rst_check(struct vb_restore *r, struct vb_error *err);
-/* Whether an existing file has exactly this content, by its chunks' names. */
-bool vb_rst_same_content(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e);
+/* Whether an open regular file has exactly this content, by its chunks' names; holes must read as zeros. */
+bool vb_rst_same_content(struct vb_restore *r, int fd, const struct vb_tree_entry *e);
 /* The same, and for what has no content: the same kind, a link with the same target. */
 bool vb_rst_same_entry(struct vb_restore *r, int dirfd, const char *name, const struct vb_tree_entry *e);
+/* Links and special files: the same target, kind and number. */
+bool vb_rst_same_special(int dirfd, const char *name, const struct vb_tree_entry *e, const struct stat *st);
+/* name NULL: dirfd itself. */
+bool vb_rst_is_empty_dir(int dirfd, const char *name);
+
+/* ---- restore_verify.c ---- */
+/* Reads all of the current component again from where it was put, past the page cache where that can be had, and
+ * compares it with the names of the chunks.  VB_E_CORRUPT: something differs; each was told. */
+int vb_rst_verify(struct vb_restore *r, struct vb_error *err);
 
 /* ---- restore_write.c ---- */
 int vb_rst_write(struct vb_restore *r, struct vb_error *err);

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #include "agent/restore_internal.h"
 #include "agent/safe_open.h"
+#include "base/io.h"
 
 struct frame {
     struct vb_dirscan scan;
@@ -45,10 +47,13 @@ static bool linked_later(struct write *w, const struct vb_tree_entry *e)
     return first && first != e;
 }
 
-/* There from an earlier attempt: it will most likely be kept. */
+/* There already, from an earlier attempt or as it was: it will most likely be kept. */
 static bool finished_before(const struct write *w, const struct vb_tree_entry *e)
 {
-    return w->r->resume && faccessat(vb_dirstack_fd(&w->dirs), e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    struct stat st;
+    return (w->r->resume || w->r->overwrite) && w->r->namer &&
+           fstatat(vb_dirstack_fd(&w->dirs), e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == e->size;
 }
 
 /* Chunks of the next files in this directory, as far as the window allows. Only contents without lists: the others
@@ -125,7 +130,8 @@ static int open_or_make(struct write *w, const char *name, bool *made, struct vb
         if (!*made && errno != EEXIST)
             return vb_fail_errno(err, errno, "directory cannot be made");
         int fd = vb_open_beneath(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
-        if (fd >= 0 && *made && (fstat(fd, &st) < 0 || st.st_uid != geteuid())) {
+        if (fd >= 0 && *made && (fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 0077) ||
+                                 !vb_rst_is_empty_dir(fd, NULL))) { /* not the one we made */
             vb_close_fd(&fd);
             return vb_fail(err, VB_E_GUARD, "directory was replaced while it was made");
         }
@@ -142,6 +148,44 @@ static int open_or_make(struct write *w, const char *name, bool *made, struct vb
     return vb_fail_errno(err, errno, "directory cannot be opened");
 }
 
+/* The place of another root of this component, made on the way: it is ours to finish. */
+static void note_made(struct write *w, int fd)
+{
+    struct stat st;
+    for (size_t i = 0; i < w->r->cur->n_roots; i++) {
+        struct vb_rst_root *other = &w->r->cur->roots[i];
+        if (other != w->root && !strcmp(other->target, vb_buf_str(&w->r->path)) && fstat(fd, &st) == 0) {
+            other->made_dev = st.st_dev;
+            other->made_ino = st.st_ino;
+        }
+    }
+}
+
+/* ".vbackup-" 16 hex digits "-" hex digits: vb_rst_leaf's temporary names. */
+static bool is_temporary(const char *name)
+{
+    static const char HEX[] = "0123456789abcdef";
+    if (strncmp(name, ".vbackup-", 9) != 0 || strspn(name + 9, HEX) != 16 || name[25] != '-')
+        return false;
+    size_t n = strspn(name + 26, HEX);
+    return n && !name[26 + n];
+}
+
+/* What an interrupted attempt left half done in a directory that it had begun. */
+static void sweep(int dirfd)
+{
+    VB_AUTO_FD int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct stat st;
+    if (!d)
+        return;
+    fd = -1; /* the directory's now */
+    for (const struct dirent *e; (e = readdir(d));)
+        if (is_temporary(e->d_name) && fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            !S_ISDIR(st.st_mode) && st.st_uid == geteuid())
+            unlinkat(dirfd, e->d_name, 0);
+}
+
 static int take_dir(struct write *w, const struct vb_tree_entry *e, struct vb_error *err)
 {
     bool made = false;
@@ -153,6 +197,10 @@ static int take_dir(struct write *w, const struct vb_tree_entry *e, struct vb_er
     if (made)
         vb_rst_early_flags(fd, e);
     size_t mark = vb_rst_enter(w->r, e->name);
+    if (made)
+        note_made(w, fd);
+    else if (w->r->resume)
+        sweep(fd);
     if (push(w, e, fd, made || w->r->overwrite || w->r->resume, mark, err) < 0)
         return vb_rst_name_error(w->r, NULL, err);
     return 0;
@@ -211,6 +259,8 @@ static int single(struct write *w, const struct vb_tree_entry *e, struct vb_erro
     if (fstat(fd, &st) < 0)
         return vb_fail_errno(err, errno, "'%s' cannot be examined", dir);
     int at = fd;
+    if (w->r->resume)
+        sweep(fd);
     vb_dirstack_push(&w->dirs, VB_STEAL_FD(fd), &st);
     if (!base[0] || !strcmp(base, ".") || !strcmp(base, ".."))
         return vb_fail(err, VB_E_USAGE, "'%s' is not the name of a file", w->root->target);
@@ -228,6 +278,11 @@ static int tree(struct write *w, const struct vb_tree_entry *e, struct vb_error 
         return -1;
     VB_AUTO_FD int sync_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     bool whole = !w->root->filespec || w->root->recursive;
+    struct stat st;
+    if (!made && w->root->made_ino && fstat(fd, &st) == 0)
+        made = st.st_ino == w->root->made_ino && st.st_dev == w->root->made_dev;
+    if (!made && w->r->resume)
+        sweep(fd);
     bool ours = made || (whole && (w->root->empty_before || w->r->overwrite || w->r->resume));
     if (push(w, e, fd, ours, w->r->path.len, err) < 0 || walk(w, err) < 0)
         return -1;

@@ -195,6 +195,7 @@ static int restore_options(struct vb_cli_run *r, struct vb_error *err)
     r->opt.n_paths = r->named.n;
     r->opt.backup_host = vb_cli_opt(r->cli, "host");
     r->opt.overwrite = vb_cli_flag(r->cli, "overwrite");
+    r->opt.verify = vb_cli_flag(r->cli, "verify");
     if (vb_cli_opt(r->cli, "target")) {
         VB_AUTO_FREE char *cwd = getcwd(NULL, 0);
         VB_AUTO_FREE char *joined = vb_path_join(cwd ? cwd : "/", vb_cli_opt(r->cli, "target"));

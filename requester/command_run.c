@@ -94,6 +94,7 @@ const struct vb_cli_verb vb_verb_plan_backup = { "plan backup", "[PATH...]",
     { "target", 't', "DIR", "put the files below DIR; no application is touched" },                                     \
     { "map", 'm', "OLD=NEW", "what came from host OLD goes to host NEW (may repeat)" },                                 \
     { "overwrite", 0, NULL, "consent to put back over existing data and into running servers" },                        \
+    { "verify", 0, NULL, "read everything again afterwards and compare it with the backup" },                           \
     { "on-missing", 0, "POLICY", "dependency that cannot be met: fail, drop or continue" },                             \
     { "host", 0, "HOST", "the latest backup that has this host" },                                                      \
     { "lease", 0, "TIME", "how long agents keep the job without a connection" }

@@ -69,6 +69,7 @@ struct vb_run_options {
     const char *target_dir;             /* private restore: files below this directory on the front end; no writer takes
                                            part (R-57).  One host in the backup: DIR/path, several: DIR/host/path */
     bool overwrite;                     /* consent to put back over existing data */
+    bool verify;                        /* read everything again afterwards and compare it with the backup */
     /* plan only */
     bool offline;                       /* from the metadata of the last gather; no connection is made */
     /* backup: consent, recorded with the job; without it the host's part is refused (VB_E_VOLUME_NOT_SUPPORTED) */

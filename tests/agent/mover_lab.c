@@ -566,6 +566,8 @@ void lab_restore(struct lab *l, struct vb_msg *comps, size_t n, unsigned flags)
     vb_msg_add_u64(&m, VB_F_OVERWRITE, flags & LAB_OVERWRITE ? 1 : 0);
     vb_msg_add_u64(&m, VB_F_KEEP_OWNER, flags & LAB_KEEP_OWNER ? 1 : 0);
     vb_msg_add_u64(&m, VB_F_COUNT, flags & LAB_RESUME ? 2 : 1);
+    if (flags & LAB_VERIFY)
+        vb_msg_add_u64(&m, VB_F_VERIFY, 1);
     if (l->base)
         vb_msg_add_str(&m, VB_F_TARGET, lab_path(l, l->base));
     for (size_t i = 0; i < n; i++) {

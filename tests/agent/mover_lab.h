@@ -101,7 +101,7 @@ bool lab_warned(struct lab *l, const char *path_end, enum vb_code code);
 
 void lab_restore_root(struct lab *l, struct vb_msg *comp, const struct vb_name *name, const char *target,
                       const char *filespec, bool recursive, const char *source);
-enum { LAB_OVERWRITE = 1, LAB_KEEP_OWNER = 2, LAB_RESUME = 4, LAB_NO_KEY = 8 };
+enum { LAB_OVERWRITE = 1, LAB_KEEP_OWNER = 2, LAB_RESUME = 4, LAB_NO_KEY = 8, LAB_VERIFY = 16 };
 void lab_restore(struct lab *l, struct vb_msg *comps, size_t n, unsigned flags);
 /* Serves these bytes as a chunk; its name is right unless `as` is given. */
 struct vb_name lab_fake(struct lab *l, enum vb_chunk_type type, const void *p, size_t n, const struct vb_name *as);
