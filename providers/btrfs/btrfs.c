@@ -238,8 +238,11 @@ static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
 {
     struct ctx *c = ctx;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
+    for (struct volume *v = c->volumes; v; v = v->next) {
+        if (v->nested && vb_btrfs_set_read_only(&c->s, v->record.place, true) < 0)
+            return -1;
         *n_created += 1;
+    }
     return 0;
 }
 
@@ -262,8 +265,7 @@ static int pre_final(void *ctx, const char *set_id)
     struct ctx *c = ctx;
     (void)set_id;
     for (struct volume *v = c->volumes; v; v = v->next)
-        if ((v->nested && vb_btrfs_set_read_only(&c->s, v->record.place, true) < 0) ||
-            vb_ps_record_created(&c->s, &v->record) < 0)
+        if (vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
     return set_read_only(ctx, false);
 }
