@@ -128,7 +128,7 @@ static bool code_allowed(enum vb_code c)
 {
     return (c >= VB_E_BAD_STATE && c <= VB_E_REBOOT_REQUIRED) || c == VB_E_NO_MEMORY || c == VB_E_NO_SPACE ||
            c == VB_E_ACCESS_DENIED || c == VB_E_NOT_FOUND || c == VB_E_USAGE || c == VB_E_CONFIG || c == VB_E_TIMEOUT ||
-           c == VB_E_CANCELLED || c == VB_E_PREREQUISITE || c == VB_E_IO || c == VB_E_BUSY || c == VB_E_LIMIT;
+           c == VB_E_CANCELLED || c == VB_E_EXISTS || c == VB_E_CORRUPT || c == VB_E_PREREQUISITE || c == VB_E_IO || c == VB_E_BUSY || c == VB_E_LIMIT;
 }
 
 /* Every refusal says what to do (S-37); a better word is the provider's duty. */
@@ -424,6 +424,35 @@ static int run_check(struct host *h, const struct vb_msg *m)
     return -1;
 }
 
+/* ---- calls that change what is there ---- */
+
+static int run_revert(struct host *h, const struct vb_msg *m, const char *set_id)
+{
+    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *kept = vb_msg_str(m, VB_F_KEEP);
+    uint32_t flags = vb_msg_u64(m, VB_F_FORCE, 0) ? VB_REVERT_FORCE : 0;
+    if (!id || !vb_guid_valid(id) || !kept || !vb_guid_valid(kept) || !set_id || !vb_guid_valid(set_id))
+        return vb_fail(&h->error, VB_E_PROTOCOL, "revert needs a snapshot id and the ids of what is kept");
+    if (!h->p.revert)
+        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "provider '%s' cannot revert a volume", h->p.name);
+    if (h->p.revert(h->ctx, id, flags, kept, set_id) == 0)
+        return 0;
+    provider_failed(h, "revert");
+    return -1;
+}
+
+static int run_make_writable(struct host *h, const struct vb_msg *m)
+{
+    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
+    if (!id || !vb_guid_valid(id) || !path || path[0] != '/')
+        return vb_fail(&h->error, VB_E_PROTOCOL, "make_writable needs a snapshot id and an absolute path");
+    if (!h->p.make_writable) /* S-54: for software providers of the field this is a veto */
+        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot leave its control", h->p.name);
+    if (h->p.make_writable(h->ctx, id, path, vb_msg_u64(m, VB_F_LIVE, 0) == 0) == 0)
+        return 0;
+    provider_failed(h, "make_writable");
+    return -1;
+}
+
 static int add_found(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
                      int64_t created_sec)
 {
@@ -471,6 +500,10 @@ static int dispatch(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         return run_check(h, m);
     if (!strcmp(call, "query"))
         return run_query(h, done);
+    if (!strcmp(call, "revert"))
+        return run_revert(h, m, set_id);
+    if (!strcmp(call, "make_writable"))
+        return run_make_writable(h, m);
     return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "there is no call '%s'", call);
 }
 

@@ -23,6 +23,8 @@
  *   "delete" "check" SNAPSHOT                                        -
  *   "query"          -                                               SNAPSHOT {SNAPSHOT, SET, PATH (mount point),
  *                                                                    SNAPSHOT_PATH, CREATED_SEC}...
+ *   "revert"         SNAPSHOT, KEEP, SET (ids of the old state), FORCE?      -
+ *   "make_writable"  SNAPSHOT, PATH, LIVE? (writable)                -
  *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, FS_ROOT, TREE..., ATTRIBUTES}
  *   Failures: CODE, TEXT, HINT.
  *

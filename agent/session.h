@@ -110,6 +110,7 @@ struct vb_session_env {
     bool (*is_there)(void *arg, const char *path);
     int (*expose)(void *arg, const char *from, const char *at, struct vb_error *err);
     int (*unexpose)(void *arg, const char *at, struct vb_error *err);
+    const struct vb_strv *never_revert; /* writers whose volumes are never reverted (S-61); NULL: none */
     unsigned max_shadows, max_client_accessible; /* per volume (S-24); 0: 512 and 64 */
 
     /* --- files that wait for a restart of the machine (agent/reboot.h); all NULL: not possible --- */

@@ -49,6 +49,7 @@ struct vb_real_env {
     struct proc *procs;           /* children that run or are to be reaped */
     struct vb_watchdog *watchdog;
     struct vb_service *service;
+    struct vb_strv never_revert;
     struct vb_strv adhoc;         /* KEY=VALUE of the ad-hoc writer */
 };
 
@@ -469,10 +470,15 @@ static int read_max(const struct vb_config_section *s, const char *key, unsigned
 /* [shadow] (S-24) */
 static int read_shadow_section(struct vb_real_env *e, struct vb_error *err)
 {
-    static const char *const KEYS[] = { "max-per-volume", "max-client-accessible", NULL };
+    static const char *const KEYS[] = { "max-per-volume", "max-client-accessible", "never-revert", NULL };
     const struct vb_config_section *s = vb_config_find(e->agent->config, "shadow", NULL);
     if (s && vb_config_check_keys(s, KEYS, err) < 0)
         return -1;
+    size_t n = 0;
+    VB_AUTO_FREE const char **v = s ? vb_section_list(s, "never-revert", &n) : NULL;
+    for (size_t i = 0; i < n; i++)
+        vb_strv_add(&e->never_revert, v[i]);
+    e->t.never_revert = &e->never_revert;
     return read_max(s, "max-per-volume", &e->t.max_shadows, err) < 0
                ? -1
                : read_max(s, "max-client-accessible", &e->t.max_client_accessible, err);
@@ -606,6 +612,7 @@ void vb_real_env_free(struct vb_real_env *e)
     vb_close_fd(&e->data);
     vb_close_fd(&e->shadows);
     vb_strv_clear(&e->adhoc);
+    vb_strv_clear(&e->never_revert);
     free(e);
 }
 

@@ -19,6 +19,11 @@
  *                 FORCE?
  *   "expose"      SNAPSHOT, PATH                -                     persistent only, whole root, read-only (S-51..S-53)
  *   "unexpose"    SNAPSHOT                      PATH (where it was)
+ *   "revert"      SNAPSHOT, FORCE?,             KEEP, SET (of the old state, unless DISCARD)
+ *                 DISCARD?                      refused while a writer of this job (after IDENTIFY) keeps data there,
+ *                                               without FORCE; always for those of [shadow] never-revert (S-60, S-61)
+ *   "break"       SNAPSHOT, PATH, LIVE?         -                     an independent copy at PATH, writable with LIVE;
+ *                 (writable), KEEP?             without KEEP the shadow copy is deleted afterwards (S-54, S-55)
  *   "note"        SNAPSHOT, REMARK, SERVICE?    -                     what a user may set of the properties
  */
 #ifndef VB_AGENT_SESSION_SHADOW_H
@@ -40,6 +45,35 @@ int vb_s_shadow_created(struct vb_session *s, struct vb_error *err);
 void vb_s_shadow_completed(struct vb_session *s);
 /* The session's shadow copies are deleted (or not): the record follows. */
 void vb_s_shadow_released(struct vb_session *s);
+
+/* ---- shared by the calls ---- */
+struct vb_shadow_found { char *id, *set, *mount_point, *path, *provider; uint64_t created_sec; bool known; };
+
+struct vb_shadow_op {
+    struct vb_shadow_found *found; size_t n, cap;
+    struct vb_strv answered;          /* providers that told what they have */
+    struct vb_msg failed;             /* FAILED groups */
+    char *id, *provider;              /* the shadow copy that the call is about */
+    struct vb_shadow_set *set;        /* its set's record, or NULL */
+    struct vb_shadow_set *kept;       /* revert: the old state's */
+    struct vb_error why;              /* revert: what the provider said */
+    bool own_set;                     /* "volumes": s->set was filled for it */
+};
+
+void vb_so_done(struct vb_session *s, struct vb_msg *m);     /* the answer; m is taken */
+void vb_so_failed(struct vb_session *s, struct vb_error *err);
+void vb_so_succeeded(struct vb_session *s);
+int vb_so_store(const struct vb_session *s, struct vb_error *err);
+/* Finds the record of the set that SNAPSHOT is in; OBJECT_NOT_FOUND when needed and not there. */
+int vb_so_find(struct vb_session *s, bool needed, struct vb_error *err);
+struct vb_shadow *vb_so_the_shadow(struct vb_session *s);
+int vb_so_check_persistent(struct vb_session *s, const char *call, struct vb_error *err);
+/* Asks one provider what it has; the answer is in op->found. */
+void vb_so_query(struct vb_session *s, const char *provider, vb_step *next);
+/* Deletes op->id, which op->provider has, and its record; then the answer. */
+void vb_so_delete(struct vb_session *s);
+void vb_so_revert(struct vb_session *s);
+void vb_so_break(struct vb_session *s);
 
 /* The SHADOW command. */
 void vb_s_shadow(struct vb_session *s);

@@ -14,17 +14,6 @@
 #include "base/log.h"
 #include "documents/context.h"
 
-struct found { char *id, *set, *mount_point, *path, *provider; uint64_t created_sec; bool known; };
-
-struct vb_shadow_op {
-    struct found *found; size_t n, cap;
-    struct vb_strv answered;          /* providers that told what they have */
-    struct vb_msg failed;             /* FAILED groups */
-    char *id, *provider;              /* the shadow copy that the call is about */
-    struct vb_shadow_set *set;        /* its set's record, or NULL */
-    bool own_set;                     /* "volumes": s->set was filled for it */
-};
-
 static void op_free(struct vb_shadow_op *o)
 {
     if (!o)
@@ -42,6 +31,8 @@ static void op_free(struct vb_shadow_op *o)
     free(o->id);
     free(o->provider);
     vb_shadow_set_free(o->set);
+    vb_shadow_set_free(o->kept);
+    vb_error_clear(&o->why);
     free(o);
 }
 
@@ -54,7 +45,7 @@ void vb_s_shadow_clear(struct vb_session *s)
     vb_free_ptr(&s->only_provider);
 }
 
-static int store_of(const struct vb_session *s, struct vb_error *err)
+int vb_so_store(const struct vb_session *s, struct vb_error *err)
 {
     int dir = s->env->shadow_store ? s->env->shadow_store(s->env->arg) : -1;
     if (dir < 0)
@@ -67,7 +58,7 @@ static bool alive(const struct vb_session *s, const struct vb_shadow_set *r)
     return r->job && (vb_guid_equal(r->job, s->job->job_id) || (s->env->job_alive && s->env->job_alive(s->env->arg, r->job)));
 }
 
-static void done(struct vb_session *s, struct vb_msg *m)
+void vb_so_done(struct vb_session *s, struct vb_msg *m)
 {
     for (size_t i = 0; i < s->n_providers; i++) /* those of a set that is being made or was made are still needed */
         if (!s->providers[i]->in_set)
@@ -84,17 +75,17 @@ static void done(struct vb_session *s, struct vb_msg *m)
     vb_s_reply(s, m);
 }
 
-static void failed(struct vb_session *s, struct vb_error *err)
+void vb_so_failed(struct vb_session *s, struct vb_error *err)
 {
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
     vb_msg_add_error(&m, err);
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
-static void succeeded(struct vb_session *s)
+void vb_so_succeeded(struct vb_session *s)
 {
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
 /* ---- asking the providers ---- */
@@ -102,7 +93,7 @@ static void succeeded(struct vb_session *s)
 static void add_found(struct vb_session *s, const struct vb_msg *g, const char *provider)
 {
     struct vb_shadow_op *o = s->shadow_op;
-    struct found f = { vb_msg_str(g, VB_F_SNAPSHOT), vb_msg_str(g, VB_F_SET),  vb_msg_str(g, VB_F_PATH),
+    struct vb_shadow_found f = { vb_msg_str(g, VB_F_SNAPSHOT), vb_msg_str(g, VB_F_SET),  vb_msg_str(g, VB_F_PATH),
                        vb_msg_str(g, VB_F_SNAPSHOT_PATH), vb_strdup(provider), vb_msg_u64(g, VB_F_CREATED_SEC, 0),
                        false };
     VB_GROW(o->found, o->n, o->cap);
@@ -131,6 +122,14 @@ static void on_query(struct vb_session *s, struct vb_pcall *c, const struct vb_m
     }
 }
 
+void vb_so_query(struct vb_session *s, const char *provider, vb_step *next)
+{
+    struct vb_msg none = VB_MSG_INIT(0);
+    vb_calls_begin(s);
+    vb_calls_add_fields(s, vb_sp_get(s, provider), "query", &none);
+    vb_calls_go(s, s->env->limits.provider_prepare, on_query, next);
+}
+
 /* Asks all that are enabled, and those that records name. */
 static int query_all(struct vb_session *s, const struct vb_shadow_sets *sets, vb_step *next, struct vb_error *err)
 {
@@ -154,6 +153,24 @@ static int query_all(struct vb_session *s, const struct vb_shadow_sets *sets, vb
 }
 
 /* ---- list ---- */
+
+/* A revert that was cut off and finished by the provider: what it kept is whole. */
+static void promote(struct vb_session *s, int dir, struct vb_shadow_set *r)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_op *o = s->shadow_op;
+    if (r->job || r->state == VB_SS_CREATED || r->n != 1)
+        return;
+    for (size_t i = 0; i < o->n; i++)
+        if (vb_guid_equal(o->found[i].id, r->v[0].id) && o->found[i].created_sec) {
+            r->state = VB_SS_CREATED;
+            r->created_ms = o->found[i].created_sec * 1000;
+            free(r->v[0].path);
+            r->v[0].path = vb_strdup(o->found[i].path);
+            if (vb_shadow_save(dir, r, &err) < 0)
+                vb_log_error(VB_LOG_WARNING, &err);
+        }
+}
 
 static void add_shadow(struct vb_session *s, const struct vb_shadow_set *r, const struct vb_shadow *x, struct vb_msg *m)
 {
@@ -197,16 +214,18 @@ static void listed(struct vb_session *s)
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
     struct vb_shadow_op *o = s->shadow_op;
     struct vb_shadow_sets sets = { NULL, 0, 0 };
-    int dir = store_of(s, &err);
+    int dir = vb_so_store(s, &err);
     if (dir < 0 || vb_shadow_load_all(dir, &sets, &err) < 0) { /* read again: it may have changed meanwhile */
-        failed(s, &err);
+        vb_so_failed(s, &err);
         return;
     }
+    for (size_t i = 0; i < sets.n; i++)
+        promote(s, dir, sets.v[i]);
     for (size_t i = 0; i < sets.n; i++)
         for (size_t k = 0; k < sets.v[i]->n; k++)
             add_shadow(s, sets.v[i], &sets.v[i]->v[k], &m);
     for (size_t i = 0; i < o->n; i++) {
-        const struct found *f = &o->found[i];
+        const struct vb_shadow_found *f = &o->found[i];
         VB_AUTO_MSG g = VB_MSG_INIT(0);
         if (f->known || !f->id)
             continue;
@@ -226,20 +245,20 @@ static void listed(struct vb_session *s)
     }
     vb_shadow_sets_clear(&sets);
     vb_buf_add(&m.body, o->failed.body.data, o->failed.body.len);
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
 static void call_list(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_shadow_sets sets = { NULL, 0, 0 };
-    int dir = store_of(s, &err);
+    int dir = vb_so_store(s, &err);
     int rc = dir < 0 ? -1 : vb_shadow_load_all(dir, &sets, &err);
     if (rc == 0)
         rc = query_all(s, &sets, listed, &err);
     vb_shadow_sets_clear(&sets);
     if (rc < 0)
-        failed(s, &err);
+        vb_so_failed(s, &err);
 }
 
 /* ---- providers, volumes, documents ---- */
@@ -258,14 +277,14 @@ static void providers_known(struct vb_session *s)
         vb_msg_add_group(&m, VB_F_PROVIDER, &g);
     }
     vb_buf_add(&m.body, s->shadow_op->failed.body.data, s->shadow_op->failed.body.len);
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
 static void call_providers(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     if (query_all(s, NULL, providers_known, &err) < 0)
-        failed(s, &err);
+        vb_so_failed(s, &err);
 }
 
 static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
@@ -306,7 +325,7 @@ static void volumes_known(struct vb_session *s)
         vb_msg_add_str(&g, VB_F_REMARK, v->provider ? v->remark : why.len ? vb_buf_str(&why) : NULL);
         vb_msg_add_group(&m, VB_F_VOLUME, &g);
     }
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
 static void call_volumes(struct vb_session *s)
@@ -316,7 +335,7 @@ static void call_volumes(struct vb_session *s)
     struct vb_strv names = { NULL, 0, 0 };
     if (s->n_set || s->volumes.n) {
         vb_fail(&err, VB_E_BAD_STATE, "'volumes' refused: this job has a set of its own");
-        failed(s, &err);
+        vb_so_failed(s, &err);
         return;
     }
     int rc = s->env->mounts(s->env->arg, &mounts, &err);
@@ -342,7 +361,7 @@ static void call_volumes(struct vb_session *s)
     vb_mounts_clear(&mounts);
     vb_strv_clear(&names);
     if (rc < 0)
-        failed(s, &err);
+        vb_so_failed(s, &err);
 }
 
 static void call_documents(struct vb_session *s)
@@ -350,28 +369,27 @@ static void call_documents(struct vb_session *s)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
     VB_AUTO_FREE char *id = vb_msg_str(&s->cmd, VB_F_SET);
-    int dir = store_of(s, &err);
+    int dir = vb_so_store(s, &err);
     struct vb_shadow_set *r = dir < 0 ? NULL : vb_shadow_load(dir, id ? id : "", &err);
     if (!r) {
-        failed(s, &err);
+        vb_so_failed(s, &err);
         return;
     }
     vb_shadow_encode(r, &m);
     vb_shadow_set_free(r);
-    done(s, &m);
+    vb_so_done(s, &m);
 }
 
 /* ---- calls about one shadow copy ---- */
 
-/* Finds the record of the set it is in; OBJECT_NOT_FOUND when needed and not there. */
-static int find(struct vb_session *s, bool needed, struct vb_error *err)
+int vb_so_find(struct vb_session *s, bool needed, struct vb_error *err)
 {
     struct vb_shadow_op *o = s->shadow_op;
     struct vb_shadow_sets all = { NULL, 0, 0 };
     o->id = vb_msg_str(&s->cmd, VB_F_SNAPSHOT);
     if (!o->id || !vb_guid_valid(o->id))
         return vb_fail(err, VB_E_OBJECT_NOT_FOUND, "'%s' is not the id of a shadow copy", o->id ? o->id : "");
-    int dir = store_of(s, err);
+    int dir = vb_so_store(s, err);
     if (dir < 0 || vb_shadow_load_all(dir, &all, err) < 0)
         return -1;
     for (size_t i = 0; i < all.n && !o->set; i++)
@@ -385,13 +403,13 @@ static int find(struct vb_session *s, bool needed, struct vb_error *err)
     return 0;
 }
 
-static struct vb_shadow *the_shadow(struct vb_session *s)
+struct vb_shadow *vb_so_the_shadow(struct vb_session *s)
 {
     return vb_shadow_set_find(s->shadow_op->set, s->shadow_op->id);
 }
 
 /* Made, and it outlives its requester: what expose, revert and the like may be asked of. */
-static int check_persistent(struct vb_session *s, const char *call, struct vb_error *err)
+int vb_so_check_persistent(struct vb_session *s, const char *call, struct vb_error *err)
 {
     const struct vb_shadow_set *r = s->shadow_op->set;
     if (!(r->attributes & VB_SA_PERSISTENT) || r->state != VB_SS_CREATED) {
@@ -405,8 +423,8 @@ static int check_persistent(struct vb_session *s, const char *call, struct vb_er
 
 static int unexpose(struct vb_session *s, struct vb_error *err)
 {
-    struct vb_shadow *x = the_shadow(s);
-    int dir = store_of(s, err);
+    struct vb_shadow *x = vb_so_the_shadow(s);
+    int dir = vb_so_store(s, err);
     if (dir < 0 || !s->env->unexpose || s->env->unexpose(s->env->arg, x->exposed, err) < 0)
         return -1;
     vb_free_ptr(&x->exposed);
@@ -417,9 +435,9 @@ static void deleted(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_shadow_op *o = s->shadow_op;
-    int dir = store_of(s, &err);
+    int dir = vb_so_store(s, &err);
     if (s->calls.failure.code != VB_OK) {
-        failed(s, &s->calls.failure);
+        vb_so_failed(s, &s->calls.failure);
         return;
     }
     for (size_t i = 0; i < s->n_set; i++) /* one of this very session */
@@ -429,19 +447,28 @@ static void deleted(struct vb_session *s)
         }
     if (o->set && vb_shadow_set_drop(o->set, o->id) &&
         (o->set->n ? vb_shadow_save(dir, o->set, &err) : vb_shadow_remove(dir, o->set->id, &err)) < 0) {
-        failed(s, &err);
+        vb_so_failed(s, &err);
         return;
     }
-    succeeded(s);
+    vb_so_succeeded(s);
+}
+
+void vb_so_delete(struct vb_session *s)
+{
+    struct vb_msg f = VB_MSG_INIT(0);
+    vb_msg_add_str(&f, VB_F_SNAPSHOT, s->shadow_op->id);
+    vb_calls_begin(s);
+    vb_calls_add_fields(s, vb_sp_get(s, s->shadow_op->provider), "delete", &f);
+    vb_calls_go(s, s->env->limits.provider_prepare, NULL, deleted);
 }
 
 static void call_delete(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_shadow_op *o = s->shadow_op;
-    int rc = find(s, false, &err);
+    int rc = vb_so_find(s, false, &err);
     if (rc == 0 && o->set) {
-        const struct vb_shadow *x = the_shadow(s);
+        const struct vb_shadow *x = vb_so_the_shadow(s);
         bool kept = vb_context_kept(o->set->attributes) && o->set->state == VB_SS_CREATED;
         o->provider = vb_strdup(x->provider);
         if (!kept && alive(s, o->set) && !vb_guid_equal(o->set->job, s->job->job_id) &&
@@ -457,23 +484,19 @@ static void call_delete(struct vb_session *s)
             rc = vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "there is no shadow copy '%s'", o->id);
     }
     if (rc < 0) {
-        failed(s, &err);
+        vb_so_failed(s, &err);
         return;
     }
-    struct vb_msg f = VB_MSG_INIT(0);
-    vb_msg_add_str(&f, VB_F_SNAPSHOT, o->id);
-    vb_calls_begin(s);
-    vb_calls_add_fields(s, vb_sp_get(s, o->provider), "delete", &f);
-    vb_calls_go(s, s->env->limits.provider_prepare, NULL, deleted);
+    vb_so_delete(s);
 }
 
 static void call_expose(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *at = vb_msg_str(&s->cmd, VB_F_PATH);
-    int rc = find(s, true, &err), dir = store_of(s, &err);
-    struct vb_shadow *x = rc == 0 ? the_shadow(s) : NULL;
-    if (x && (rc = check_persistent(s, "expose", &err)) == 0) {
+    int rc = vb_so_find(s, true, &err), dir = vb_so_store(s, &err);
+    struct vb_shadow *x = rc == 0 ? vb_so_the_shadow(s) : NULL;
+    if (x && (rc = vb_so_check_persistent(s, "expose", &err)) == 0) {
         if (s->shadow_op->set->attributes & VB_SA_CLIENT_ACCESSIBLE)
             rc = vb_fail(&err, VB_E_UNSUPPORTED_CONTEXT, "'expose' refused: shadow copy '%s' is client-accessible", x->id);
         else if (x->exposed)
@@ -492,17 +515,17 @@ static void call_expose(struct vb_session *s)
             (void)s->env->unexpose(s->env->arg, x->exposed, NULL);
     }
     if (rc < 0)
-        failed(s, &err);
+        vb_so_failed(s, &err);
     else
-        succeeded(s);
+        vb_so_succeeded(s);
 }
 
 static void call_unexpose(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
-    int rc = find(s, true, &err);
-    struct vb_shadow *x = rc == 0 ? the_shadow(s) : NULL;
+    int rc = vb_so_find(s, true, &err);
+    struct vb_shadow *x = rc == 0 ? vb_so_the_shadow(s) : NULL;
     if (x && !x->exposed)
         rc = vb_fail(&err, VB_E_OBJECT_NOT_FOUND, "shadow copy '%s' is not exposed", x->id);
     if (rc == 0) {
@@ -510,17 +533,17 @@ static void call_unexpose(struct vb_session *s)
         rc = unexpose(s, &err);
     }
     if (rc == 0) {
-        done(s, &m);
+        vb_so_done(s, &m);
         return;
     }
     vb_msg_clear(&m);
-    failed(s, &err);
+    vb_so_failed(s, &err);
 }
 
 static void call_note(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    int rc = find(s, true, &err), dir = store_of(s, &err);
+    int rc = vb_so_find(s, true, &err), dir = vb_so_store(s, &err);
     if (rc == 0) {
         struct vb_shadow_set *r = s->shadow_op->set;
         if (vb_msg_has(&s->cmd, VB_F_REMARK)) {
@@ -534,9 +557,9 @@ static void call_note(struct vb_session *s)
         rc = vb_shadow_save(dir, r, &err);
     }
     if (rc < 0)
-        failed(s, &err);
+        vb_so_failed(s, &err);
     else
-        succeeded(s);
+        vb_so_succeeded(s);
 }
 
 /* ---- the command ---- */
@@ -544,7 +567,8 @@ static void call_note(struct vb_session *s)
 static const struct { const char *call; void (*run)(struct vb_session *s); } CALLS[] = {
     { "list", call_list },     { "providers", call_providers }, { "volumes", call_volumes },
     { "documents", call_documents }, { "delete", call_delete },  { "expose", call_expose },
-    { "unexpose", call_unexpose },   { "note", call_note },
+    { "unexpose", call_unexpose },   { "note", call_note },   { "revert", vb_so_revert },
+    { "break", vb_so_break },
 };
 
 void vb_s_shadow(struct vb_session *s)
@@ -560,10 +584,10 @@ void vb_s_shadow(struct vb_session *s)
                 CALLS[i].run(s);
             } else {
                 vb_error_copy(&err, &s->journal_error);
-                failed(s, &err);
+                vb_so_failed(s, &err);
             }
             return;
         }
     vb_fail(&err, VB_E_PROTOCOL, "there is no call '%s' for shadow copies", call ? call : "");
-    failed(s, &err);
+    vb_so_failed(s, &err);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "agent/shadow_store.h"
 #include "agent/volumes.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/text.h"
 
 static int is_mounted(const char *at, bool *yes, struct vb_error *err)
@@ -84,6 +86,47 @@ int vb_unexpose(const char *at, struct vb_error *err)
         vb_hint(err, "a program has it open; 'fuser -vm %s' names it", at);
     }
     return -1;
+}
+
+static void ended(void *arg, int status)
+{
+    (void)arg;
+    (void)status; /* it logs for itself, and what it could not finish it tries again when it is opened next */
+}
+
+static bool has_revert(int providers, const char *name)
+{
+    int fd = openat(providers, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        found = !strncmp(e->d_name, ".revert-", 8);
+    return found;
+}
+
+void vb_revert_again(const struct vb_paths *p, struct vb_loop *l)
+{
+    int fd = openat(p->state_fd, "providers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    VB_AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        int pair[2];
+        if (e->d_name[0] == '.' || !has_revert(dirfd(d), e->d_name) ||
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+            continue;
+        const char *argv[] = { vb_self_path(), "provider-host", e->d_name, "--state-dir", p->state, NULL };
+        struct vb_spawn s = VB_SPAWN_INIT;
+        s.argv = argv;
+        s.pass_fds = &pair[1];
+        s.n_pass_fds = 1;
+        pid_t pid = vb_spawn(&s, &err);
+        close(pair[0]); /* it has nobody to talk to: it opens its provider, and ends */
+        close(pair[1]);
+        if (pid < 0)
+            vb_log_error(VB_LOG_WARNING, &err);
+        else
+            vb_loop_child(l, pid, ended, NULL);
+    }
 }
 
 void vb_expose_again(const struct vb_paths *p)

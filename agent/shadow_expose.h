@@ -6,6 +6,7 @@
 #define VB_AGENT_SHADOW_EXPOSE_H
 
 #include "agent/paths.h"
+#include "base/loop.h"
 
 /* at: an empty directory that exists and is no mount point.  It is read-only from the first moment on, and lets no
  * set-id bits and no device nodes act. */
@@ -14,5 +15,8 @@ int vb_expose(const char *from, const char *at, struct vb_error *err);
 int vb_unexpose(const char *at, struct vb_error *err);
 /* After a reboot: every exposed shadow copy whose mount is gone is shown again (S-53).  Failures are logged. */
 void vb_expose_again(const struct vb_paths *p);
+/* The same for reverts (S-60: one goes on after a reboot): a provider with one that was cut off is opened, which
+ * finishes it. */
+void vb_revert_again(const struct vb_paths *p, struct vb_loop *l);
 
 #endif

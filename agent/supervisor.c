@@ -160,6 +160,7 @@ static int serve(struct vb_sup *s, struct vb_error *err)
     vb_sup_journal(s, "start pid=%d", (int)getpid());
     if (sweep(s, err) < 0)
         return -1;
+    vb_revert_again(&a->paths, s->loop);
     if (geteuid() == 0)
         vb_expose_again(&a->paths);
     s->listen = vb_unix_listen_at(a->paths.runtime_fd, VB_SUPERVISOR_SOCKET, err);

@@ -218,6 +218,78 @@ const struct vb_cli_verb vb_verb_shadow_expose = { "shadow expose", "ID DIR", "s
 const struct vb_cli_verb vb_verb_shadow_unexpose = { "shadow unexpose", "ID", "take it away from there", change_opts, 1, 1,
                                                      run_unexpose };
 
+/* ---- revert, break ---- */
+
+static const struct vb_opt revert_opts[] = { HOST_OPT,
+                                             { "force", 'f', NULL, "although the volume is in use" },
+                                             { "discard", 0, NULL, "do not keep the volume's present state" },
+                                             { "dry-run", 'n', NULL, "only look whether it could be tried" },
+                                             { NULL, 0, NULL, NULL } };
+
+static int run_revert(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_link l = { .error = VB_ERROR_INIT };
+    struct vb_shadow_items items = { 0 };
+    struct vb_msg identify = VB_MSG_INIT(VB_M_IDENTIFY), f = VB_MSG_INIT(0);
+    const struct vb_shadow_item *x = NULL;
+    bool dry = vb_cli_flag(cli, "dry-run");
+    int rc = vb_shadow_open(&l, cli, VB_JOB_IDENTIFY, NULL, 0, &err);
+    if (rc == 0)
+        rc = vb_shadow_command(&l, &identify, &err); /* whose data lie there (S-61) */
+    if (rc == 0 && (rc = vb_shadow_list(&l, &items, &err)) == 0)
+        rc = (x = vb_shadow_find(&items, cli->argv[0], &err)) ? 0 : -1;
+    if (rc == 0 && !dry) {
+        vb_msg_add_str(&f, VB_F_SNAPSHOT, x->id);
+        if (vb_cli_flag(cli, "force"))
+            vb_msg_add_u64(&f, VB_F_FORCE, 1);
+        if (vb_cli_flag(cli, "discard"))
+            vb_msg_add_u64(&f, VB_F_DISCARD, 1);
+        rc = vb_shadow_call(&l, "revert", &f, &err);
+    }
+    VB_AUTO_FREE char *kept = rc == 0 && !dry ? vb_msg_str(&l.reply, VB_F_KEEP) : NULL;
+    if (rc == 0 && cli->json) {
+        json_t *o = vb_cli_message("shadow_reverted");
+        json_object_set_new(o, "snapshot_id", vb_cli_text(x->id));
+        json_object_set_new(o, "volume", vb_cli_text(x->subvolume ? x->subvolume : x->volume));
+        json_object_set_new(o, "old_state", vb_cli_text(kept));
+        json_object_set_new(o, "dry_run", json_boolean(dry));
+        vb_cli_json(o);
+    } else if (rc == 0 && !cli->quiet) {
+        printf("%s %s to %s%s%s\n", dry ? "would revert" : "reverted", x->subvolume ? x->subvolume : x->volume, x->id,
+               kept ? "; the state before is shadow copy " : "", kept ? kept : "");
+    }
+    vb_shadow_close(&l);
+    vb_shadow_items_clear(&items);
+    vb_msg_clear(&f);
+    return rc < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+}
+
+const struct vb_cli_verb vb_verb_shadow_revert = { "shadow revert", "ID", "roll a volume back to a shadow copy", revert_opts,
+                                                   1, 1, run_revert };
+
+static const struct vb_opt break_opts[] = { HOST_OPT,
+                                            { "read-only", 0, NULL, "the copy is read-only" },
+                                            { "keep", 0, NULL, "the shadow copy stays, too" },
+                                            { "dry-run", 'n', NULL, "only look whether it is there" },
+                                            { NULL, 0, NULL, NULL } };
+
+static int run_break(struct vb_cli *cli)
+{
+    struct vb_msg f = VB_MSG_INIT(0);
+    VB_AUTO_FREE char *to = absolute(cli, cli->argv[1]);
+    vb_msg_add_str(&f, VB_F_PATH, to);
+    if (!vb_cli_flag(cli, "read-only"))
+        vb_msg_add_u64(&f, VB_F_LIVE, 1);
+    if (vb_cli_flag(cli, "keep"))
+        vb_msg_add_u64(&f, VB_F_KEEP, 1);
+    return change(cli, "break", &f, "is an ordinary volume at", to);
+}
+
+const struct vb_cli_verb vb_verb_shadow_break = { "shadow break", "ID DIR",
+                                                  "turn a shadow copy into an ordinary, writable volume", break_opts, 2, 2,
+                                                  run_break };
+
 static const struct vb_opt set_opts[] = { HOST_OPT,
                                           { "note", 0, "TEXT", "a note that stands in lists" },
                                           { "service-machine", 0, "NAME", "the machine that keeps it" },

@@ -138,7 +138,21 @@ struct vb_provider {
      * was read from it.  The place to enlarge a change store in time, too.  NULL callback: nothing can happen to it.
      * (S-49, Q-11) */
     int (*check)(void *ctx, const char *snapshot_id);
+
+    /* ---- what may be done with a finished shadow copy, from a fresh process; NULL: VB_E_NOT_SUPPORTED ---- */
+
+    /* Rolls the volume back to the shadow copy, all or nothing (S-60).  What the volume held before becomes a shadow
+     * copy with the ids given.  Once begun it is finished: what a killed process left is done by the next `open`.
+     * VB_E_VOLUME_IN_USE unless forced, VB_E_REVERT_IN_PROGRESS while another one runs, VB_E_NOT_SUPPORTED where the
+     * storage cannot. flags: VB_REVERT_*. */
+    int (*revert)(void *ctx, const char *snapshot_id, uint32_t flags, const char *kept_id, const char *kept_set_id);
+    /* Makes an independent copy of the shadow copy at `path`, which must not exist: the user's own from then on, and
+     * writable unless read_only.  The shadow copy stays. */
+    int (*make_writable)(void *ctx, const char *snapshot_id, const char *path, int read_only);
 };
+
+/* Flags of revert. */
+#define VB_REVERT_FORCE 1u /* although the volume is in use */
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "providers/btrfs/btrfs.h"
+#include "providers/btrfs/manage.h"
 
 #define ATTRIBUTES                                                                                                   \
     (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_NO_WRITERS | VB_SA_CLIENT_ACCESSIBLE | \
@@ -44,6 +45,7 @@ static int bopen(void *host, const struct vb_provider_services *svc, void **out)
     struct ctx *c = vb_ps_alloc(sizeof *c);
     c->s = (struct vb_ps){ host, svc };
     *out = c;
+    vb_btrfs_revert_finish(&c->s);
     return 0;
 }
 
@@ -339,6 +341,16 @@ static int query(void *ctx,
     return vb_ps_query(&((struct ctx *)ctx)->s, fn, arg);
 }
 
+static int revert(void *ctx, const char *snapshot_id, uint32_t flags, const char *kept_id, const char *kept_set_id)
+{
+    return vb_btrfs_revert(&((struct ctx *)ctx)->s, snapshot_id, flags, kept_id, kept_set_id);
+}
+
+static int make_writable(void *ctx, const char *snapshot_id, const char *path, int read_only)
+{
+    return vb_btrfs_make_writable(&((struct ctx *)ctx)->s, snapshot_id, path, read_only);
+}
+
 extern const struct vb_provider vb_provider_btrfs;
 const struct vb_provider vb_provider_btrfs = {
     .size = sizeof(struct vb_provider),
@@ -362,4 +374,6 @@ const struct vb_provider vb_provider_btrfs = {
     .snapshot_path = snapshot_path,
     .delete_snapshot = delete_snapshot,
     .query = query,
+    .revert = revert,
+    .make_writable = make_writable,
 };

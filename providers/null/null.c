@@ -212,6 +212,30 @@ static int null_query(void *ctx,
     return misbehave(n, "query") < 0 ? -1 : vb_ps_query(&n->s, fn, arg);
 }
 
+static int null_revert(void *ctx, const char *snapshot_id, uint32_t flags, const char *kept_id, const char *kept_set_id)
+{
+    struct null *n = ctx;
+    struct vb_ps_record r;
+    const char *busy = option(n, "in-use");
+    if (misbehave(n, "revert") < 0)
+        return -1;
+    if (!is_yes(option(n, "revert")))
+        return vb_ps_fail(&n->s, VB_E_NOT_SUPPORTED, "Set revert = yes in [provider null].", "null reverts nothing");
+    if (is_yes(busy) && !(flags & VB_REVERT_FORCE))
+        return vb_ps_fail(&n->s, VB_E_VOLUME_IN_USE, "Take 'in-use' out of [provider null].", "told to be in use");
+    int rc = vb_ps_record_load(&n->s, snapshot_id, &r);
+    if (rc == 1) {
+        struct vb_ps_record kept = r;
+        kept.snapshot_id = (char *)(uintptr_t)kept_id;
+        kept.set_id = (char *)(uintptr_t)kept_set_id;
+        rc = vb_ps_record_created(&n->s, &kept);
+    } else if (rc == 0) {
+        rc = vb_ps_fail(&n->s, VB_E_OBJECT_NOT_FOUND, NULL, "there is no shadow copy '%s'", snapshot_id);
+    }
+    vb_ps_record_clear(&r);
+    return rc;
+}
+
 extern const struct vb_provider vb_provider_null;
 const struct vb_provider vb_provider_null = {
     .size = sizeof(struct vb_provider),
@@ -236,4 +260,5 @@ const struct vb_provider vb_provider_null = {
     .snapshot_path = null_path,
     .delete_snapshot = null_delete,
     .query = null_query,
+    .revert = null_revert,
 };

@@ -127,6 +127,25 @@ mkdir "$T/at"
 refused "VSS-S-51 a client-accessible one is not exposed" 1 UNSUPPORTED_CONTEXT expose "$id3" "$T/at"
 refused "VSS-S-53 unexpose one that is not exposed" 1 OBJECT_NOT_FOUND unexpose "$id1"
 
+# ---- revert and break: the refusals ----
+refused "VSS-S-60 a provider that cannot revert" 1 NOT_SUPPORTED revert --force "$id1"
+refused "VSS-S-54 a software provider vetoes break" 1 NOT_SUPPORTED break "$id1" "$T/copy"
+configure "revert = yes"
+refused "VSS-S-61 a writer keeps its data there" 8 VOLUME_IN_USE revert "$id1"
+configure "revert = yes
+in-use = yes"
+run revert "$id1" --force --json
+is "VSS-S-60 revert by force" "$status $(jq -r .message_type <<< "$out")" "0 shadow_reverted"
+is "... the old state is a shadow copy of its own" "$(shadow list --json "$(jq -r .old_state <<< "$out")" | jq -r .note)" "before the revert to $id1"
+shadow delete -q "$(jq -r .old_state <<< "$out")"
+run revert "$id1" --force --discard
+is "... unless told otherwise" "$status $(count)" "0 3"
+configure "revert = yes
+crash = revert"
+refused "a provider that dies in a revert" 1 UNEXPECTED_PROVIDER_ERROR revert "$id1" --force
+configure ""
+is "... leaves no record behind" "$(count --unfinished)" 3
+
 # ---- 5. delete ----
 refused "delete nothing" 2 USAGE delete
 refused "delete in two ways" 2 USAGE delete --all "$id1"

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * providers/btrfs/revert.c - rolling a subvolume back to a shadow copy, all or nothing.
+ *
+ *   intent written -> writable clone of the shadow copy beside the volume -> RENAME_EXCHANGE of both names ->
+ *   the volume's other shadow copies move from the old state to the new -> the old state becomes a shadow copy ->
+ *   intent removed
+ *
+ * The exchange is one step of the file system: at every moment the volume's name shows the old state or the whole new
+ * one.  What comes after it can be repeated, so that a kill or a power cut anywhere is finished by whoever opens the
+ * provider next: the identity of the subvolume under the volume's name says on which side of the exchange we are.
+ */
+#include "config.h"
+
+#include <btrfsutil.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "providers/btrfs/manage.h"
+#include "vbackup/provider.h"
+
+#define INTENT ".revert-"
+#define MAX_INTENT 65536
+#define UUID_TEXT 33
+
+struct intent {
+    char *snapshot, *source, *temp, *kept, *kept_set, *mount_point;
+    char new_uuid[UUID_TEXT]; /* of the clone; empty before it was made */
+    char *name;               /* of the file */
+    int dir, fd;              /* state directory; the file, locked */
+};
+
+static void intent_clear(struct intent *in)
+{
+    free(in->snapshot);
+    free(in->source);
+    free(in->temp);
+    free(in->kept);
+    free(in->kept_set);
+    free(in->mount_point);
+    free(in->name);
+    if (in->fd >= 0)
+        close(in->fd);
+    if (in->dir >= 0)
+        close(in->dir);
+}
+
+/* A test may have us die behind the nth step. */
+static void step_done(const struct vb_ps *s, int n)
+{
+#ifdef VB_FAULT_POINTS
+    const char *at = s->svc->option(s->host, "kill-at");
+    if (at && strtol(at, NULL, 10) == n)
+        raise(SIGKILL);
+#else
+    (void)s;
+    (void)n;
+#endif
+}
+
+/* ---- the intent ---- */
+
+static int intent_write(const struct vb_ps *s, struct intent *in)
+{
+    const char *v[] = { in->snapshot, in->source, in->temp, in->kept, in->kept_set, in->mount_point, in->new_uuid };
+    char *buf = vb_ps_alloc(MAX_INTENT);
+    size_t n = 0;
+    int rc = 0;
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+        size_t len = strlen(v[i]) + 1;
+        if (len > MAX_INTENT - n) {
+            free(buf);
+            return vb_ps_fail(s, VB_E_LIMIT, NULL, "the path of '%s' is too long to be reverted", in->source);
+        }
+        memcpy(buf + n, v[i], len);
+        n += len;
+    }
+    /* In place, under the lock; a torn one is shorter than it says, and means that nothing was done. */
+    if (ftruncate(in->fd, 0) < 0 || pwrite(in->fd, buf, n, 0) != (ssize_t)n || fsync(in->fd) < 0 || fsync(in->dir) < 0)
+        rc = vb_ps_fail_errno(s, errno, "Make room in the state directory.", "record of the revert cannot be written");
+    free(buf);
+    return rc;
+}
+
+static bool intent_read(struct intent *in)
+{
+    char *buf = vb_ps_alloc(MAX_INTENT), *v[7], *p = buf;
+    ssize_t n = pread(in->fd, buf, MAX_INTENT, 0);
+    size_t k = 0;
+    while (n > 0 && k < 7 && p < buf + n) {
+        char *e = memchr(p, 0, (size_t)(buf + n - p));
+        if (!e)
+            break;
+        v[k++] = p;
+        p = e + 1;
+    }
+    bool good = k == 7 && strlen(v[6]) < UUID_TEXT && v[1][0] == '/' && v[2][0] == '/';
+    if (good) {
+        in->snapshot = vb_ps_strdup(v[0]);
+        in->source = vb_ps_strdup(v[1]);
+        in->temp = vb_ps_strdup(v[2]);
+        in->kept = vb_ps_strdup(v[3]);
+        in->kept_set = vb_ps_strdup(v[4]);
+        in->mount_point = vb_ps_strdup(v[5]);
+        memcpy(in->new_uuid, v[6], strlen(v[6]) + 1);
+    }
+    free(buf);
+    return good;
+}
+
+/* One per volume, by its name: which subvolume is under the name changes meanwhile. */
+static char *intent_name(const char *source)
+{
+    uint64_t h = 14695981039346656037u;
+    for (const char *p = source; *p; p++)
+        h = (h ^ (unsigned char)*p) * 1099511628211u;
+    return vb_ps_printf("%s%016llx", INTENT, (unsigned long long)h);
+}
+
+/* 0: ours alone; 1: another process has it, or has just removed it; -1. */
+static int intent_lock(struct intent *in)
+{
+    struct stat st;
+    in->fd = openat(in->dir, in->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (in->fd < 0)
+        return -1;
+    if (flock(in->fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 1 : -1;
+    return fstat(in->fd, &st) < 0 ? -1 : st.st_nlink == 0;
+}
+
+/* ---- subvolumes ---- */
+
+static bool uuid_of(const char *path, char out[UUID_TEXT])
+{
+    struct btrfs_util_subvolume_info info;
+    struct stat st;
+    if (stat(path, &st) < 0 || st.st_ino != VB_BTRFS_ROOT_INODE ||
+        btrfs_util_subvolume_info(path, 0, &info) != BTRFS_UTIL_OK)
+        return false;
+    for (size_t i = 0; i < 16; i++)
+        snprintf(out + 2 * i, 3, "%02x", info.uuid[i]);
+    return true;
+}
+
+static bool is_uuid(const char *path, const char *uuid)
+{
+    char now[UUID_TEXT];
+    return *uuid && uuid_of(path, now) && strcmp(now, uuid) == 0;
+}
+
+static int failed(const struct vb_ps *s, const char *what, const char *path)
+{
+    return vb_ps_fail_errno(s, errno ? errno : EIO, NULL, "%s of '%s' failed", what, path);
+}
+
+static int sync_at(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : syncfs(fd);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static char *parent_of(const char *path)
+{
+    char *p = vb_ps_strdup(path), *slash = strrchr(p, '/');
+    slash[slash == p ? 1 : 0] = 0;
+    return p;
+}
+
+static int make_clone(const struct vb_ps *s, struct intent *in)
+{
+    struct vb_ps_record r;
+    char left[UUID_TEXT];
+    errno = 0;
+    if (uuid_of(in->temp, left) && btrfs_util_delete_subvolume(in->temp, 0) != BTRFS_UTIL_OK)
+        return failed(s, "removing the clone an earlier revert left", in->temp);
+    int rc = vb_ps_record_load(s, in->snapshot, &r);
+    if (rc == 0)
+        rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, NULL, "shadow copy '%s' is gone", in->snapshot);
+    else if (rc == 1)
+        rc = btrfs_util_create_snapshot(r.place, in->temp, 0, NULL, NULL) == BTRFS_UTIL_OK
+                 ? 0
+                 : failed(s, "cloning the shadow copy", r.place);
+    vb_ps_record_clear(&r);
+    if (rc < 0)
+        return -1;
+    if (!uuid_of(in->temp, in->new_uuid))
+        return failed(s, "looking at the clone", in->temp);
+    char *up = parent_of(in->temp);
+    rc = sync_at(up) < 0 ? failed(s, "syncing", up) : intent_write(s, in);
+    free(up);
+    return rc;
+}
+
+/* ---- behind the exchange ---- */
+
+struct moving { const struct vb_ps *s; const struct intent *in; char *from, *to; int rc; };
+
+/* The clone shows an empty directory where a shadow copy was when it was made; it makes room. */
+static int move_one(const struct moving *m, const char *id)
+{
+    char *from = vb_ps_printf("%s/%s", m->from, id), *to = vb_ps_printf("%s/%s", m->to, id);
+    char ignored[UUID_TEXT];
+    int rc = 0;
+    errno = 0;
+    if (uuid_of(from, ignored)) {
+        int place = vb_ps_place_open(m->s, m->in->source);
+        if (place >= 0)
+            close(place);
+        if (place < 0)
+            rc = -1;
+        else if (btrfs_util_set_subvolume_read_only(from, false) != BTRFS_UTIL_OK) /* a read-only one cannot move */
+            rc = failed(m->s, "moving the shadow copy", from);
+        else if ((rmdir(to) < 0 && errno != ENOENT) || rename(from, to) < 0)
+            rc = failed(m->s, "moving the shadow copy", from);
+    }
+    if (rc == 0 && uuid_of(to, ignored) && btrfs_util_set_subvolume_read_only(to, true) != BTRFS_UTIL_OK)
+        rc = failed(m->s, "making read-only", to);
+    free(from);
+    free(to);
+    return rc;
+}
+
+static int move_record(void *arg, const struct vb_ps_record *r)
+{
+    struct moving *m = arg;
+    if (strcmp(r->source, m->in->source) != 0 || !r->place || !vb_ps_below(r->place, m->to) ||
+        !strcasecmp(r->snapshot_id, m->in->kept))
+        return 0;
+    return move_one(m, r->snapshot_id);
+}
+
+/* Directories that stand where nested subvolumes were, and nothing else. */
+static void clear_stubs(const char *place)
+{
+    DIR *d = opendir(place);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR); /* full ones stay */
+    if (d)
+        closedir(d);
+}
+
+static int keep_old(const struct vb_ps *s, const struct intent *in, const char *place)
+{
+    char ignored[UUID_TEXT];
+    char *to = vb_ps_printf("%s/%s", place, in->kept), *old_place = vb_ps_place_in(in->temp);
+    struct vb_ps_record r = { .snapshot_id = in->kept, .set_id = in->kept_set, .mount_point = in->mount_point,
+                              .source = in->source, .place = to, .created_sec = (long long)time(NULL) };
+    int rc = vb_ps_record_save(s, &r);
+    errno = 0;
+    if (rc == 0 && uuid_of(in->temp, ignored)) {
+        clear_stubs(old_place);
+        rmdir(old_place);
+        int fd = vb_ps_place_open(s, in->source);
+        if (fd >= 0)
+            close(fd);
+        rc = fd < 0 ? -1 : rename(in->temp, to) < 0 ? failed(s, "keeping the old state", in->temp) : 0;
+    }
+    if (rc == 0 && btrfs_util_set_subvolume_read_only(to, true) != BTRFS_UTIL_OK)
+        rc = failed(s, "making read-only", to);
+    free(to);
+    free(old_place);
+    return rc;
+}
+
+static int behind_exchange(const struct vb_ps *s, const struct intent *in)
+{
+    struct moving m = { s, in, vb_ps_place_in(in->temp), vb_ps_place_in(in->source), 0 };
+    char ignored[UUID_TEXT];
+    int rc = 0;
+    if (uuid_of(in->temp, ignored)) /* else everything was moved before */
+        rc = vb_ps_record_each(s, move_record, &m);
+    step_done(s, 3);
+    if (rc == 0)
+        rc = keep_old(s, in, m.to);
+    if (rc == 0)
+        clear_stubs(m.to);
+    step_done(s, 4);
+    if (rc == 0 && sync_at(in->source) < 0)
+        rc = failed(s, "syncing", in->source);
+    free(m.from);
+    free(m.to);
+    return rc;
+}
+
+static int run(const struct vb_ps *s, struct intent *in)
+{
+    if (!is_uuid(in->source, in->new_uuid)) {
+        if (!is_uuid(in->temp, in->new_uuid) && make_clone(s, in) < 0)
+            return -1;
+        step_done(s, 1);
+        if (renameat2(AT_FDCWD, in->temp, AT_FDCWD, in->source, RENAME_EXCHANGE) < 0)
+            return failed(s, "exchanging the state", in->source);
+        if (sync_at(in->source) < 0)
+            return failed(s, "syncing", in->source);
+        step_done(s, 2);
+    }
+    if (behind_exchange(s, in) < 0)
+        return -1;
+    if (unlinkat(in->dir, in->name, 0) < 0 || fsync(in->dir) < 0)
+        return vb_ps_fail_errno(s, errno, NULL, "record of the revert cannot be removed");
+    return 0;
+}
+
+/* ---- asked for ---- */
+
+static bool is_mount_root(const char *path)
+{
+    struct statx x;
+    return statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &x) == 0 && (x.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+           (x.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+/* A subvolume in the volume that is none of our shadow copies: it would go out of sight with the old state. */
+static char *foreign_nested(const char *source)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    char *path = NULL, *found = NULL;
+    if (btrfs_util_create_subvolume_iterator(source, 0, 0, &it) != BTRFS_UTIL_OK)
+        return NULL;
+    while (!found && btrfs_util_subvolume_iterator_next(it, &path, NULL) == BTRFS_UTIL_OK) {
+        if (strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) != 0)
+            found = vb_ps_strdup(path);
+        free(path);
+    }
+    btrfs_util_destroy_subvolume_iterator(it);
+    return found;
+}
+
+static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t flags)
+{
+    char why[256], ignored[UUID_TEXT];
+    char *nested = foreign_nested(r->source);
+    int rc = 0;
+    if (!uuid_of(r->source, ignored))
+        rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, "Make the subvolume (it may be empty), then revert.",
+                        "subvolume '%s' does not exist any more", r->source);
+    else if (is_mount_root(r->source))
+        rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED,
+                        "Mount the file system's top at another place too and name the volume there, or copy the files "
+                        "back from the shadow copy.",
+                        "'%s' is a mount point, and what is mounted cannot be exchanged", r->source);
+    else if (nested)
+        rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Move it out of the volume first, or copy the files back.",
+                        "volume '%s' holds the subvolume '%s', which is not in the shadow copy", r->source, nested);
+    else if (!(flags & VB_REVERT_FORCE) && vb_btrfs_in_use(r->source, why, sizeof why) > 0)
+        rc = vb_ps_fail(s, VB_E_VOLUME_IN_USE,
+                        "Stop what uses it; with force it goes on seeing the old state until it opens its files anew.",
+                        "volume '%s' is in use: %s", r->source, why);
+    free(nested);
+    return rc;
+}
+
+int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t flags, const char *kept_id,
+                    const char *kept_set_id)
+{
+    struct vb_ps_record r;
+    int rc = vb_ps_record_load(s, snapshot_id, &r);
+    if (rc <= 0) {
+        vb_ps_record_clear(&r);
+        return rc < 0 ? -1 : vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, NULL, "there is no shadow copy '%s'", snapshot_id);
+    }
+    rc = refuse(s, &r, flags);
+    struct intent in = { .dir = -1, .fd = -1 };
+    if (rc == 0) {
+        char *up = parent_of(r.source);
+        in = (struct intent){ .snapshot = vb_ps_strdup(snapshot_id),
+                              .source = vb_ps_strdup(r.source),
+                              .temp = vb_ps_printf("%s/%s-%s", strcmp(up, "/") ? up : "", VB_PLACE, kept_id),
+                              .kept = vb_ps_strdup(kept_id),
+                              .kept_set = vb_ps_strdup(kept_set_id),
+                              .mount_point = vb_ps_strdup(r.mount_point),
+                              .name = intent_name(r.source),
+                              .dir = open(s->svc->state_dir(s->host), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                              .fd = -1 };
+        free(up);
+        int lock = in.dir < 0 ? -1 : intent_lock(&in);
+        if (lock < 0)
+            rc = vb_ps_fail_errno(s, errno, NULL, "record of the revert cannot be made");
+        else if (lock == 1) /* S-60 */
+            rc = vb_ps_fail(s, VB_E_REVERT_IN_PROGRESS, "Wait until it is done.", "volume '%s' is being reverted",
+                            r.source);
+        else if ((rc = intent_write(s, &in)) == 0)
+            rc = run(s, &in);
+        if (lock == 0 && rc < 0 && !is_uuid(in.source, in.new_uuid)) { /* nothing was exchanged: as if never asked */
+            if (*in.new_uuid && is_uuid(in.temp, in.new_uuid))
+                (void)btrfs_util_delete_subvolume(in.temp, 0);
+            unlinkat(in.dir, in.name, 0);
+        }
+        intent_clear(&in);
+    }
+    vb_ps_record_clear(&r);
+    return rc;
+}
+
+void vb_btrfs_revert_finish(const struct vb_ps *s)
+{
+    DIR *d = opendir(s->svc->state_dir(s->host));
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        if (strncmp(e->d_name, INTENT, strlen(INTENT)) != 0)
+            continue;
+        struct intent in = { .name = vb_ps_strdup(e->d_name), .dir = dup(dirfd(d)), .fd = -1 };
+        if (in.dir >= 0 && intent_lock(&in) == 0) {
+            if (!intent_read(&in)) {
+                unlinkat(in.dir, in.name, 0); /* torn: nothing was done */
+            } else if (run(s, &in) == 0) {
+                s->svc->log(s->host, 6, "a revert of '%s' that was cut off is finished", in.source);
+            } else {
+                s->svc->log(s->host, 4, "a revert of '%s' that was cut off cannot be finished now", in.source);
+            }
+        }
+        intent_clear(&in);
+    }
+    if (d)
+        closedir(d);
+}

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# tests/root/test_shadow.sh - vbackup shadow on real btrfs: content, exposure over a reboot, revert and a kill in the middle of
+# it, break, and (where there is btrfs send) transport.
+. "$abs_top_srcdir/tests/tap.sh"
+. "$abs_top_srcdir/tests/lib/scenario.sh"
+. "$abs_top_srcdir/tests/lib/loopfs.sh"
+loopfs_available btrfs || skip_all "$LOOPFS_WHY"
+tap_cleanup() { umount "$T/at" 2> /dev/null; scenario_cleanup; loopfs_cleanup; }
+loopfs_mount btrfs 512M || skip_all "no btrfs on loop devices here"
+b=$LOOPFS V=$LOOPFS/data
+btrfs -q subvolume create "$V"
+echo one > "$V/file"
+conf() { # extra lines of [provider btrfs], other sections
+    printf '[requester]\nname = here\n[provider btrfs]\n%s\n[provider reflink]\nenabled = no\n%s\n' "$1" "$2"
+}
+configure() { conf "${1:-}" "${2:-}" > "$T/vbackup.conf"; chmod 600 "$T/vbackup.conf"; }
+configure
+shadow() { vb shadow "$@"; }
+run() { out=$(shadow "$@" --json 2> "$T/err" < /dev/null); status=$?; err=$(cat "$T/err"); }
+refused() { # NAME STATUS CODE ARGUMENT...
+    local name=$1 want=$2 code=$3; shift 3
+    run "$@"
+    is "$name: exit status" "$status" "$want"
+    is "$name: code" "$(printf '%s' "$out" | jq -r 'select(.message_type == "error").code')" "$code"
+}
+ids() { shadow list --json "$@" | jq -r .snapshot_id; }
+count() { ids "$@" | grep -c .; }
+path_of() { shadow list --json "$1" | jq -r .device; }
+make() { shadow create --persistent --no-writers --json "$@" | jq -r '.snapshots[0].snapshot_id'; }
+subvolumes() { btrfs subvolume list "$b" | wc -l; }
+
+# ---- content ----
+first=$(make "$V")
+echo two > "$V/file"
+is "it shows what was there" "$(cat "$(path_of "$first")/file")" one
+not_ok "VSS-S-45 and cannot be written to" sh -c "echo x > '$(path_of "$first")/file'"
+run create --no-writers --exec "cat $V/file" "$V"
+is "volatile: nothing of it is left" "$status $(subvolumes)" "0 2"
+
+# ---- expose ----
+mkdir "$T/at" "$T/full" && touch "$T/full/x"
+run create --no-writers --exec "vbackup shadow list --json" "$V"
+cat > "$T/volatile" <<END
+#!/bin/sh
+vbackup shadow expose "\$VBACKUP_SHADOW_ID_1" "$T/at" --json
+END
+chmod 755 "$T/volatile"
+out=$(shadow create --no-writers --exec "$T/volatile" "$V"); status=$?
+is "VSS-S-51 only persistent ones are exposed" "$status" 1
+like "... and why" "$out" UNSUPPORTED_CONTEXT
+refused "a directory that is not empty" 5 GUARD expose "$first" "$T/full"
+refused "a directory that is not there" 1 NOT_FOUND expose "$first" "$T/none"
+run expose "$first" "$T/at"
+is "expose" "$status $(cat "$T/at/file")" "0 one"
+is "VSS-S-53 read-only" "$(findmnt -no OPTIONS "$T/at" | tr , '\n' | grep -cx -e ro -e nosuid -e nodev)" 3
+is "VSS-S-16 the property says where" "$(shadow list --json "$first" | jq -r '.exposed_path + " " + (.attributes | map(select(. == "exposed-locally"))[0])')" "$T/at exposed-locally"
+refused "exposed already" 1 OBJECT_ALREADY_EXISTS expose "$first" "$T/at"
+refused "an exposed one is not broken off" 8 VOLUME_IN_USE break "$first" "$b/copy"
+# a reboot: no mount, no supervisor
+for p in $(agent_pids supervisor); do kill -9 "$p"; done
+umount "$T/at"
+shadow list > /dev/null
+is "VSS-S-53 exposed again after a reboot" "$(cat "$T/at/file")" one
+(cd "$T/at" && exec sleep 30) & holder=$!
+sleep 0.2
+refused "unexpose while it is used" 8 VOLUME_IN_USE unexpose "$first"
+kill $holder; wait $holder 2> /dev/null
+run unexpose "$first"
+is "unexpose" "$status $(mountpoint -q "$T/at" && echo mounted)" "0 "
+refused "VSS-S-53 unexpose again" 1 OBJECT_NOT_FOUND unexpose "$first"
+run expose "$first" "$T/at"
+second=$(make "$V")
+run delete "$first"
+is "VSS-S-23 deleting takes the exposure away" "$status $(mountpoint -q "$T/at" && echo mounted)" "0 "
+
+# ---- revert ----
+echo three > "$V/file"; mkdir "$V/dir"
+out=$(shadow create --no-writers --exec "$T/revert" "$V" 2>&1) # there is no such command; nothing stays
+cat > "$T/revert" <<END
+#!/bin/sh
+vbackup shadow revert "\$VBACKUP_SHADOW_ID_1" --json
+END
+chmod 755 "$T/revert"
+out=$(shadow create --no-writers --exec "$T/revert" "$V")
+like "VSS-S-60 a volatile one is refused" "$out" UNSUPPORTED_CONTEXT
+refused "VSS-S-60 an unknown one" 1 OBJECT_NOT_FOUND revert 00000000-0000-4000-8000-000000000000
+(exec 9< "$V/file"; exec sleep 30) & holder=$!
+sleep 0.2
+refused "VSS-S-60 in use" 8 VOLUME_IN_USE revert "$second"
+like "... by whom" "$err" "sleep|bash"
+is "... and untouched" "$(cat "$V/file")" three
+run revert "$second" --dry-run
+is "--dry-run" "$status $(cat "$V/file")" "0 three"
+run revert "$second" --force
+is "VSS-S-60 in use, by force" "$status $(cat "$V/file")" "0 two"
+kill $holder; wait $holder 2> /dev/null
+not_ok "... what came later is gone" test -e "$V/dir"
+old=$(jq -r .old_state <<< "$out")
+is "the state before is a shadow copy" "$(cat "$(path_of "$old")/file")" three
+not_ok "... read-only" sh -c "echo x > '$(path_of "$old")/file'"
+is "the shadow copy it was rolled back to is there as before" "$(cat "$(path_of "$second")/file") $(btrfs property get -ts "$(path_of "$second")" ro)" "two ro=true"
+echo more >> "$V/file"; is "the volume is writable" "$(tail -1 "$V/file")" more
+run revert "$old"
+is "and back again" "$status $(cat "$V/file") $(test -d "$V/dir" && echo dir)" "0 three dir"
+run revert "$second" --discard
+is "--discard" "$status $(cat "$V/file")" "0 two"
+is "... keeps nothing" "$(jq -r .old_state <<< "$out") $(count)" "null 3"
+btrfs -q subvolume create "$V/nested"
+refused "a nested subvolume would go out of sight" 1 NOT_SUPPORTED revert "$second"
+btrfs -q subvolume delete "$V/nested"
+top=$(make "$b")
+refused "VSS-S-60 what is mounted cannot be exchanged" 1 NOT_SUPPORTED revert "$top"
+shadow delete -q "$top"
+W="[writer files]
+component = app
+app.path = $V"
+configure "" "$W"
+refused "VSS-S-61 a writer keeps its data there" 8 VOLUME_IN_USE revert "$second"
+configure "" "$W
+[shadow]
+never-revert = files"
+refused "VSS-S-61 a writer whose volumes are never reverted, even by force" 5 GUARD revert "$second" --force
+configure
+
+# ---- a kill at every step of a revert: finished by the next process, or never begun ----
+if "$abs_top_builddir/vbackup-agent" --version > /dev/null && grep -q 'define VB_FAULT_POINTS' "$abs_top_builddir/config.h"; then
+    for step in 1 2 3 4; do
+        echo "step $step" > "$V/file"
+        before=$(count)
+        configure "kill-at = $step"
+        shadow revert "$second" --json > "$T/out" 2>&1 # the fresh process dies there, too
+        configure
+        if [ "$step" = 3 ]; then # a reboot: the supervisor that starts sees to it
+            for p in $(agent_pids supervisor); do kill -9 "$p"; done
+            vbackup host test > /dev/null
+            for _ in $(seq 50); do [ -z "$(find "$VBACKUP_STATE_DIR/providers" -name '.revert*')" ] && break; sleep 0.1; done
+            is "VSS-S-60 it goes on after a reboot" "$(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" 0
+        fi
+        shadow list > /dev/null # whoever comes next finishes it
+        is "VSS-S-60 killed at step $step: it is done" "$(cat "$V/file") $(cat "$(path_of "$second")/file")" "two two"
+        kept=$(shadow list --json | jq -r 'select(.note == "before the revert to '"$second"'") | .snapshot_id' | tail -1)
+        is "... the old state is kept, and nothing else is new" \
+            "$(cat "$(path_of "$kept")/file") $(($(count) - before)) $(shadow list --json --orphans | grep -c .)" "step $step 1 0"
+        is "... read-only, all of them" "$(for i in $(ids); do btrfs property get -ts "$(path_of "$i")" ro; done | sort -u)" ro=true
+        shadow delete -q "$kept"
+    done
+    is "no record of a revert is left" "$(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" 0
+    is "no clone is left" "$(find "$b" -maxdepth 1 -name '.vb*' | wc -l)" "$(find "$b" -maxdepth 1 -name '.vbackup' | wc -l)"
+else
+    skip "kills in the middle of a revert" "built without fault points"
+fi
+
+# ---- break ----
+echo four > "$V/file"
+third=$(make "$V")
+refused "break where something is" 5 EXISTS break "$third" "$V"
+run break "$third" "$b/copy" --keep
+is "VSS-S-54 break: an ordinary volume" "$status $(cat "$b/copy/file")" "0 four"
+echo mine > "$b/copy/file"; is "... writable" "$(cat "$b/copy/file") $(cat "$(path_of "$third")/file")" "mine four"
+run break "$third" "$b/copy2" --read-only
+is "VSS-S-55 break read-only, and out of our control" "$status $(cat "$b/copy2/file") $(ids | grep -c "$third")" "0 four 0"
+not_ok "... read-only" sh -c "echo x > '$b/copy2/file'"
+shadow delete -q --all --yes
+is "deleting all leaves what was broken off" "$(cat "$b/copy/file" "$b/copy2/file" | paste -sd ' ')" "mine four"
+is "and nothing else" "$(subvolumes) $(find "$VBACKUP_STATE_DIR/agent/shadows" -type f | wc -l)" "3 0"
+ok "nothing is left running" no_agents_left
+done_testing
