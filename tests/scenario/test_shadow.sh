@@ -185,6 +185,66 @@ run create --no-writers --exec "$T/del" "$V"
 is "one of a running job is not deleted by others: busy" "$status" 8
 like "... whose it is" "$err" 'belongs to job'
 
+# ---- 7. scripts (table 8.2) ----
+script() { cat > "$T/script"; run run "$T/script" "$@"; }
+: > "$T/events"
+script <<END
+# a persistent set, used and deleted
+set context persistent
+set metadata $T/bundle2
+writer verify "null writer"
+add volume $V alias data
+begin backup
+create
+exec $T/inside
+list shadows all
+end backup
+delete shadows id %data%
+END
+is "VSS-8.2 a whole backup session: exit status" "$status" 0
+like "... the alias names the shadow copy in the program's environment" "$(env -i sh -c ". $T/env; :" ; cat "$T/inside.list")" app-rollback
+like "... the writers heard of it" "$(tr - _ < "$T/events")" backup_complete
+is "... the bundle holds the aliases" "$(jq -r '.aliases | has("data") and has("VSS_SHADOW_1")' "$T/bundle2")" true
+is "... nothing is left" "$(count --unfinished)" 0
+script <<END
+add volume $V
+create
+exec $T/inside 4
+list shadows
+END
+is "VSS-8.2 exec that fails ends the script, with its exit status" "$status" 4
+is "... and the volatile set goes" "$(count --unfinished)" 0
+script --json <<END
+set context volatile nowriters
+add volume $V
+create
+reset
+list shadows
+create
+END
+like "VSS-8.2 reset forgets everything" "$err" "script: line 6: neither a volume"
+is "... also the shadow copies" "$(count --unfinished)" 0
+script <<< $'create\nbogus'
+is "VSS-8.2 a malformed script: exit status" "$status" 2
+like "... file and line" "$err" "script: line 2: there is no command 'bogus'"
+script <<< 'set option transportable rollbackrecover'
+like "VSS-8.2 options that exclude each other" "$err" "line 1: attribute 'transportable' excludes"
+script <<< 'expose %none% /x'
+like "VSS-8.2 an alias that is none" "$err" "line 1: there is no alias 'none'"
+script <<END
+set context clientaccessible
+add volume $V
+create
+list writers
+list providers
+delete shadows oldest $vol
+END
+is "VSS-8.2 client-accessible: made, listed, the oldest deleted" "$status $(count)" "0 0"
+script --dry-run <<< 'create'
+is "--dry-run only checks" "$status" 0
+out=$(vb shadow run "$T/nowhere" 2>&1); status=$?
+is "a script that is not there" "$([ $status -ne 0 ] && echo refused)" refused
+
 ok "nothing is left running" no_agents_left
 is "nothing is left over" "$(count --unfinished)" 0
 done_testing
