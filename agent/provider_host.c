@@ -453,6 +453,48 @@ static int run_make_writable(struct host *h, const struct vb_msg *m)
     return -1;
 }
 
+static int run_send(struct host *h, const struct vb_msg *m, struct vb_msg *done)
+{
+    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
+    char stamp[128] = "";
+    if (!id || !vb_guid_valid(id) || !path || path[0] != '/')
+        return vb_fail(&h->error, VB_E_PROTOCOL, "send needs a snapshot id and an absolute path");
+    if (!h->p.send)
+        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot be sent", h->p.name);
+    VB_AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        int e = errno;
+        vb_fail_errno(&h->error, e, "file '%s' cannot be made", path);
+        if (e == EEXIST)
+            h->error.code = VB_E_EXISTS;
+        vb_hint(&h->error, "give a file that does not exist yet, in a directory that does");
+        return -1;
+    }
+    if (h->p.send(h->ctx, id, fd, stamp, sizeof stamp) < 0) {
+        provider_failed(h, "send");
+        return -1;
+    }
+    vb_msg_add_str(done, VB_F_STAMP, stamp);
+    return 0;
+}
+
+static int run_receive(struct host *h, const struct vb_msg *m, const char *set_id)
+{
+    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
+    VB_AUTO_FREE char *dir = vb_msg_str(m, VB_F_TARGET), *stamp = vb_msg_str(m, VB_F_STAMP);
+    if (!id || !vb_guid_valid(id) || !set_id || !vb_guid_valid(set_id) || !path || path[0] != '/' || !dir || dir[0] != '/')
+        return vb_fail(&h->error, VB_E_PROTOCOL, "receive needs ids and absolute paths");
+    if (!h->p.receive)
+        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "provider '%s' cannot receive shadow copies", h->p.name);
+    VB_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return vb_fail_errno(&h->error, errno, "file '%s' cannot be opened", path);
+    if (h->p.receive(h->ctx, set_id, id, dir, stamp ? stamp : "", fd) == 0)
+        return 0;
+    provider_failed(h, "receive");
+    return -1;
+}
+
 static int add_found(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
                      int64_t created_sec)
 {
@@ -504,6 +546,10 @@ static int dispatch(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         return run_revert(h, m, set_id);
     if (!strcmp(call, "make_writable"))
         return run_make_writable(h, m);
+    if (!strcmp(call, "send"))
+        return run_send(h, m, done);
+    if (!strcmp(call, "receive"))
+        return run_receive(h, m, set_id);
     return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "there is no call '%s'", call);
 }
 

@@ -25,6 +25,8 @@
  *                                                                    SNAPSHOT_PATH, CREATED_SEC}...
  *   "revert"         SNAPSHOT, KEEP, SET (ids of the old state), FORCE?      -
  *   "make_writable"  SNAPSHOT, PATH, LIVE? (writable)                -
+ *   "send"           SNAPSHOT, PATH (a new file)                       STAMP
+ *   "receive"        SET, SNAPSHOT, PATH (the file), TARGET (directory), STAMP     -
  *   VOLUME is a group {PATH (mount point), DEVICE, FS_TYPE, SUBVOLUME, FS_ROOT, TREE..., ATTRIBUTES}
  *   Failures: CODE, TEXT, HINT.
  *

@@ -24,6 +24,8 @@
  *                                               without FORCE; always for those of [shadow] never-revert (S-60, S-61)
  *   "break"       SNAPSHOT, PATH, LIVE?         -                     an independent copy at PATH, writable with LIVE;
  *                 (writable), KEEP?             without KEEP the shadow copy is deleted afterwards (S-54, S-55)
+ *   "export"      SNAPSHOT, PATH (new file)     -                     on that host (S-56)
+ *   "import"      PATH (file), TARGET (dir)     SNAPSHOT, SET, PATH   once per shadow copy (S-57)
  *   "note"        SNAPSHOT, REMARK, SERVICE?    -                     what a user may set of the properties
  */
 #ifndef VB_AGENT_SESSION_SHADOW_H
@@ -74,6 +76,8 @@ void vb_so_query(struct vb_session *s, const char *provider, vb_step *next);
 void vb_so_delete(struct vb_session *s);
 void vb_so_revert(struct vb_session *s);
 void vb_so_break(struct vb_session *s);
+void vb_so_export(struct vb_session *s);
+void vb_so_import(struct vb_session *s);
 
 /* The SHADOW command. */
 void vb_s_shadow(struct vb_session *s);

@@ -568,7 +568,7 @@ static const struct { const char *call; void (*run)(struct vb_session *s); } CAL
     { "list", call_list },     { "providers", call_providers }, { "volumes", call_volumes },
     { "documents", call_documents }, { "delete", call_delete },  { "expose", call_expose },
     { "unexpose", call_unexpose },   { "note", call_note },   { "revert", vb_so_revert },
-    { "break", vb_so_break },
+    { "break", vb_so_break },        { "export", vb_so_export }, { "import", vb_so_import },
 };
 
 void vb_s_shadow(struct vb_session *s)

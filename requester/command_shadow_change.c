@@ -290,6 +290,54 @@ const struct vb_cli_verb vb_verb_shadow_break = { "shadow break", "ID DIR",
                                                   "turn a shadow copy into an ordinary, writable volume", break_opts, 2, 2,
                                                   run_break };
 
+/* ---- export, import: files on the host ---- */
+
+static int run_export(struct vb_cli *cli)
+{
+    struct vb_msg f = VB_MSG_INIT(0);
+    VB_AUTO_FREE char *file = absolute(cli, cli->argv[1]);
+    vb_msg_add_str(&f, VB_F_PATH, file);
+    return change(cli, "export", &f, "exported to", file);
+}
+
+const struct vb_cli_verb vb_verb_shadow_export = { "shadow export", "ID FILE",
+                                                   "write a persistent shadow copy to a file, for another host", change_opts,
+                                                   2, 2, run_export };
+
+static int run_import(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_link l = { .error = VB_ERROR_INIT };
+    struct vb_msg f = VB_MSG_INIT(0);
+    VB_AUTO_FREE char *file = absolute(cli, cli->argv[0]), *dir = absolute(cli, cli->argv[1]);
+    int rc = vb_shadow_open(&l, cli, VB_JOB_IDENTIFY, NULL, 0, &err);
+    vb_msg_add_str(&f, VB_F_PATH, file);
+    vb_msg_add_str(&f, VB_F_TARGET, dir);
+    if (rc == 0)
+        rc = vb_shadow_call(&l, "import", &f, &err);
+    if (rc == 0) {
+        VB_AUTO_FREE char *id = vb_msg_str(&l.reply, VB_F_SNAPSHOT), *set = vb_msg_str(&l.reply, VB_F_SET),
+                          *path = vb_msg_str(&l.reply, VB_F_PATH);
+        if (cli->json) {
+            json_t *o = vb_cli_message("shadow_imported");
+            json_object_set_new(o, "snapshot_id", vb_cli_text(id));
+            json_object_set_new(o, "set_id", vb_cli_text(set));
+            json_object_set_new(o, "device", vb_cli_text(path));
+            vb_cli_json(o);
+        } else if (!cli->quiet) {
+            printf("imported %s of set %s at %s\n", id ? id : "?", set ? set : "?", path ? path : "?");
+        }
+    }
+    vb_msg_clear(&f);
+    vb_shadow_close(&l);
+    return rc < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+}
+
+static const struct vb_opt import_opts[] = { HOST_OPT, { NULL, 0, NULL, NULL } };
+
+const struct vb_cli_verb vb_verb_shadow_import = { "shadow import", "FILE DIR", "make a shadow copy from such a file",
+                                                   import_opts, 2, 2, run_import };
+
 static const struct vb_opt set_opts[] = { HOST_OPT,
                                           { "note", 0, "TEXT", "a note that stands in lists" },
                                           { "service-machine", 0, "NAME", "the machine that keeps it" },

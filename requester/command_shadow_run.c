@@ -379,6 +379,23 @@ static int add_list(struct runner *r)
     return 0;
 }
 
+static int import(struct runner *r, struct vb_error *err)
+{
+    struct vb_shadow_link own = { .error = VB_ERROR_INIT }, *l;
+    struct vb_msg f = VB_MSG_INIT(0);
+    VB_AUTO_FREE char *id = NULL;
+    vb_msg_add_str(&f, VB_F_PATH, r->args->v[0]);
+    vb_msg_add_str(&f, VB_F_TARGET, r->args->v[1]);
+    int rc = borrow(r, &own, &l, err);
+    if (rc == 0)
+        rc = vb_shadow_call(l, "import", &f, err);
+    if (rc == 0 && (id = vb_msg_str(&l->reply, VB_F_SNAPSHOT)))
+        set_alias(r, "VSS_IMPORTED", id);
+    vb_msg_clear(&f);
+    vb_shadow_close(&own);
+    return rc;
+}
+
 static int break_off(struct runner *r, struct vb_error *err)
 {
     bool writable = r->args->n == 3;
@@ -420,9 +437,9 @@ static int step(struct runner *r, enum vb_script_command c, struct vb_error *err
     case VB_SC_BREAK: return break_off(r, err);
     case VB_SC_RESET: return leave(r, true, err);
     case VB_SC_EXIT: r->over = true; return 0;
-    case VB_SC_IMPORT: break;
+    case VB_SC_IMPORT: return import(r, err);
     }
-    return vb_fail(err, VB_E_NOT_SUPPORTED, "'import' is not possible in a script");
+    return vb_fail(err, VB_E_UNEXPECTED, "command %d is not known", (int)c);
 }
 
 static int run_line(struct runner *r, const struct vb_script_line *l, struct vb_error *err)

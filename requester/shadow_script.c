@@ -44,7 +44,7 @@ static const struct {
       " all volume oldest set id exposed " },
     { { "list", "shadows" }, VB_SC_LIST, 0, 2, "[all | set ID | id ID]", " all set id " },
     { { "list", NULL }, VB_SC_LIST, 1, 1, "writers | providers | shadows", " writers providers " },
-    { { "import", NULL }, VB_SC_IMPORT, 1, 2, "FILE [DIR]", NULL },
+    { { "import", NULL }, VB_SC_IMPORT, 2, 2, "FILE DIR", NULL },
     { { "revert", NULL }, VB_SC_REVERT, 1, 1, "ID", NULL },
     { { "break", NULL }, VB_SC_BREAK, 2, 3, "[writable] ID DIR", NULL },
     { { "reset", NULL }, VB_SC_RESET, 0, 0, "", NULL },

@@ -149,6 +149,13 @@ struct vb_provider {
     /* Makes an independent copy of the shadow copy at `path`, which must not exist: the user's own from then on, and
      * writable unless read_only.  The shadow copy stays. */
     int (*make_writable)(void *ctx, const char *snapshot_id, const char *path, int read_only);
+    /* Writes the shadow copy as a stream to fd, an empty file open for reading and writing.  stamp (a text of less than
+     * size bytes) says what the stream holds, so that receive can tell it from another one. */
+    int (*send)(void *ctx, const char *snapshot_id, int fd, char *stamp, size_t size);
+    /* Makes a shadow copy with these ids below the directory `dir` from the stream that fd (at its beginning; other
+     * bytes follow the stream's end) holds.  It counts only when it is whole and what the stamp says (VB_E_CORRUPT);
+     * what came of a failure is removed. */
+    int (*receive)(void *ctx, const char *set_id, const char *snapshot_id, const char *dir, const char *stamp, int fd);
 };
 
 /* Flags of revert. */

@@ -24,7 +24,7 @@
 
 #define ATTRIBUTES                                                                                                   \
     (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_NO_WRITERS | VB_SA_CLIENT_ACCESSIBLE | \
-     VB_SA_DIFFERENTIAL | VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY | VB_SA_DELAYED_POSTSNAPSHOT)
+     VB_SA_TRANSPORTABLE | VB_SA_DIFFERENTIAL | VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY | VB_SA_DELAYED_POSTSNAPSHOT)
 
 struct volume {
     struct vb_ps_record record;
@@ -351,6 +351,16 @@ static int make_writable(void *ctx, const char *snapshot_id, const char *path, i
     return vb_btrfs_make_writable(&((struct ctx *)ctx)->s, snapshot_id, path, read_only);
 }
 
+static int send_to(void *ctx, const char *snapshot_id, int fd, char *stamp, size_t size)
+{
+    return vb_btrfs_send(&((struct ctx *)ctx)->s, snapshot_id, fd, stamp, size);
+}
+
+static int receive(void *ctx, const char *set_id, const char *snapshot_id, const char *dir, const char *stamp, int fd)
+{
+    return vb_btrfs_receive(&((struct ctx *)ctx)->s, set_id, snapshot_id, dir, stamp, fd);
+}
+
 extern const struct vb_provider vb_provider_btrfs;
 const struct vb_provider vb_provider_btrfs = {
     .size = sizeof(struct vb_provider),
@@ -376,4 +386,6 @@ const struct vb_provider vb_provider_btrfs = {
     .query = query,
     .revert = revert,
     .make_writable = make_writable,
+    .send = send_to,
+    .receive = receive,
 };

@@ -17,6 +17,32 @@
 
 #include "providers/btrfs/manage.h"
 
+char *vb_btrfs_foreign_nested(const char *source)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    char *path = NULL, *found = NULL;
+    if (btrfs_util_create_subvolume_iterator(source, 0, 0, &it) != BTRFS_UTIL_OK)
+        return NULL;
+    while (!found && btrfs_util_subvolume_iterator_next(it, &path, NULL) == BTRFS_UTIL_OK) {
+        if (strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) != 0)
+            found = vb_ps_strdup(path);
+        free(path);
+    }
+    btrfs_util_destroy_subvolume_iterator(it);
+    return found;
+}
+
+int vb_btrfs_refuse_nested(const struct vb_ps *s, const struct vb_ps_record *r)
+{
+    char *nested = vb_btrfs_foreign_nested(r->place);
+    int rc = !nested ? 0
+                     : vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Expose the shadow copy, and copy the files.",
+                                  "shadow copy '%s' holds the nested subvolume '%s', which would be lost", r->snapshot_id,
+                                  nested);
+    free(nested);
+    return rc;
+}
+
 int vb_btrfs_make_writable(const struct vb_ps *s, const char *snapshot_id, const char *path, int read_only)
 {
     struct vb_ps_record r;
@@ -27,8 +53,7 @@ int vb_btrfs_make_writable(const struct vb_ps *s, const char *snapshot_id, const
         rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, NULL, "there is no shadow copy '%s'", snapshot_id);
     } else if (rc == 1 && lstat(path, &st) == 0) {
         rc = vb_ps_fail(s, VB_E_EXISTS, "Give a path that does not exist yet.", "'%s' exists", path);
-    } else if (rc == 1) {
-        rc = 0;
+    } else if (rc == 1 && (rc = vb_btrfs_refuse_nested(s, &r)) == 0) {
         if (btrfs_util_create_snapshot(r.place, path, read_only ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0, NULL,
                                        NULL) != BTRFS_UTIL_OK)
             rc = vb_ps_fail_errno(s, errno ? errno : EIO, "Give a path on the same btrfs, below a directory that exists.",

@@ -5,17 +5,24 @@
 #ifndef VB_PROVIDERS_BTRFS_MANAGE_H
 #define VB_PROVIDERS_BTRFS_MANAGE_H
 
-#include "providers/support/support.h"
-
-#define VB_BTRFS_ROOT_INODE 256 /* of every subvolume */
+#include "providers/btrfs/btrfs.h"
 
 /* See the callbacks of the same names in vbackup/provider.h. */
 int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t flags, const char *kept_id,
                     const char *kept_set_id);
 int vb_btrfs_make_writable(const struct vb_ps *s, const char *snapshot_id, const char *path, int read_only);
+#define VB_BTRFS_STAMP 33
+int vb_btrfs_send(const struct vb_ps *s, const char *snapshot_id, int fd, char *stamp, size_t size);
+int vb_btrfs_receive(const struct vb_ps *s, const char *set_id, const char *snapshot_id, const char *dir,
+                     const char *stamp, int fd);
 /* Reverts that were begun by a process that is gone: finished, or dropped where nothing was exchanged yet and the
  * volume is not there.  Failures are logged; the next one tries again. */
 void vb_btrfs_revert_finish(const struct vb_ps *s);
+
+/* A subvolume in this one that is none of our shadow copies, or NULL; caller frees. */
+char *vb_btrfs_foreign_nested(const char *subvolume);
+/* Fails with VB_E_NOT_SUPPORTED if the shadow copy holds nested ones: what would be made of it would lack them. */
+int vb_btrfs_refuse_nested(const struct vb_ps *s, const struct vb_ps_record *r);
 
 /* Programs and threads that have something below this subvolume open, at most `max` bytes of text about them in why;
  * how many.  vb_btrfs_in_use sees what /proc lets us see. */

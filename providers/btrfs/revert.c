@@ -325,26 +325,10 @@ static bool is_mount_root(const char *path)
            (x.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
-/* A subvolume in the volume that is none of our shadow copies: it would go out of sight with the old state. */
-static char *foreign_nested(const char *source)
-{
-    struct btrfs_util_subvolume_iterator *it = NULL;
-    char *path = NULL, *found = NULL;
-    if (btrfs_util_create_subvolume_iterator(source, 0, 0, &it) != BTRFS_UTIL_OK)
-        return NULL;
-    while (!found && btrfs_util_subvolume_iterator_next(it, &path, NULL) == BTRFS_UTIL_OK) {
-        if (strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) != 0)
-            found = vb_ps_strdup(path);
-        free(path);
-    }
-    btrfs_util_destroy_subvolume_iterator(it);
-    return found;
-}
-
 static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t flags)
 {
     char why[256], ignored[UUID_TEXT];
-    char *nested = foreign_nested(r->source);
+    char *nested = vb_btrfs_foreign_nested(r->source);
     int rc = 0;
     if (!uuid_of(r->source, ignored))
         rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, "Make the subvolume (it may be empty), then revert.",
@@ -357,6 +341,8 @@ static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t 
     else if (nested)
         rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Move it out of the volume first, or copy the files back.",
                         "volume '%s' holds the subvolume '%s', which is not in the shadow copy", r->source, nested);
+    else if (vb_btrfs_refuse_nested(s, r) < 0)
+        rc = -1;
     else if (!(flags & VB_REVERT_FORCE) && vb_btrfs_in_use(r->source, why, sizeof why) > 0)
         rc = vb_ps_fail(s, VB_E_VOLUME_IN_USE,
                         "Stop what uses it; with force it goes on seeing the old state until it opens its files anew.",

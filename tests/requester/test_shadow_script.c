@@ -22,7 +22,7 @@ static void commands(void **state VB_UNUSED)
                                "begin backup\ncreate\nexec /bin/true %data%\nend backup\n"
                                "expose %data% /mnt\nunexpose %data%\n"
                                "list shadows\nlist shadows all\nlist shadows set 1\nlist writers\nlist providers\n"
-                               "delete shadows all\ndelete shadows oldest /srv\nrevert 1\nbreak writable 1 /x\nimport f\n"
+                               "delete shadows all\ndelete shadows oldest /srv\nrevert 1\nbreak writable 1 /x\nimport f /d\n"
                                "reset\nexit"; /* no newline at the end */
     struct vb_script s = { NULL, 0, 0 };
     VB_AUTO_ERROR err = VB_ERROR_INIT;

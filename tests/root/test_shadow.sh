@@ -107,6 +107,11 @@ is "--discard" "$status $(cat "$V/file")" "0 two"
 is "... keeps nothing" "$(jq -r .old_state <<< "$out") $(count)" "null 3"
 btrfs -q subvolume create "$V/nested"
 refused "a nested subvolume would go out of sight" 1 NOT_SUPPORTED revert "$second"
+nest=$(make "$V")
+refused "a shadow copy with nested ones is not broken off" 1 NOT_SUPPORTED break "$nest" "$b/never"
+refused "... nor exported" 1 NOT_SUPPORTED export "$nest" "$T/never"
+ok "... which leaves no file" test ! -e "$T/never"
+shadow delete -q "$nest"
 btrfs -q subvolume delete "$V/nested"
 top=$(make "$b")
 refused "VSS-S-60 what is mounted cannot be exchanged" 1 NOT_SUPPORTED revert "$top"
@@ -149,6 +154,35 @@ if "$abs_top_builddir/vbackup-agent" --version > /dev/null && grep -q 'define VB
 else
     skip "kills in the middle of a revert" "built without fault points"
 fi
+
+# ---- transport ----
+mkdir "$b/import"
+e=$(make --attribute transportable --note "to be moved" "$V")
+refused "export over a file" 5 EXISTS export "$e" "$V/file"
+is "... leaves it alone" "$(test -s "$V/file" && echo there)" there
+run export "$e" "$T/moved"
+is "VSS-S-56 export" "$status $(test -s "$T/moved" && echo file)" "0 file"
+refused "VSS-S-57 import where it still is" 1 OBJECT_ALREADY_EXISTS import "$T/moved" "$b/import"
+content=$(cat "$(path_of "$e")/file")
+shadow delete -q "$e"
+head -c -1 "$T/moved" > "$T/torn"
+refused "a file that is cut off" 1 CORRUPT import "$T/torn" "$b/import"
+python3 - "$T/moved" "$T/damaged" <<'END' 2> /dev/null || cp "$T/torn" "$T/damaged"
+import sys
+d = bytearray(open(sys.argv[1], 'rb').read())
+d[60] ^= 0xff
+open(sys.argv[2], 'wb').write(d)
+END
+run import "$T/damaged" "$b/import"
+is "a stream that is damaged" "$([ "$status" -ne 0 ] && echo refused)" refused
+is "... leaves nothing" "$(count) $(find "$b/import" -mindepth 1 | wc -l)" "$(count) 0"
+run import "$T/moved" "$b/import"
+is "VSS-S-57 import" "$status $(jq -r .snapshot_id <<< "$out")" "0 $e"
+is "... the content" "$(cat "$(path_of "$e")/file")" "$content"
+is "... where it came from, what it is" "$(shadow list --json "$e" | jq -r '.originating_machine != null and .note == "to be moved" and (.attributes | index("imported") != null)')" true
+refused "VSS-S-57 import works once" 1 OBJECT_ALREADY_EXISTS import "$T/moved" "$b/import"
+run delete "$e"
+is "VSS-S-59 the importing host deletes it when done" "$status $(find "$b/import" -mindepth 1 | wc -l)" "0 0"
 
 # ---- break ----
 echo four > "$V/file"

@@ -130,6 +130,10 @@ refused "VSS-S-53 unexpose one that is not exposed" 1 OBJECT_NOT_FOUND unexpose 
 # ---- revert and break: the refusals ----
 refused "VSS-S-60 a provider that cannot revert" 1 NOT_SUPPORTED revert --force "$id1"
 refused "VSS-S-54 a software provider vetoes break" 1 NOT_SUPPORTED break "$id1" "$T/copy"
+refused "VSS-S-56 a provider that cannot send" 1 NOT_SUPPORTED export "$id1" "$T/file"
+ok "... makes no file" test ! -e "$T/file"
+echo none > "$T/nofile"
+refused "a file that is no export" 1 CORRUPT import "$T/nofile" "$T/other"
 configure "revert = yes"
 refused "VSS-S-61 a writer keeps its data there" 8 VOLUME_IN_USE revert "$id1"
 configure "revert = yes
