@@ -374,6 +374,7 @@ int vb_capture_serve(int worker_fd, int data_fd, const char *looks, struct vb_er
         for (size_t i = 0; i < c.n; i++)
             add_component(&reply, &c.components[i]);
     end_looks(&c, &why);
+    vb_cap_looks_sweep(&c);
     if (vb_msg_send_fd(worker_fd, &reply, why.code == VB_OK ? err : NULL) < 0 && why.code == VB_OK)
         return -1;
     return why.code == VB_OK ? 0 : vb_error_move(err, &why);

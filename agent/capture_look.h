@@ -53,6 +53,8 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
 bool vb_cap_look_whole(struct vb_capture *c, struct vb_name *tree, struct vb_cap_totals *all);
 /* keep: everything is with the requester, and what was seen is kept.  forget: the memory is removed.  NULL ok. */
 void vb_cap_look_finish(struct vb_cap_look *l, bool keep, bool forget);
+/* Removes memories that no capture has used for long. */
+void vb_cap_looks_sweep(const struct vb_capture *c);
 /* For the record: "full read (why)", "walk", "generations (...)". */
 const char *vb_cap_look_source(const struct vb_cap_look *l);
 /* Files that were read, as opposed to recognised. */

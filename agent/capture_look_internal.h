@@ -25,6 +25,5 @@ struct vb_cap_look {
 
 /* Head of a payload: the directory's tree and what it holds. */
 bool vb_cap_payload_head(struct vb_look *l, const char *path, struct vb_name *tree, struct vb_cap_totals *all);
-void vb_cap_looks_sweep(const struct vb_capture *c);
 
 #endif

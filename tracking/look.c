@@ -307,7 +307,8 @@ static int sync_path(const char *path, int flags, struct vb_error *err)
 static int put_in_place(struct vb_look *l, struct vb_error *err)
 {
     VB_AUTO_FREE char *file = new_name(l->path), *journal = vb_printf("%s-journal", l->path);
-    VB_AUTO_FREE char *dir = vb_strndup(l->path, (size_t)(strrchr(l->path, '/') - l->path) + 1);
+    const char *slash = strrchr(l->path, '/');
+    VB_AUTO_FREE char *dir = slash ? vb_strndup(l->path, (size_t)(slash - l->path) + 1) : vb_strdup(".");
     if (sync_path(file, O_RDWR, err) < 0)
         return -1;
     unlink(journal); /* of the old one: it must not be played into the new one */

@@ -48,12 +48,22 @@ static void begin(struct lab *l)
 }
 
 static const char *snapshot; /* read this instead */
+static bool ruled;           /* with rules by which something is left out */
+static uint64_t left[2];     /* files and directories that the last capture left out */
 
 static void capture(struct lab *l, struct lab_root *root)
 {
     struct vb_msg c = lab_component("c");
-    lab_fileset(l, &c, "src", snapshot, "*", true, !snapshot);
+    static const char *const rules[] = { "pattern:f3", "pattern:d2/d1", "larger-than:20000", "marker:f5", "pattern:d4/**/f7" };
+    if (ruled) {
+        lab_fileset_rules(l, &c, "src", "*", rules, VB_COUNT(rules));
+        lab_exclude(l, &c, "src/d1", "f1*", true);
+    } else {
+        lab_fileset(l, &c, "src", snapshot, "*", true, !snapshot);
+    }
     lab_capture(l, &c, 1);
+    left[0] = lab_u64(l, 0, VB_F_LEFT_FILES);
+    left[1] = lab_u64(l, 0, VB_F_LEFT_DIRS);
     assert_int_equal(l->end.code, VB_OK);
     assert_int_equal(lab_code(l, 0), VB_OK);
     assert_true(lab_root(l, 0, 0, root));
@@ -73,12 +83,17 @@ static uint64_t look(struct lab *l, const char *after)
 {
     struct lab_root a, b;
     capture(l, &a);
+    uint64_t left_files = left[0], left_dirs = left[1];
     oracle(l, &b);
     if (!vb_name_equal(&a.name, &b.name))
         fail_msg("a change was missed after: %s", after);
     assert_int_equal(a.files, b.files);
     assert_int_equal(a.dirs, b.dirs);
     assert_int_equal(a.bytes, b.bytes);
+    if (left_files != left[0] || left_dirs != left[1])
+        fail_msg("%llu files and %llu directories left out instead of %llu and %llu after: %s",
+                 (unsigned long long)left_files, (unsigned long long)left_dirs, (unsigned long long)left[0],
+                 (unsigned long long)left[1], after);
     return a.files_read;
 }
 
@@ -170,6 +185,33 @@ static void never_a_missed_change(void **state)
     }
     mutate_unmap();
     assert_int_equal(by_generations, snapshots ? n : 0);
+}
+
+/* The same with files and directories that are left out: by name, by size, by a mark that comes and goes. */
+static void what_is_left_out(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    const char *seed = getenv("VB_TEST_SEED"), *rounds = getenv("VB_TEST_ROUNDS");
+    if (!can_detect(l))
+        return;
+    begin(l);
+    grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 2);
+    VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ruled = true;
+    for (unsigned i = 0; i < (rounds ? (unsigned)strtoul(rounds, NULL, 10) : 20); i++) {
+        VB_AUTO_BUF did = VB_BUF_INIT;
+        for (unsigned k = 0; k < 1 + i % 5 * 4;) {
+            const char *op = mutate_once(fd, &rng);
+            if (op) {
+                vb_buf_addf(&did, " %s;", op);
+                k++;
+            }
+        }
+        settle();
+        look(l, vb_buf_str(&did));
+    }
+    ruled = false;
 }
 
 static void unchanged_is_not_opened(void **state)
@@ -399,6 +441,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LAB_TEST("random changes: never a missed one", never_a_missed_change),
+        LAB_TEST("random changes among what is left out", what_is_left_out),
         LAB_TEST("what is unchanged is not opened, not encoded, not offered", unchanged_is_not_opened),
         LAB_TEST("times, modes and attributes alone are changes", only_metadata),
         LAB_TEST("a damaged memory costs time only", damaged_memory),
