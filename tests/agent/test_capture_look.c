@@ -155,7 +155,7 @@ static void never_a_missed_change(void **state)
     unsigned by_generations = 0;
     grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 1);
     VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 30;
+    unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 15;
     for (unsigned i = 0; i < n; i++) {
         VB_AUTO_BUF did = VB_BUF_INIT;
         unsigned ops = 1 + (unsigned)vb_rng_below(&rng, i % 4 ? 4 : 60);
@@ -199,7 +199,7 @@ static void what_is_left_out(void **state)
     grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 2);
     VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ruled = true;
-    for (unsigned i = 0; i < (rounds ? (unsigned)strtoul(rounds, NULL, 10) : 20); i++) {
+    for (unsigned i = 0; i < (rounds ? (unsigned)strtoul(rounds, NULL, 10) : 10); i++) {
         VB_AUTO_BUF did = VB_BUF_INIT;
         for (unsigned k = 0; k < 1 + i % 5 * 4;) {
             const char *op = mutate_once(fd, &rng);
@@ -288,7 +288,7 @@ static void damaged_memory(void **state)
     grow(l, &rng, 9);
     settle();
     look(l, "nothing");
-    for (unsigned i = 0; i < 9; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         VB_AUTO_FREE char *path = memory(l);
         if (!path) { /* it was thrown away */
             look(l, "nothing");
