@@ -131,6 +131,10 @@ static void every_flipped_bit_is_noticed_or_harmless(void **state)
     for (size_t i = 0; i < l.n; i++)
         for (size_t k = 0; k < l.f[i].bytes.len; k++) {
             unsigned bit = (unsigned)(k * 5 + i) % 8; /* one of each byte; all eight with VBACKUP_TEST_LONG */
+            /* What is sealed is sealed as one: of it every fourth byte, all with VBACKUP_TEST_LONG. */
+            if (k >= 64 && k + 16 < l.f[i].bytes.len && strchr("pic", l.f[i].name[0]) && strcmp(l.f[i].name, "config") &&
+                k % 4 != 0 && !getenv("VBACKUP_TEST_LONG"))
+                continue;
             for (unsigned b = 0; b < 8; b++) {
                 if (b != bit && !getenv("VBACKUP_TEST_LONG"))
                     continue;
