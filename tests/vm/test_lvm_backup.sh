@@ -26,11 +26,14 @@ what_is_left() { lvs; grep vbackup-lvm /proc/self/mountinfo; dmsetup info -c; ps
 the() { pgrep -o -f "^[^ ]*vbackup-agent $1"; }
 # Starts a backup and stops the process that reads at once, so that what comes now comes in the middle.
 backup_stopped() {
+    head -c 30000000 /dev/urandom > "$1/big" && sync # new content, so that reading takes its time
     vbackup backup "$1" > /tmp/backup.log 2>&1 &
     backup=$!
-    until_ok 200 the capture || { cat /tmp/backup.log; return 1; }
-    reader=$(the capture)
-    kill -STOP "$reader"
+    n=0
+    until reader=$(the capture) && kill -STOP "$reader"; do
+        n=$((n + 1))
+        [ $n -lt 2000 ] && kill -0 $backup || { cat /tmp/backup.log; return 1; }
+    done
 }
 END
         cat; } | vm_sh "$@"
