@@ -15,7 +15,7 @@
 
 #include "agent/capture_internal.h"
 
-#define ZERO_RUN ((size_t)64 << 10) /* shortest run of zeros that a live read turns into a hole; aligned to itself */
+#define ZERO_RUN ((size_t)4 << 10) /* shortest run of zeros that a live read turns into a hole; aligned to itself */
 
 /* One file being cut: bytes between `start` and `fill` of the window are the unfinished chunk. */
 struct reading {
@@ -79,14 +79,15 @@ static bool all_zero(const unsigned char *p, size_t n)
 }
 
 /* Live sparse files: aligned runs of zeros among the n new bytes at `at` become holes; the rest moves together. */
-static size_t squeeze(struct reading *r, unsigned char *at, size_t n, uint64_t offset)
+static size_t squeeze(struct reading *r, unsigned char *at, size_t n, uint64_t offset, bool last)
 {
     size_t out = 0;
     for (size_t i = 0; i < n;) {
         size_t step = ZERO_RUN - (size_t)((offset + i) % ZERO_RUN);
         if (step > n - i)
             step = n - i;
-        if (step == ZERO_RUN && all_zero(at + i, step) && add_hole(r, offset + i, step)) {
+        bool run = step == ZERO_RUN || (last && i + step == n && (offset + i) % ZERO_RUN == 0);
+        if (run && all_zero(at + i, step) && add_hole(r, offset + i, step)) {
             i += step;
             continue;
         }
@@ -123,7 +124,7 @@ static enum vb_cap_result read_range(struct reading *r, int fd, uint64_t offset,
         unsigned char *at = r->c->window + r->fill;
         if (read_some(fd, at, want, offset, &got, why) < 0)
             return VB_CAP_FAILED;
-        r->fill += squeezed ? squeeze(r, at, got, offset) : got;
+        r->fill += squeezed ? squeeze(r, at, got, offset, got < want || offset + got == *end) : got;
         offset += got;
         r->c->bytes += got;
         if (cut(r, why) < 0 || vb_cap_progress(r->c, false, why) < 0)

@@ -58,12 +58,10 @@ static void add_flags(struct listing *t, int fd)
     static const unsigned char BITS[] = { 0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17, 23, 29, 30 };
     unsigned flags = 0;
     struct fsxattr x;
-    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags) {
-        vb_buf_add_str(&t->out, " flags=");
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0)
         for (size_t i = 0; i < sizeof BITS; i++)
             if ((flags >> BITS[i]) & 1)
-                vb_buf_addf(&t->out, "%u,", BITS[i]);
-    }
+                vb_buf_addf(&t->out, " flag=%u", BITS[i]);
     if (ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0 && x.fsx_projid)
         vb_buf_addf(&t->out, " project=%u", x.fsx_projid);
 }
@@ -127,11 +125,22 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* The path of the entry; of a very long one its length, checksum and end, or 10,000 levels would be 250 MB of text. */
+static void add_path(struct listing *t)
+{
+    enum { LONG = 1000, END = 300 };
+    if (t->shown.len <= LONG)
+        vb_buf_add_str(&t->out, vb_buf_str(&t->shown));
+    else
+        vb_buf_addf(&t->out, "(%zu bytes, %08x)%s", t->shown.len, vb_crc32(t->shown.data, t->shown.len),
+                    vb_buf_str(&t->shown) + t->shown.len - END);
+}
+
 /* The line of one entry of the working directory. */
 static void line(struct listing *t, const char *name, const struct stat *st)
 {
-    vb_buf_addf(&t->out, "%s %o %u:%u", vb_buf_str(&t->shown), (unsigned)st->st_mode, (unsigned)st->st_uid,
-                (unsigned)st->st_gid);
+    add_path(t);
+    vb_buf_addf(&t->out, " %o %u:%u", (unsigned)st->st_mode, (unsigned)st->st_uid, (unsigned)st->st_gid);
     if (t->times)
         vb_buf_addf(&t->out, " %lld.%09ld", (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
     if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) {
