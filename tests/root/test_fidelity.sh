@@ -67,6 +67,14 @@ if loopfs_make btrfs 512M "$T/b"; then
     btrfs -q subvolume create "$T/b/data/x/nested"
     echo inner > "$T/b/data/x/nested/g"
     got=$(vb backup "$T/b/data/x" 2>&1)
+    is "a nested subvolume is part of the backup" "$? $(grep -c 'complete .* 2 files' <<< "$got")" "0 1"
+    btrfs -q subvolume snapshot -r "$T/b/data/x/nested" "$T/b/data/x/kept"
+    got=$(vb backup "$T/b/data/x" 2>&1)
+    is "a backup without a nested read-only snapshot is partial" $? 3
+    like "which is named" "$got" "x/kept': nested subvolume is not part of the shadow copy"
+    btrfs -q subvolume delete "$T/b/data/x/kept"
+    printf '[provider btrfs]\nnested = name\n' >> "$VBACKUP_CONFIG"
+    got=$(vb backup "$T/b/data/x" 2>&1)
     is "a backup without a nested subvolume is partial" $? 3
     like "which is named" "$got" "x/nested': nested subvolume is not part of the shadow copy"
     is "no shadow copy is left" "$(btrfs subvolume list "$T/b" | wc -l) $(ls -A "$T/b/data")" "2 x"
