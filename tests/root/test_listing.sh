@@ -36,7 +36,7 @@ done
 
 # ---- VSS-B-28: what is mounted below ----
 mounts() { # everything but what is not there to be saved
-    "$abs_top_builddir/list_tree" "$1" | grep -v '^\./proc/'
+    "$abs_top_builddir/list_tree" "$1" | grep -v '^\./proc '
 }
 if loopfs_make ext4 64M "$T/vol"; then
     mkdir -p "$T/vol/src/plain" "$T/vol/src/bind" "$T/vol/src/tmpfs" "$T/vol/src/proc" "$T/vol/src/other" "$T/vol/elsewhere"
@@ -44,9 +44,9 @@ if loopfs_make ext4 64M "$T/vol"; then
     mount --bind "$T/vol/elsewhere" "$T/vol/src/bind"
     mount -t tmpfs -o mode=1750,uid=5 none "$T/vol/src/tmpfs"
     echo mem > "$T/vol/src/tmpfs/m"
-    mount -t proc none "$T/vol/src/proc"
     loopfs_make xfs 320M "$T/vol/src/other" && echo other > "$T/vol/src/other/o" && chmod 2711 "$T/vol/src/other"
     mounts "$T/vol/src" > "$T/mounts.before"
+    mount -t proc none "$T/vol/src/proc" # only now: nobody can read all of it
     ok "volumes mounted below are members of the set" vb backup -q --allow-live "$T/vol/src"
     ok "... and come back" vb restore -q --target "$T/mout"
     mounts "$T/mout$T/vol/src" > "$T/mounts.after"
