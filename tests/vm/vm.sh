@@ -28,7 +28,7 @@ vm_available() {
     [ "$(id -u)" = 0 ] || { VM_WHY="not root"; return 1; }
     for c in $VM_QEMU qemu-img debootstrap ssh ssh-keygen mke2fs dpkg-deb; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$c" > /dev/null ||
-            { VM_WHY="no $c (apt-get install qemu-system-x86 qemu-utils debootstrap openssh-client e2fsprogs)"; return 1; }
+            { VM_WHY="no $c (scripts/setup --long installs it)"; return 1; }
     done
     if grep -q 'enable_sanitizers.*yes' "$abs_top_builddir/config.log" 2> /dev/null; then
         VM_WHY="a build with sanitizers needs libraries that the machine has not"
