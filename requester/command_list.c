@@ -149,17 +149,40 @@ const struct vb_cli_verb vb_verb_show = { "show", "[BACKUP]", "show one backup: 
 
 /* ---- check ---- */
 
+#define FINDINGS_SHOWN 3 /* of one object: a lost pack has hundreds of chunks */
+struct findings {
+    struct vb_cli *cli;
+    char *object; /* of the last one */
+    size_t n;     /* of that object */
+};
+
+static void end_of_object(struct findings *f)
+{
+    if (f->n > FINDINGS_SHOWN && !f->cli->json && !f->cli->verbose)
+        printf("damage: %s: and %zu more (--verbose or --json names all)\n", f->object, f->n - FINDINGS_SHOWN);
+    vb_free_ptr(&f->object);
+    f->n = 0;
+}
+
 static void finding(void *arg, enum vb_check_severity severity, const char *object, const char *text)
 {
-    struct vb_cli *cli = arg;
+    struct findings *f = arg;
+    struct vb_cli *cli = f->cli;
     if (cli->json) {
         json_t *o = vb_cli_message("finding");
         json_object_set_new(o, "severity", json_string(severity == VB_CHECK_DAMAGE ? "damage" : "note"));
         json_object_set_new(o, "object", vb_cli_text(object));
         json_object_set_new(o, "text", vb_cli_text(text));
         vb_cli_json(o);
-    } else if (severity == VB_CHECK_DAMAGE || !cli->quiet) {
-        printf("%s: %s: %s\n", severity == VB_CHECK_DAMAGE ? "damage" : "note", object, text);
+    } else if (severity == VB_CHECK_DAMAGE) {
+        if (!f->object || strcmp(f->object, object) != 0) {
+            end_of_object(f);
+            f->object = vb_strdup(object);
+        }
+        if (++f->n <= FINDINGS_SHOWN || cli->verbose)
+            printf("damage: %s: %s\n", object, text);
+    } else if (!cli->quiet) {
+        printf("note: %s: %s\n", object, text);
     }
 }
 
@@ -179,7 +202,9 @@ static int run_check(struct vb_cli *cli)
     if (!r)
         return vb_cli_fail(cli, &err);
     bool data = vb_cli_flag(cli, "read-data");
-    int rc = vb_repo_check(r, data, finding, cli, &err);
+    struct findings f = { .cli = cli };
+    int rc = vb_repo_check(r, data, finding, &f, &err);
+    end_of_object(&f);
     if (rc == 0) {
         struct vb_repo_stats stats;
         size_t backups = 0;
