@@ -268,7 +268,7 @@ int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, stru
             struct vb_walk_counts *counts, struct vb_error *err)
 {
     struct walk w = { .look_path = look_path, .o = o, .changes = changes, .top = fd };
-    struct worker workers[MAX_THREADS] = { { NULL } };
+    struct worker workers[MAX_THREADS] = { { .w = NULL } };
     unsigned n = thread_count(o), started = 1;
     int rc = 0;
     pthread_mutex_init(&w.lock, NULL);

@@ -141,6 +141,20 @@ static int carry_flags(const struct walk *w, int to, unsigned flags)
     return bad(w, "flags of its copy cannot be set");
 }
 
+/* The project of xfs's and ext4's quotas, and whether a directory hands it on. */
+static int carry_project(const struct walk *w, int from, int to)
+{
+    struct fsxattr original, copy;
+    if (ioctl(from, FS_IOC_FSGETXATTR, &original) < 0 || ioctl(to, FS_IOC_FSGETXATTR, &copy) < 0)
+        return 0;
+    unsigned inherit = original.fsx_xflags & (unsigned)FS_XFLAG_PROJINHERIT;
+    if (copy.fsx_projid == original.fsx_projid && (copy.fsx_xflags & (unsigned)FS_XFLAG_PROJINHERIT) == inherit)
+        return 0;
+    copy.fsx_projid = original.fsx_projid;
+    copy.fsx_xflags = (copy.fsx_xflags & ~(unsigned)FS_XFLAG_PROJINHERIT) | inherit;
+    return ioctl(to, FS_IOC_FSSETXATTR, &copy) == 0 || not_ours_to_set(w) ? 0 : bad(w, "project of its copy cannot be set");
+}
+
 /* Of a file or directory that is open on both sides; the last step, since it may lock the copy. */
 static int copy_meta(const struct walk *w, int from_dir, int to_dir, const char *name, int from, int to,
                      const struct stat *st)
@@ -153,6 +167,8 @@ static int copy_meta(const struct walk *w, int from_dir, int to_dir, const char 
         return -1;
     if (fchmod(to, st->st_mode & 07777) < 0)
         return bad(w, "mode of its copy cannot be set");
+    if (carry_project(w, from, to) < 0)
+        return -1;
     if (futimens(to, t) < 0)
         return bad(w, "time of its copy cannot be set");
     return ioctl(from, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & CARRIED_FLAGS) ? 0 : carry_flags(w, to, flags);
@@ -196,6 +212,25 @@ void vb_ps_tree_clear(struct vb_ps_tree *t)
     t->links = NULL;
 }
 
+/* The copy is immutable or append-only already, as its original is: it gets another name with that flag off. */
+static int link_locked(const struct walk *w, const char *path, int to_dir, const char *name)
+{
+    unsigned flags = 0, open_flags = 0;
+    int fd = openat(w->t->stage, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), rc = -1;
+    if (fd < 0)
+        return -1;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & LOCKING_FLAGS)) {
+        open_flags = flags & ~LOCKING_FLAGS;
+        if (ioctl(fd, FS_IOC_SETFLAGS, &open_flags) == 0) {
+            rc = linkat(w->t->stage, path, to_dir, name, 0);
+            if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+                rc = -1;
+        }
+    }
+    close(fd);
+    return rc;
+}
+
 /* 1: another name of what was copied before, 0: the first one, -1. */
 static int link_again(struct walk *w, const struct stat *st, int to_dir, const char *name)
 {
@@ -210,7 +245,8 @@ static int link_again(struct walk *w, const struct stat *st, int to_dir, const c
         return 0;
     }
     free(l);
-    if (w->measure || linkat(w->t->stage, (*found)->path, to_dir, name, 0) == 0)
+    if (w->measure || linkat(w->t->stage, (*found)->path, to_dir, name, 0) == 0 ||
+        (errno == EPERM && link_locked(w, (*found)->path, to_dir, name) == 0))
         return 1;
     return bad(w, "its copy cannot be linked");
 }
