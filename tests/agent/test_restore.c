@@ -425,7 +425,8 @@ static void make_files_in_the_way(struct lab *l, pid_t pid VB_UNUSED)
     for (int i = RACE_FILES - 1; i > 0; i--) {
         VB_AUTO_FREE char *name = vb_printf("dst/f%03d", i), *mine = vb_printf("mine/f%03d", i);
         int fd = openat(l->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd >= 0 && (write(fd, "mine", 4) != 4 || linkat(l->fd, name, l->fd, mine, 0) < 0))
+        VB_AUTO_FREE char *itself = vb_printf("/proc/self/fd/%d", fd); /* the name is exchanged while it is looked at */
+        if (fd >= 0 && (write(fd, "mine", 4) != 4 || linkat(AT_FDCWD, itself, l->fd, mine, AT_SYMLINK_FOLLOW) < 0))
             _exit(1);
         if (fd >= 0)
             close(fd);
