@@ -66,6 +66,12 @@ static void apply_rule(enum vb_retention_rule rule, uint32_t keep, struct vb_ret
     }
 }
 
+static void apply_rules(const struct vb_retention_policy *p, struct vb_retention_item **v, const uint64_t *times, size_t n)
+{
+    for (int rule = 0; rule < VB_KEEP_RULES; rule++)
+        apply_rule((enum vb_retention_rule)rule, p->keep[rule], v, times, n);
+}
+
 static void apply_set(const struct vb_retention_policy *p, struct vb_retention_item **v, size_t n)
 {
     uint64_t *times = vb_alloc_n(n + 1, sizeof *times), latest = 0;
@@ -73,14 +79,15 @@ static void apply_set(const struct vb_retention_policy *p, struct vb_retention_i
         latest = v[i]->time_ms > latest ? v[i]->time_ms : latest;
         times[i] = latest;
     }
-    /* A clock that was far ahead once must not put all that came after into one period: from the end backwards no time
-     * is later than the ones behind it really were. */
+    /* A clock that was far behind once must not put all that came before into one period, ... */
+    apply_rules(p, v, times, n);
+    /* ... and one that was far ahead not all that came after.  Which of them was wrong nobody knows: what either of the
+     * two corrections keeps is kept. */
     for (size_t i = n; i-- > 0;) {
         uint64_t next = i + 1 < n ? times[i + 1] : UINT64_MAX;
         times[i] = v[i]->time_ms < next ? v[i]->time_ms : next;
     }
-    for (int rule = 0; rule < VB_KEEP_RULES; rule++)
-        apply_rule((enum vb_retention_rule)rule, p->keep[rule], v, times, n);
+    apply_rules(p, v, times, n);
     for (size_t i = n; i-- > 0 && !v[i]->usable;)
         v[i]->kept = true;
     free(times);
