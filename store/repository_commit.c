@@ -399,6 +399,12 @@ static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_er
             result = vb_fail(err, VB_E_EXISTS, "backup '%s' is in the repository already", id);
     }
     vb_strv_clear(&paths);
+    if (result == 0 && e->sequence > 9999999999u) { /* ten digits: a name with more is nobody's */
+        vb_fail(err, VB_E_LIMIT, "'%s': a record with the highest number there is stands in the catalog",
+                r->backend->location);
+        vb_hint(err, "no backup has such a number: find out who wrote catalog/9999999999-*, and remove it");
+        result = -1;
+    }
     return result;
 }
 

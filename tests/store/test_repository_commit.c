@@ -148,6 +148,19 @@ static void an_id_is_committed_once(void **state)
     vb_catalog_entry_free(e);
 }
 
+static void behind_the_highest_number_nothing_is_committed(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_name hash = { { 1 } };
+    VB_AUTO_FREE char *path = vb_catalog_path(9999999999u, "aaaa1111-1111-4111-8111-111111111111", &hash);
+    assert_ok(vb_backend_write(b->files, path, "x", 1, &err));
+    struct vb_catalog_entry *e = entry_for("front", VB_CATALOG_COMPLETE);
+    assert_int_equal(vb_repo_commit(b->repo, e, &err), -1);
+    assert_int_equal(err.code, VB_E_LIMIT);
+    vb_catalog_entry_free(e);
+}
+
 static void commit_rechecks_what_the_entry_names(void **state)
 {
     struct bench *b = *state;
@@ -269,6 +282,7 @@ int main(void)
         T(a_damaged_entry_hides_no_other),
         T(backups_are_found_by_id_prefix_host_and_latest),
         T(an_id_is_committed_once),
+        T(behind_the_highest_number_nothing_is_committed),
         T(commit_rechecks_what_the_entry_names),
         T(commit_notices_packs_that_vanished),
         T(commit_notices_what_vanished_below_the_root),
