@@ -303,6 +303,9 @@ static int read_condemned(struct vb_repo *r, const char *path, uint64_t *generat
 static int write_marks(struct prune *p, struct vb_error *err)
 {
     for (size_t i = 0; i < p->n_condemn; i++) {
+        uint32_t used;
+        if (vb_index_find_pack(p->repo->index, &p->condemn[i], &used))
+            continue; /* what was moved made the same pack once more */
         VB_AUTO_FREE char *path = condemned_path(&p->condemn[i]);
         VB_AUTO_FREE char *text = vb_printf("{\"condemned_ms\":%llu,\"generation\":%llu}\n",
                                             (unsigned long long)p->params->wall_ms, (unsigned long long)p->generation);
@@ -327,10 +330,11 @@ static int remove_condemned(struct prune *p, const struct vb_strv *marks, struct
     struct vb_repo *r = p->repo;
     for (size_t i = 0; i < marks->n; i++) {
         uint64_t generation = 0, when = 0, size = 0;
+        uint32_t used;
         struct vb_name name;
         VB_AUTO_ERROR why = VB_ERROR_INIT;
-        if (!vb_name_parse(marks->v[i] + strlen("condemned/"), &name))
-            continue;
+        if (!vb_name_parse(marks->v[i] + strlen("condemned/"), &name) || vb_index_find_pack(r->index, &name, &used))
+            continue; /* in use: written anew under that name, see write_pack */
         if (read_condemned(r, marks->v[i], &generation, &when, err) < 0)
             return -1;
         if (generation >= p->generation || p->params->wall_ms < when || p->params->wall_ms - when < p->params->delay_ms) {

@@ -57,12 +57,27 @@ void vb_repo_drop_open_packs(struct vb_repo *r)
     r->n_packs = r->cap_packs = 0;
 }
 
+/* Without encryption the same chunks make the same pack again, also one that was condemned: its mark is void now. */
+static int call_back_pack(struct vb_repo *r, const struct vb_name *name, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    char hex[VB_NAME_HEX_LEN + 1];
+    if (vb_keys_sealed(r->keys))
+        return 0; /* the salt is new each time, and so is the name */
+    vb_name_hex(name, hex);
+    VB_AUTO_FREE char *path = vb_printf("condemned/%s", hex);
+    if (vb_backend_remove(r->backend, path, &why) < 0 && why.code != VB_E_NOT_FOUND)
+        return vb_error_move(err, &why);
+    return 0;
+}
+
 static int write_pack(struct vb_repo *r, struct vb_repo_pack *p, struct vb_error *err)
 {
     struct vb_pack_id id;
     if (!p->open)
         return 0;
-    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &r->sealed, &id, err) < 0)
+    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &r->sealed, &id, err) < 0 ||
+        call_back_pack(r, &id.name, err) < 0)
         return -1;
     vb_index_name_pack(r->index, p->number, &id);
     p->open = false;

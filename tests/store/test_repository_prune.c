@@ -282,6 +282,34 @@ static void nothing_is_removed_while_something_cannot_be_read(void **state)
     assert_int_equal(stored_bytes(b->files), before);
 }
 
+/* Without encryption the same data make the same packs: those that were condemned are in use again. */
+static void a_pack_that_is_written_again_is_not_removed(void **state)
+{
+    (void)state;
+    struct vb_repo_params plain = VB_REPO_PARAMS_DEFAULT;
+    struct bench open = { .files = vb_backend_memory_new() }, *b = &open;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_prune_result res;
+    char id[VB_GUID_LEN + 1];
+    assert_ok(vb_repo_init_on(b->files, &plain, FIXTURE_NOW, &err));
+    b->repo = open_again(b, VB_REPO_WRITE, &err);
+    assert_non_null(b->repo);
+    assert_ok(backup(b->repo, 1, id, &err));
+    assert_ok(forget(b->repo, id, FIXTURE_NOW, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + 2 * DAY, DAY, &res, &err));
+    assert_true(res.condemned_packs > 0);
+    uint64_t before = stored_bytes(b->files);
+    assert_ok(backup(b->repo, 1, NULL, &err));
+    assert_int_equal(stored_bytes(b->files), before); /* the very same packs */
+    assert_whole(b, 1);
+    assert_ok(prune(b->repo, FIXTURE_NOW + 9 * DAY, DAY, &res, &err));
+    assert_int_equal(res.removed_packs, 0);
+    assert_int_equal(res.waiting_packs, 0);
+    assert_whole(b, 1);
+    vb_repo_close(b->repo);
+    vb_backend_close(b->files);
+}
+
 static void pruning_needs_the_lock_and_a_key_that_reads(void **state)
 {
     struct bench *b = *state;
@@ -304,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_power_cut_after_every_call_is_survived),
         cmocka_unit_test(an_error_at_every_call_is_survived),
         T(nothing_is_removed_while_something_cannot_be_read),
+        cmocka_unit_test(a_pack_that_is_written_again_is_not_removed),
         T(pruning_needs_the_lock_and_a_key_that_reads),
     };
     return CM_RUN("repository_prune", tests);
