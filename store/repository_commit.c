@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/journal.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 /* ---- reading ---- */
@@ -28,6 +29,20 @@ int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_er
     return result;
 }
 
+/* A mark that cannot be read, or was not made with a key that may forget, hides nothing. */
+static bool is_forgotten(struct vb_repo *r, const struct vb_strv *marks, const char *path)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    uint64_t when;
+    if (!vb_strv_has(marks, path))
+        return false;
+    if (vb_repo_read_forgotten(r, path, &when, &why) == 0)
+        return true;
+    if (why.code != VB_E_NOT_FOUND) /* called back just now */
+        vb_log_error(VB_LOG_WARNING, &why);
+    return false;
+}
+
 /* Those that are not forgotten. */
 static int live_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
 {
@@ -36,7 +51,7 @@ static int live_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error 
     if (result == 0)
         result = vb_repo_forgotten_paths(r, &forgotten, err);
     for (size_t i = 0; i < all.n && result == 0; i++)
-        if (!vb_strv_has(&forgotten, all.v[i]))
+        if (!is_forgotten(r, &forgotten, all.v[i]))
             vb_strv_add(paths, all.v[i]);
     vb_strv_clear(&all);
     vb_strv_clear(&forgotten);

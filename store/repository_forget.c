@@ -103,7 +103,13 @@ int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t
 {
     if (need_lock(r, err) < 0)
         return -1;
-    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash), *mark = mark_path(path);
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    uint64_t when;
+    /* A damaged mark hides nothing, and must not be in the way. */
+    if (vb_repo_read_forgotten(r, path, &when, &why) < 0 && why.code == VB_E_CORRUPT &&
+        vb_backend_remove(r->backend, mark, err) < 0)
+        return -1;
     return put_mark(r, path, wall_ms, reason, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
 }
 

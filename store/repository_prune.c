@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/journal.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 static void json_release(json_t **j)
@@ -76,11 +77,16 @@ static int is_expired(struct prune *p, const struct vb_strv *forgotten, const ch
                       struct vb_error *err)
 {
     uint64_t when = 0, now = p->params->wall_ms;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
     *expired = false;
     if (!has_path(forgotten, path))
         return 0;
-    if (vb_repo_read_forgotten(p->repo, path, &when, err) < 0)
-        return -1;
+    if (vb_repo_read_forgotten(p->repo, path, &when, &why) < 0) {
+        if (why.code != VB_E_CORRUPT)
+            return vb_error_move(err, &why);
+        vb_log_error(VB_LOG_WARNING, &why); /* not forgotten, as for whoever lists it */
+        return 0;
+    }
     *expired = now >= when && now - when >= p->params->delay_ms;
     p->result->waiting_backups += !*expired;
     return 0;

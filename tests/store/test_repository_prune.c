@@ -310,6 +310,33 @@ static void a_pack_that_is_written_again_is_not_removed(void **state)
     vb_backend_close(b->files);
 }
 
+static void a_mark_that_is_not_genuine_hides_nothing(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_prune_result res;
+    char id[VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, id, &err));
+    struct vb_catalog_entry *e = vb_repo_find(b->repo, id, NULL, &err);
+    assert_non_null(e);
+    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    VB_AUTO_FREE char *mark = vb_printf("forgotten/%s", path + strlen("catalog/"));
+    vb_catalog_entry_free(e);
+    const char text[] = "{\"forgotten_ms\":1,\"format_version\":1,\"reason\":\"\",\"vbackup\":\"forgotten\"}";
+    assert_ok(vb_backend_write(b->files, mark, text, strlen(text), &err));
+    unsigned n = 0;
+    struct vb_repo *r = open_again(b, VB_REPO_READ, &err);
+    assert_ok(fixture_verify_all(r, size, &n, &err));
+    assert_int_equal(n, 1);
+    vb_repo_close(r);
+    assert_ok(prune(b->repo, FIXTURE_NOW + 9 * DAY, DAY, &res, &err));
+    assert_int_equal(res.removed_backups + res.condemned_packs, 0);
+    assert_ok(forget(b->repo, id, FIXTURE_NOW, &err)); /* in earnest */
+    assert_ok(prune(b->repo, FIXTURE_NOW + 9 * DAY, DAY, &res, &err));
+    assert_int_equal(res.removed_backups, 1);
+}
+
 static void pruning_needs_the_lock_and_a_key_that_reads(void **state)
 {
     struct bench *b = *state;
@@ -333,6 +360,7 @@ int main(void)
         cmocka_unit_test(an_error_at_every_call_is_survived),
         T(nothing_is_removed_while_something_cannot_be_read),
         cmocka_unit_test(a_pack_that_is_written_again_is_not_removed),
+        T(a_mark_that_is_not_genuine_hides_nothing),
         T(pruning_needs_the_lock_and_a_key_that_reads),
     };
     return CM_RUN("repository_prune", tests);
