@@ -38,7 +38,8 @@ struct forget {
     size_t forgotten, kept;
 };
 
-/* What was backed up, of which hosts: backups of the same are measured against one another. */
+/* What was backed up, of which hosts: backups of the same are measured against one another.  What failed is not in a
+ * backup that holds the rest: such a night is a set of its own, and pushes no whole one out. */
 static char *set_of(const struct vb_catalog_entry *e)
 {
     struct vb_strv parts = { 0 };
@@ -47,6 +48,8 @@ static char *set_of(const struct vb_catalog_entry *e)
         vb_strv_add(&parts, e->hosts[h].name);
         for (size_t c = 0; c < e->hosts[h].n_components; c++) {
             const struct vb_catalog_component *k = &e->hosts[h].components[c];
+            if (k->state == VB_CATALOG_FAILED && e->state != VB_CATALOG_FAILED)
+                continue;
             vb_strv_take(&parts, vb_printf("%s/%s:%s\\%s", e->hosts[h].name, k->instance_name ? k->instance_name : "",
                                            k->logical_path ? k->logical_path : "", k->name ? k->name : ""));
             for (size_t i = 0; i < k->n_roots; i++)
@@ -55,7 +58,7 @@ static char *set_of(const struct vb_catalog_entry *e)
     }
     vb_strv_sort(&parts);
     for (size_t i = 0; i < parts.n; i++)
-        vb_buf_addf(&text, "%s\n", parts.v[i]);
+        vb_buf_addf(&text, "%zu:%s\n", strlen(parts.v[i]), parts.v[i]);
     vb_strv_clear(&parts);
     return vb_buf_take_str(&text);
 }
