@@ -176,6 +176,14 @@ static int seal_file(struct key_file *f, const char *repo_id, struct vb_keys *ke
     return result;
 }
 
+static bool host_ok(const char *host)
+{
+    for (const char *p = host; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '/')
+            return false;
+    return *host != '\0';
+}
+
 int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys *keys, const char *id,
                       const struct vb_repo_key_params *p, struct vb_error *err)
 {
@@ -183,6 +191,12 @@ int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys 
     VB_CLEANUP(wipe_buf) struct vb_buf password = VB_BUF_INIT;
     if ((p->label && !vb_utf8_valid(p->label, strlen(p->label))) || (p->host && !vb_utf8_valid(p->host, strlen(p->host))))
         return vb_fail(err, VB_E_USAGE, "label and host of a key must be UTF-8 text");
+    /* The empty name is that of keys that read. */
+    if (p->host && !host_ok(p->host)) {
+        vb_fail(err, VB_E_USAGE, "'%s': not the name of a host", p->host);
+        vb_hint(err, "a write-only key is for one host, by the name it has in the backups");
+        return -1;
+    }
     memcpy(f.key.id, id, VB_GUID_LEN);
     f.key.label = p->label ? vb_strdup(p->label) : NULL;
     f.key.host = p->host ? vb_strdup(p->host) : NULL;

@@ -87,6 +87,7 @@ try "the last key stays" 5 "last key that reads" with first vb key remove "$firs
 
 # write-only
 try "a write-only key" 0 added with first vb key add --new-password-file "$T/second" --write-only web
+try "a write-only key of no host" 2 "not the name of a host" with first vb key add --new-password-file "$T/second" --write-only ''
 echo "another secret" > "$T/src/new"
 try "it backs up" 0 complete with second vb backup "$T/src"
 try "it lists nothing" 1 "cannot read" with second vb list
