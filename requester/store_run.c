@@ -141,9 +141,28 @@ static int put_document(void *ctx, struct vb_catalog_entry *e, const char *kind,
     return 0;
 }
 
+/* An agent names the roots it captured: what another host's group holds is not its own. */
+static int check_roots(struct store *s, const struct vb_catalog_host *h, struct vb_error *err)
+{
+    uint32_t group = group_of(s, h->name);
+    for (size_t c = 0; c < h->n_components; c++)
+        for (size_t i = 0; i < h->components[c].n_roots; i++) {
+            const struct vb_catalog_root *root = &h->components[c].roots[i];
+            bool present = true;
+            if (root->has_tree)
+                vb_repo_has_in(s->repo, group, &root->tree, 1, &present);
+            if (!present)
+                return vb_fail(err, VB_E_CORRUPT, "host '%s' named a directory that is not its own", h->name);
+        }
+    return 0;
+}
+
 static int commit(void *ctx, struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct store *s = ctx;
+    for (size_t h = 0; h < e->n_hosts; h++)
+        if (check_roots(s, &e->hosts[h], err) < 0)
+            return -1;
     return vb_repo_commit(s->repo, e, err);
 }
 
