@@ -219,28 +219,38 @@ static struct source source_of(const struct vb_settings *s)
     return from;
 }
 
+/* What systemd hands to the service; NULL if nothing.  Caller frees. */
+static char *credential(void)
+{
+    const char *dir = env("CREDENTIALS_DIRECTORY");
+    char *path = dir ? vb_path_join(dir, "vbackup-password") : NULL;
+    if (path && access(path, F_OK) != 0) {
+        free(path);
+        path = NULL;
+    }
+    return path;
+}
+
 static int get_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
 {
     struct source from = source_of(arg);
-    const char *credentials = env("CREDENTIALS_DIRECTORY");
     if (from.file)
         return from_file(from.file, out, err);
     if (from.command)
         return from_command(from.command, out, err);
-    if (credentials) {
-        VB_AUTO_FREE char *path = vb_path_join(credentials, "vbackup-password");
-        if (access(path, F_OK) == 0)
-            return from_file(path, out, err);
-    }
+    VB_AUTO_FREE char *path = credential();
+    if (path)
+        return from_file(path, out, err);
     return from_terminal(new, out, err);
 }
 
 const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
 {
     struct source from = source_of(s);
+    VB_AUTO_FREE char *handed = credential();
     if (!s->auth)
         s->auth = vb_alloc(sizeof *s->auth);
-    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command };
+    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command || handed };
     return s->auth;
 }
 

@@ -140,8 +140,8 @@ static int refuse_plain(struct vb_repo *r, const struct vb_repo_auth *auth, stru
     if (!auth || !auth->given)
         return 0;
     vb_fail(err, VB_E_GUARD, "'%s': a password is set, but the repository is not encrypted", r->backend->location);
-    vb_hint(err, "if it never was, leave out the password (VBACKUP_PASSWORD_FILE, password-file, password-command); if it "
-                 "was, somebody has exchanged it");
+    vb_hint(err, "if it never was, leave out the password (VBACKUP_PASSWORD_FILE, password-file, password-command, "
+                 "credential); if it was, somebody has exchanged it");
     return -1;
 }
 

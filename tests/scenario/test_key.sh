@@ -102,5 +102,6 @@ try "none must be asked for, and says so" 0 "NOT ENCRYPTED" vbackup init --repo 
 try "so does every backup" 0 "NOT ENCRYPTED" vbackup backup --repo "$T/plain" "$T/src"
 is "and one can see why" "$(grep -rl "another secret" "$T/plain/packs" | wc -l)" 1
 try "a password is set, the repository is not encrypted" 5 "not encrypted" with first vbackup backup --repo "$T/plain" "$T/src"
+try "the same with a systemd credential" 5 "not encrypted" env CREDENTIALS_DIRECTORY="$T/credentials" vbackup backup --repo "$T/plain" "$T/src"
 try "no other encryption" 2 "not aes-256-gcm or none" with first vbackup init --repo "$T/other" --encryption rot13
 done_testing
