@@ -66,7 +66,8 @@ static void apply_rule(enum vb_retention_rule rule, uint32_t keep, struct vb_ret
     }
 }
 
-static void apply_rules(const struct vb_retention_policy *p, struct vb_retention_item **v, const uint64_t *times, size_t n)
+static void apply_rules(const struct vb_retention_policy *p, struct vb_retention_item **v, const uint64_t *times,
+                        size_t n)
 {
     for (int rule = 0; rule < VB_KEEP_RULES; rule++)
         apply_rule((enum vb_retention_rule)rule, p->keep[rule], v, times, n);

@@ -4,7 +4,8 @@
  *
  * Backups are looked at per set (what was backed up, of which hosts), from the newest to the oldest by their sequence
  * number: the order in which the requester received them.  Its wall clock only says into which hour, day, week, month or
- * year a backup falls, and is taken not to run backwards, so that a clock that was set wrong for a while spoils little.
+ * year a backup falls, and is taken not to run backwards, so that a clock that was set wrong for a while, ahead or
+ * behind, spoils little: what is kept under either correction is kept.
  *
  * A rule "keep daily 7" keeps the newest usable backup of each of the last 7 days that have one; likewise the others.
  * A failed backup is nothing that could be restored: it takes nobody's place, and is kept while it is newer than all
