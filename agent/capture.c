@@ -323,14 +323,17 @@ static int capture_all(struct vb_capture *c, struct vb_error *err)
     return vb_cap_progress(c, true, err) < 0 ? -1 : vb_chunk_sender_finish(c->out, err);
 }
 
-/* What was seen is kept once the requester has all of it.  A stream that was lost says nothing against the memory; an
+/* What was seen is kept once the requester has all of it, and only if the top was finished: a record whose directory was
+ * not would say that everything is as it was since this look.  A stream that was lost says nothing against the memory; an
  * answer that the requester refused may be the memory's fault. */
 static void end_looks(struct vb_capture *c, const struct vb_error *why)
 {
     bool refused = why->code != VB_OK && why->code != VB_E_CONNECTION_LOST && why->code != VB_E_CANCELLED;
     for (size_t i = 0; i < c->n; i++)
-        for (size_t k = 0; c->components[i].roots && k < c->components[i].n_filesets; k++)
-            vb_cap_look_finish(VB_STEAL(c->components[i].roots[k].look), why->code == VB_OK, refused);
+        for (size_t k = 0; c->components[i].roots && k < c->components[i].n_filesets; k++) {
+            struct vb_cap_root *r = &c->components[i].roots[k];
+            vb_cap_look_finish(VB_STEAL(r->look), why->code == VB_OK && r->made, refused);
+        }
 }
 
 static void capture_clear(struct vb_capture *c)
