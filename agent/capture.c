@@ -387,7 +387,12 @@ int vb_capture_main(int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *looks = NULL;
+    struct rlimit files;
     signal(SIGPIPE, SIG_IGN);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max; /* the detector holds a directory open for each that waits below it */
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     if (argc == 3 && !strcmp(argv[1], "--state-dir")) {
         looks = vb_path_join(argv[2], "looks");
         if (vb_mkdirs_at(AT_FDCWD, looks, 0700, &err) < 0) { /* without it everything is read */

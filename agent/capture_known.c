@@ -211,6 +211,10 @@ void vb_cap_dir_begin(struct vb_capture *c, struct vb_cap_dir *d, const struct v
     if (parent && c->rel.len)
         vb_buf_add_char(&c->rel, '/');
     vb_buf_add_str(&c->rel, name);
+    if (c->look->changes && vb_changes_of(c->look->changes, rel(c)) == VB_CHANGE_UNKNOWN) {
+        d->foreign = true; /* the detector did not look below it */
+        d->change = VB_CHANGE_DIRTY;
+    }
     if (c->look->changes && (!parent || (parent->old && find_entry(parent->old, name, &i))))
         d->old = old_load(c->look->memory, rel(c), parent ? &parent->old->entries[i]->subtree : NULL);
     if (d->change == VB_CHANGE_CLEAN)

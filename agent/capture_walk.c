@@ -410,8 +410,12 @@ static int take_dir(struct walk *w, const char *name, const struct stat *seen, s
     if (enter < 0)
         return -1;
     vb_cap_dir_took(c, &f->look, name, seen, !enter, c->cur->left_dirs - left);
+    if (!enter && !vb_leave_outs_below(&c->cur->excludes, vb_buf_str(&c->path)))
+        vb_cap_dir_doubt(c, &f->look, name); /* what is mounted here now may be gone next time, with the same times */
     f = push(w, VB_STEAL_FD(fd), &st, path_len);
     vb_cap_dir_begin(c, &f->look, &w->frames[w->n - 2].look, name, &st);
+    if (!enter)
+        f->look.change = VB_CHANGE_DIRTY; /* nothing that was known of it is taken */
     if (enter && f->look.change == VB_CHANGE_THROUGH)
         return 0; /* its entries are known */
     if (!enter || read_children(f, &why) == 0) {

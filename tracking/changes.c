@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tracking/changes.c - a set of directories, each dirty or led through.
+ * tracking/changes.c - a set of directories, each unknown, dirty or led through.
  */
 #include "config.h"
 
@@ -86,12 +86,12 @@ static bool raise_to(struct vb_changes *c, const char *path, size_t n, enum vb_c
     if (s->path && s->what >= what)
         return false;
     if (!s->path) {
-        *s = (struct slot){ vb_strndup(path, n), hash, what };
+        *s = (struct slot){ vb_strndup(path, n), hash, VB_CHANGE_CLEAN };
         c->n++;
     }
-    s->what = what;
-    if (what == VB_CHANGE_DIRTY)
+    if (what >= VB_CHANGE_DIRTY && s->what < VB_CHANGE_DIRTY)
         c->dirty++;
+    s->what = what;
     return true;
 }
 
@@ -107,16 +107,26 @@ size_t vb_changes_parent_len(const char *path)
     return parent_len(path, strlen(path));
 }
 
-void vb_changes_mark(struct vb_changes *c, const char *path)
+static void mark(struct vb_changes *c, const char *path, enum vb_change what)
 {
     size_t n = strlen(path);
     pthread_mutex_lock(&c->lock);
-    bool more = raise_to(c, path, n, VB_CHANGE_DIRTY);
+    bool more = raise_to(c, path, n, what);
     while (more && n > 0) {
         n = parent_len(path, n);
         more = raise_to(c, path, n, VB_CHANGE_THROUGH);
     }
     pthread_mutex_unlock(&c->lock);
+}
+
+void vb_changes_mark(struct vb_changes *c, const char *path)
+{
+    mark(c, path, VB_CHANGE_DIRTY);
+}
+
+void vb_changes_mark_unknown(struct vb_changes *c, const char *path)
+{
+    mark(c, path, VB_CHANGE_UNKNOWN);
 }
 
 enum vb_change vb_changes_of(const struct vb_changes *c, const char *path)

@@ -7,6 +7,7 @@
  *
  * A directory that is DIRTY has (or may have) other entries, or entries whose metadata or content changed.  One that is
  * only led THROUGH is as it was, but something deeper is not.  A CLEAN directory is as it was with everything below it.
+ * Nothing is known of an UNKNOWN directory nor of anything below it, whatever the directories below are marked as.
  */
 #ifndef VB_TRACKING_CHANGES_H
 #define VB_TRACKING_CHANGES_H
@@ -14,15 +15,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum vb_change { VB_CHANGE_CLEAN = 0, VB_CHANGE_THROUGH = 1, VB_CHANGE_DIRTY = 2 };
+enum vb_change { VB_CHANGE_CLEAN = 0, VB_CHANGE_THROUGH = 1, VB_CHANGE_DIRTY = 2, VB_CHANGE_UNKNOWN = 3 };
 
 struct vb_changes;
 struct vb_changes *vb_changes_new(void);
 void vb_changes_free(struct vb_changes *c); /* NULL ok */
 /* Marks a directory dirty and all above it as led through.  From any thread. */
 void vb_changes_mark(struct vb_changes *c, const char *path);
+/* The same for a directory that could not be looked into: whoever asks for one below it gets what was marked there. */
+void vb_changes_mark_unknown(struct vb_changes *c, const char *path);
 enum vb_change vb_changes_of(const struct vb_changes *c, const char *path);
-size_t vb_changes_count(const struct vb_changes *c); /* of dirty directories */
+size_t vb_changes_count(const struct vb_changes *c); /* of dirty and unknown directories */
 /* Calls fn for every marked directory, in no order. */
 void vb_changes_each(const struct vb_changes *c, void (*fn)(void *arg, const char *path, enum vb_change what), void *arg);
 

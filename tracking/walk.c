@@ -109,6 +109,13 @@ static int kind_of(mode_t mode)
     return (int)((mode & S_IFMT) >> 12);
 }
 
+/* It is not entered, or was not even found: what is known of the directories below it may be out of date. */
+static void mark_child(struct walk *w, const char *dir_path, const char *name)
+{
+    VB_AUTO_FREE char *path = vb_printf("%s/%s", dir_path, name);
+    vb_changes_mark_unknown(w->changes, path);
+}
+
 /* Whether the entry is as the row says; directories to be entered are put on the stack. */
 static bool check_entry(struct walk *w, const struct vb_look_row *row, struct dir *d, const char *path, const char *name,
                         unsigned char type, unsigned char *seen)
@@ -122,18 +129,35 @@ static bool check_entry(struct walk *w, const struct vb_look_row *row, struct di
     vb_look_row_get(row, i, &e);
     if ((e.flags & VB_LOOK_SKIPPED) && type != DT_UNKNOWN)
         return type == kind_of(e.st.mode);
-    if (statx(d->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, WANTED, &x) < 0)
+    if (statx(d->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, WANTED, &x) < 0) {
+        mark_child(w, path, name);
         return false;
+    }
     if (e.flags & VB_LOOK_SKIPPED)
         return kind_of(x.stx_mode) == kind_of(e.st.mode);
-    if (S_ISDIR(x.stx_mode) && !same_file_system(w, &x))
+    if (S_ISDIR(x.stx_mode) && !same_file_system(w, &x)) {
+        mark_child(w, path, name);
         return false; /* whoever looks again says what is left out */
+    }
     if (S_ISDIR(x.stx_mode) && S_ISDIR(e.st.mode) && !(e.flags & VB_LOOK_CLOSED))
         add(w, d, path, name);
     return (e.flags & VB_LOOK_TRUSTED) && same(&e, &x);
 }
 
-/* Reads the directory; false as soon as it is known to differ and there is nothing below it to be looked for. */
+/* Directories that were not met: they may be back when somebody looks again. */
+static void mark_unseen(struct worker *k, const struct vb_look_row *row, const char *path)
+{
+    for (size_t i = 0; i < row->n; i++) {
+        struct vb_look_entry e;
+        if (k->seen[i])
+            continue;
+        vb_look_row_get(row, i, &e);
+        if (S_ISDIR(e.st.mode))
+            mark_child(k->w, path, e.name);
+    }
+}
+
+/* Whether the directory is as the row says; those below it that are to be entered are put on the stack. */
 static bool compare(struct worker *k, const struct vb_look_row *row, struct dir *d, const char *path)
 {
     struct walk *w = k->w;
@@ -147,8 +171,10 @@ static bool compare(struct worker *k, const struct vb_look_row *row, struct dir 
         memset(k->seen, 0, row->n);
     for (;;) {
         ssize_t n = getdents64(d->fd, k->dents, DENTS);
-        if (n < 0)
+        if (n < 0) {
+            vb_changes_mark_unknown(w->changes, path);
             return false;
+        }
         if (n == 0)
             break;
         for (ssize_t at = 0; at < n;) {
@@ -162,7 +188,10 @@ static bool compare(struct worker *k, const struct vb_look_row *row, struct dir 
         }
     }
     atomic_fetch_add(&w->entries, n_seen);
-    return same_all && n_seen == row->n;
+    if (same_all && n_seen == row->n)
+        return true;
+    mark_unseen(k, row, path);
+    return false;
 }
 
 static int open_item(const struct walk *w, const struct item *it)
@@ -187,6 +216,8 @@ static void take(struct worker *k, struct item *it)
         d->users = 1;
         clean = compare(k, &row, d, it->path);
         leave(d);
+    } else {
+        vb_changes_mark_unknown(w->changes, it->path);
     }
     atomic_fetch_add(&w->dirs, 1);
     if (!clean)

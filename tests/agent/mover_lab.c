@@ -360,6 +360,8 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
         if (l->as_nobody && (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
                              setresuid(65534, 65534, 65534) < 0))
             _exit(2);
+        if (l->max_files && setrlimit(RLIMIT_NOFILE, &(struct rlimit){ l->max_files, l->max_files }) < 0)
+            _exit(2);
         int rc = capture ? vb_capture_serve(worker[1], data[1], l->looks, &err) : vb_restore_serve(worker[1], data[1], &err);
         vb_error_clear(&err);
         exit(rc < 0 ? 1 : 0); /* not _exit: a leak checker looks here */
@@ -399,6 +401,7 @@ static void run_mover(struct lab *l, bool capture, const struct vb_msg *request)
     l->cut_after = 0;
     l->meanwhile = NULL;
     l->as_nobody = false;
+    l->max_files = 0;
 }
 
 /* ---- requests ---- */

@@ -41,6 +41,7 @@ struct lab {
     const char *looks;     /* capture: directory of the change detector's memories; NULL: none */
     bool no_detector;      /* capture: read everything */
     bool as_nobody;        /* the process gives up root first */
+    unsigned max_files;    /* the process can have so many files open; 0: as many as this one */
     struct lab_fake *fakes; /* restore: served before the repository is asked */
     size_t n_fakes, cap_fakes;
 };

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -49,6 +50,7 @@ static void begin(struct lab *l)
 
 static const char *snapshot; /* read this instead */
 static bool ruled;           /* with rules by which something is left out */
+static bool one_volume;      /* mount points are left out without a word */
 static uint64_t left[2];     /* files and directories that the last capture left out */
 
 static void capture(struct lab *l, struct lab_root *root)
@@ -58,6 +60,8 @@ static void capture(struct lab *l, struct lab_root *root)
     if (ruled) {
         lab_fileset_rules(l, &c, "src", "*", rules, VB_COUNT(rules));
         lab_exclude(l, &c, "src/d1", "f1*", true);
+    } else if (one_volume) {
+        lab_fileset_rules(l, &c, "src", "*", (const char *const[]){ "one-file-system" }, 1);
     } else {
         lab_fileset(l, &c, "src", snapshot, "*", true, !snapshot);
     }
@@ -408,6 +412,75 @@ static void told_again(void **state)
     assert_int_equal(lab_u64(l, 0, VB_F_COMPLETENESS), VB_COMPLETE);
 }
 
+/* The detector holds open what waits: where it has no file left, what is further down counts as changed. */
+static void directories_that_cannot_be_opened(void **state)
+{
+    struct lab *l = *state;
+    struct lab_root root;
+    VB_AUTO_BUF at = VB_BUF_INIT;
+    if (!can_detect(l))
+        return;
+    begin(l);
+    vb_buf_add_str(&at, "src");
+    for (unsigned i = 0; i < 200; i++) {
+        for (unsigned k = 0; k < 5; k++) {
+            VB_AUTO_FREE char *side = vb_printf("%s/s%u", vb_buf_str(&at), k);
+            lab_mkdir(l, side, 0755);
+        }
+        vb_buf_add_str(&at, "/d");
+    }
+    VB_AUTO_FREE char *deep = vb_printf("%s/s0/f", vb_buf_str(&at));
+    lab_mkdir(l, vb_buf_str(&at), 0755);
+    vb_buf_add_str(&at, "/s0");
+    lab_mkdir(l, vb_buf_str(&at), 0755);
+    lab_text(l, deep, "1");
+    settle();
+    look(l, "nothing");
+    lab_text(l, deep, "22");
+    settle();
+    l->max_files = 110; /* enough for reading, which closes what is far above */
+    capture(l, &root);
+    assert_string_equal(root.detector, "walk");
+    struct lab_root all;
+    oracle(l, &all);
+    if (!vb_name_equal(&root.name, &all.name))
+        fail_msg("a change below a directory that could not be opened was missed");
+    look(l, "few files could be open");
+}
+
+/* A directory mounted over itself is the same inode with the same times, before, meanwhile and after. */
+static void mounted_over_itself(void **state)
+{
+    struct lab *l = *state;
+    if (!can_detect(l) || geteuid() != 0)
+        return;
+    begin(l);
+    lab_mkdir(l, "src/m/n", 0755);
+    lab_text(l, "src/m/n/f", "1");
+    lab_text(l, "src/m/f", "1");
+    settle();
+    for (int i = 0; i < 2; i++) {
+        one_volume = i == 1;
+        look(l, "nothing");
+        if (mount(lab_path(l, "src/m"), lab_path(l, "src/m"), NULL, MS_BIND, NULL) < 0) {
+            print_message("# skip: nothing can be mounted here\n");
+            one_volume = false;
+            skip();
+        }
+        struct lab_root a, b;
+        capture(l, &a);
+        lab_text(l, "src/m/n/f", i ? "333" : "22");
+        capture(l, &a);
+        oracle(l, &b);
+        assert_int_equal(umount(lab_path(l, "src/m")), 0);
+        assert_true(vb_name_equal(&a.name, &b.name));
+        settle();
+        look(l, "the mount is gone");
+        look(l, "nothing");
+    }
+    one_volume = false;
+}
+
 /* A stream that breaks keeps the memory as it was. */
 static void cut_stream(void **state)
 {
@@ -449,6 +522,8 @@ int main(void)
         LAB_TEST("a repository that lost the tree gets everything", repository_lost_it),
         LAB_TEST("without the detector everything is read", asked_for),
         LAB_TEST("what was left out is told again", told_again),
+        LAB_TEST("below what the detector cannot open nothing counts as known", directories_that_cannot_be_opened),
+        LAB_TEST("what was hidden by a mount is found when that is gone", mounted_over_itself),
         LAB_TEST("a stream that breaks leaves the memory", cut_stream),
     };
     if (!getenv("TMPDIR"))

@@ -31,6 +31,22 @@ static void marks_lead_from_the_top(void **state)
     vb_changes_free(c);
 }
 
+static void unknown_is_worst(void **state)
+{
+    (void)state;
+    struct vb_changes *c = vb_changes_new();
+    vb_changes_mark(c, "./a");
+    vb_changes_mark_unknown(c, "./a");
+    vb_changes_mark_unknown(c, "./b/c");
+    vb_changes_mark(c, "./b/c");
+    assert_int_equal(vb_changes_of(c, "./a"), VB_CHANGE_UNKNOWN);
+    assert_int_equal(vb_changes_of(c, "./b/c"), VB_CHANGE_UNKNOWN);
+    assert_int_equal(vb_changes_of(c, "./b"), VB_CHANGE_THROUGH);
+    assert_int_equal(vb_changes_of(c, ""), VB_CHANGE_THROUGH);
+    assert_int_equal(vb_changes_count(c), 2);
+    vb_changes_free(c);
+}
+
 static void many(void **state)
 {
     (void)state;
@@ -51,6 +67,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(marks_lead_from_the_top),
+        cmocka_unit_test(unknown_is_worst),
         cmocka_unit_test(many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
