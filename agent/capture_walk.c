@@ -518,7 +518,7 @@ static int end_dir(struct walk *w, struct vb_error *err)
     frame_clear(f);
     w->n--;
     if (rc < 0) {
-        parent->next = parent->n_children; /* what is left of it cannot be reached any more */
+        parent->next = SIZE_MAX; /* what is left of it cannot be reached any more */
         if (vb_cap_fail_path(w->c, NULL, &why, err) < 0)
             return -1;
         note_doubt(w, w->n - 1, NULL);
