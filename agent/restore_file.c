@@ -263,10 +263,38 @@ static int make_special(struct vb_restore *r, int dirfd, const char *temp, const
 
 /* ---- hard links ---- */
 
+/* Of everything that two names of one inode must have in common. */
+static void inode_digest(const struct vb_tree_entry *e, struct vb_name *out)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    vb_buf_add_u32(&b, (uint32_t)e->type);
+    vb_buf_add_u32(&b, e->mode);
+    vb_buf_add_u32(&b, e->uid);
+    vb_buf_add_u32(&b, e->gid);
+    vb_buf_add_u64(&b, e->size);
+    vb_buf_add_u64(&b, (uint64_t)e->mtime_sec);
+    vb_buf_add_u32(&b, e->mtime_nsec);
+    vb_buf_add_u32(&b, e->rdev_major);
+    vb_buf_add_u32(&b, e->rdev_minor);
+    vb_buf_add_u64(&b, e->n_holes);
+    for (size_t i = 0; i < e->n_holes; i++) {
+        vb_buf_add_u64(&b, e->holes[i].offset);
+        vb_buf_add_u64(&b, e->holes[i].len);
+    }
+    vb_buf_add_u32(&b, e->content.level);
+    for (uint32_t i = 0; i < e->content.n; i++) {
+        vb_buf_add(&b, e->content.refs[i].name.b, sizeof e->content.refs[i].name.b);
+        vb_buf_add_u64(&b, e->content.refs[i].size);
+    }
+    vb_buf_add_str(&b, e->target ? e->target : "");
+    vb_sha256(b.data, b.len, out);
+}
+
 static bool same_inode_content(const struct vb_rst_link *l, const struct vb_tree_entry *e)
 {
-    return l->type == e->type && l->size == e->size && l->mode == e->mode && l->uid == e->uid && l->gid == e->gid &&
-           (!e->content.n || vb_name_equal(&l->first, &e->content.refs[0].name));
+    struct vb_name digest;
+    inode_digest(e, &digest);
+    return vb_name_equal(&l->digest, &digest);
 }
 
 /* 1: linked, 0: must be made as a file of its own. */
@@ -291,10 +319,8 @@ static void remember_link(struct vb_restore *r, int fd, const struct vb_tree_ent
         return;
     }
     struct vb_rst_link *l = vb_alloc(sizeof *l);
-    *l = (struct vb_rst_link){ .fd = held, .type = e->type, .size = e->size, .mode = e->mode, .uid = e->uid,
-                               .gid = e->gid, .flags_later = later, .flags_lost = &r->cur->flags_lost };
-    if (e->content.n)
-        l->first = e->content.refs[0].name;
+    *l = (struct vb_rst_link){ .fd = held, .flags_later = later, .flags_lost = &r->cur->flags_lost };
+    inode_digest(e, &l->digest);
     vb_idmap_set(&r->cur->links, e->link_group, 0, l);
 }
 

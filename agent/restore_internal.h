@@ -46,10 +46,7 @@ struct vb_rst_component {
 /* An inode with several names that this run has made. */
 struct vb_rst_link {
     int fd;                          /* ours from the moment it was made */
-    enum vb_tree_type type;
-    uint64_t size;
-    uint32_t mode, uid, gid;
-    struct vb_name first;            /* of its content */
+    struct vb_name digest;           /* of what all its names must have in common */
     uint32_t flags_later;            /* immutable, append-only: set when all names are there */
     uint64_t *flags_lost;            /* of the component */
 };

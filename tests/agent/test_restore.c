@@ -368,6 +368,20 @@ static void link_groups_that_lie(void **state)
     assert_text(l, "dst/3", "content b");
     assert_text(l, "dst/4", "content a");
     assert_text(l, "outside", "outside");
+    /* the same beginning and size, another end */
+    struct vb_ref ab[2] = { a, b }, aa[2] = { a, a };
+    struct vb_tree_entry g[3] = { file_entry("1", ab), file_entry("2", aa), file_entry("3", ab) };
+    for (size_t i = 0; i < VB_COUNT(g); i++) {
+        g[i].link_group = 9;
+        g[i].size = 18;
+        g[i].content.n = 2;
+    }
+    root = fake_root(l, g, 3);
+    lab_restore_tree(l, &root, "dst3", 0);
+    assert_outcome(l, VB_OK, VB_FILE_RESTORE_ALL);
+    assert_text(l, "dst3/1", "content acontent b");
+    assert_text(l, "dst3/2", "content acontent a");
+    assert_text(l, "dst3/3", "content acontent b");
     /* a first member that is a link to the outside takes nobody along */
     struct vb_tree_entry f[2] = { { .name = "1", .type = VB_TREE_SYMLINK, .target = "../outside", .size = 10 },
                                   file_entry("2", &b) };
