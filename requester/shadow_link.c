@@ -303,7 +303,8 @@ int vb_shadow_list(struct vb_shadow_link *l, struct vb_shadow_items *out, struct
                                                    vb_error_text(&why)));
         }
     }
-    qsort(out->v, out->n, sizeof *out->v, older);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, older);
     return 0;
 }
 

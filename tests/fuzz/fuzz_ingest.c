@@ -13,9 +13,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static struct vb_repo *repo; /* one for all inputs; it lies in memory that leak checkers do not search */
+
+static void end_repository(void)
+{
+    vb_repo_close(repo);
+}
+
 static struct vb_repo *repository(void)
 {
-    static struct vb_repo *repo;
     if (!repo) {
         struct vb_backend *b = vb_backend_memory_new();
         if (vb_repo_init_on(b, NULL, 1, NULL) < 0)
@@ -23,6 +29,7 @@ static struct vb_repo *repository(void)
         repo = vb_repo_open_on(b, VB_REPO_WRITE, NULL);
         if (!repo || vb_repo_lock(repo, 1, NULL) < 0)
             abort();
+        atexit(end_repository);
     }
     return repo;
 }
