@@ -471,6 +471,7 @@ static int run_send(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         return -1;
     }
     if (h->p.send(h->ctx, id, fd, stamp, sizeof stamp) < 0) {
+        unlink(path); /* ours: it did not exist before */
         provider_failed(h, "send");
         return -1;
     }

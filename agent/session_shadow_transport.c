@@ -62,14 +62,15 @@ static void sent(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *file = vb_msg_str(&s->cmd, VB_F_PATH);
-    if (s->calls.failure.code != VB_OK)
-        vb_error_copy(&err, &s->calls.failure);
-    else if (add_tail(s, file, s->shadow_op->provider, &err) == 0) {
+    if (s->calls.failure.code != VB_OK) { /* the provider's process takes away what it made; anything else is not ours */
+        vb_so_failed(s, &s->calls.failure);
+        return;
+    }
+    if (add_tail(s, file, s->shadow_op->provider, &err) == 0) {
         vb_so_succeeded(s);
         return;
     }
-    if (err.code != VB_E_EXISTS) /* that one is not ours */
-        unlink(file);
+    unlink(file);
     vb_so_failed(s, &err);
 }
 

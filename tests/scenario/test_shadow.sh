@@ -133,6 +133,8 @@ refused "VSS-S-54 a software provider vetoes break" 1 NOT_SUPPORTED break "$id1"
 refused "VSS-S-56 a provider that cannot send" 1 NOT_SUPPORTED export "$id1" "$T/file"
 ok "... makes no file" test ! -e "$T/file"
 echo none > "$T/nofile"
+refused "... nor takes away one that is there" 1 NOT_SUPPORTED export "$id1" "$T/nofile"
+is "... which stays as it was" "$(cat "$T/nofile")" none
 refused "a file that is no export" 1 CORRUPT import "$T/nofile" "$T/other"
 configure "revert = yes"
 refused "VSS-S-61 a writer keeps its data there" 8 VOLUME_IN_USE revert "$id1"
