@@ -88,7 +88,12 @@ int vb_btrfs_receive(const struct vb_ps *s, const char *set_id, const char *snap
     char *place = vb_ps_place_in(dir), *at = vb_ps_printf("%s/%s", place, snapshot_id);
     struct vb_ps_record r = { .snapshot_id = (char *)(uintptr_t)snapshot_id, .set_id = (char *)(uintptr_t)set_id,
                               .mount_point = (char *)(uintptr_t)dir, .source = (char *)(uintptr_t)dir, .place = at };
-    const char *argv[] = { program(), "receive", "-q", "-e", place, NULL };
+    /* -C: no path of the stream leads out of the place; a user has no chroot, and only his own rights. */
+    const char *argv[] = { program(), "receive", "-q", "-e", place, NULL, NULL };
+    if (geteuid() == 0) {
+        argv[4] = "-C";
+        argv[5] = place;
+    }
     int rc = 0, opened = -1;
     if (strlen(stamp) != VB_BTRFS_STAMP - 1)
         rc = vb_ps_fail(s, VB_E_CORRUPT, "Export it again.", "the file does not say what was sent");
