@@ -283,6 +283,11 @@ bool vb_session_in_window(const struct vb_session *s)
     return s->window_open;
 }
 
+bool vb_session_still_frozen(const struct vb_session *s)
+{
+    return s->still_frozen;
+}
+
 /* What cannot be recorded is not done, except what cleans up. */
 static bool record_command(struct vb_session *s, const char *name, const struct vb_msg *m)
 {

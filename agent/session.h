@@ -162,6 +162,9 @@ void vb_session_service_done(struct vb_session *s, const struct vb_error *err);
 const char *vb_session_state_word(const struct vb_session *s);
 bool vb_session_in_window(const struct vb_session *s);
 
+/* A file system could not be thawed: the journal must outlive the session, for recover. */
+bool vb_session_still_frozen(const struct vb_session *s);
+
 /* After the end: the shadow copies that could not be deleted, as text, or NULL. */
 const char *vb_session_left_behind(struct vb_session *s);
 

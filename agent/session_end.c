@@ -123,6 +123,7 @@ static void abort_lost(struct vb_session *s)
 
 static void abort_writers(struct vb_session *s)
 {
+    s->still_frozen = s->still_frozen || (s->fs_frozen && s->watchdog_error.code != VB_OK);
     s->fs_frozen = false;
     vb_round(s, VB_EV_ABORT, needs_abort_and_lives, abort_lost);
 }

@@ -160,6 +160,7 @@ struct vb_session {
     bool slot_wanted, slot_held;
     bool window_open;               /* journal and log are held */
     bool watchdog_on, fs_frozen;
+    bool still_frozen;              /* a thaw failed: the journal's window stays open, so that recover tries */
     bool set_begun;                 /* providers must hear abort until post_final */
     bool snapshot_ok;
     uint64_t window_us;             /* monotonic begin */

@@ -410,7 +410,8 @@ void vb_s_leave_window(struct vb_session *s)
     if (vb_journal_release(s->env->journal, &err) < 0)
         vb_log_error(VB_LOG_ERROR, &err);
     s->env->window(s->env->arg, false);
-    (void)vb_s_journal(s, true, "window-closed set=%s us=%ju", s->set_id, (uintmax_t)s->bcd->window_us);
+    if (!s->still_frozen)
+        (void)vb_s_journal(s, true, "window-closed set=%s us=%ju", s->set_id, (uintmax_t)s->bcd->window_us);
     vb_s_event(s, "window", "Window", "end", NULL, NULL, s->bcd->window_us);
 }
 
@@ -478,7 +479,7 @@ static void post_committed(struct vb_session *s)
 
 static void fs_thawed(struct vb_session *s)
 {
-    s->fs_frozen = false;
+    s->fs_frozen = s->fs_frozen && s->watchdog_error.code != VB_OK; /* else the abort asks once more */
     if (s->calls.failure.code != VB_OK || s->watchdog_error.code != VB_OK) {
         fail_set(s, s->calls.failure.code != VB_OK ? &s->calls.failure : &s->watchdog_error);
         return;

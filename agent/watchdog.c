@@ -97,14 +97,22 @@ static void *freeze_thread(void *arg)
     }
 }
 
-static int thaw_all(void)
+/* What is frozen by now, also while the thread still freezes: it counts on, and thaw_all() does all of them again. */
+static int thaw_frozen(void)
 {
     int error = 0;
     size_t n = __atomic_load_n(&dog.n_frozen, __ATOMIC_SEQ_CST);
     for (size_t i = dog.n_mounts - n; i < dog.n_mounts; i++)
-        if (ioctl(dog.mounts[i], FITHAW, 0) < 0 && errno != EINVAL) /* EINVAL: somebody thawed it before us */
+        if (ioctl(dog.mounts[i], FITHAW, 0) < 0 && errno != EINVAL) /* EINVAL: it was thawed before */
             error = errno;
-    __atomic_store_n(&dog.n_frozen, 0, __ATOMIC_SEQ_CST);
+    return error;
+}
+
+static int thaw_all(void)
+{
+    int error = thaw_frozen();
+    if (!error) /* else whoever asks next, or our end, tries again */
+        __atomic_store_n(&dog.n_frozen, 0, __ATOMIC_SEQ_CST);
     dog.hold = 0;
     return error;
 }
@@ -160,7 +168,9 @@ static void fire(const char *text)
 {
     dog.fired = true;
     __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
-    if (!dog.freezing)
+    if (dog.freezing)
+        thaw_frozen();
+    else
         thaw_all();
     answer(VB_WD_FIRED, 0, VB_E_HOLD_WRITES_TIMEOUT, text);
 }
@@ -169,7 +179,9 @@ static void fire(const char *text)
 static int last_will(void)
 {
     __atomic_store_n(&dog.give_up, true, __ATOMIC_SEQ_CST);
-    if (!dog.freezing)
+    if (dog.freezing)
+        thaw_frozen();
+    else
         thaw_all();
     uint64_t until = now_ms() + VB_WD_HOST_GRACE_MS;
     bool over = false;

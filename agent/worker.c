@@ -276,6 +276,8 @@ int vb_worker_main(struct vb_agent *a, int argc, char **argv)
         vb_loop_run(w.loop);
     else
         vb_log_error(VB_LOG_ERROR, &err);
+    if (w.session && vb_session_still_frozen(w.session))
+        rc = -1; /* recover takes it from here, as after a death */
     vb_dialog_free(w.dialog);
     vb_session_free(w.session);
     vb_real_env_free(w.env);

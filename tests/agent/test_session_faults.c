@@ -273,6 +273,7 @@ static void the_watchdog_fails_at_each_call(void **state)
         h->wd_fail[call] = VB_E_FLUSH_WRITES_TIMEOUT;
         until_prepared(h);
         assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_E_FLUSH_WRITES_TIMEOUT);
+        assert_int_equal(vb_session_still_frozen(h->session), call == VB_WD_THAW); /* recover tries it again */
         release(h);
         vb_fake_host_free(h);
     }
