@@ -53,6 +53,14 @@ int vb_expose(const char *from, const char *at, struct vb_error *err)
     VB_AUTO_FD int place = open(at, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (place < 0)
         return vb_fail_errno(err, errno, "directory '%s' to expose a shadow copy at cannot be opened", at);
+    VB_AUTO_FREE char *clean = vb_path_clean(at), *real = realpath(at, NULL);
+    if (!real)
+        return vb_fail_errno(err, errno, "directory '%s' to expose a shadow copy at cannot be found", at);
+    if (strcmp(real, clean) != 0) { /* mounts are known by their real paths: it could not be taken away again */
+        vb_fail(err, VB_E_GUARD, "the way to directory '%s' leads over a symbolic link", at);
+        vb_hint(err, "give its real path, '%s'", real);
+        return -1;
+    }
     if (is_mounted(at, &mounted, err) < 0)
         return -1;
     if (mounted || !is_empty(place)) {
