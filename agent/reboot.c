@@ -318,13 +318,21 @@ static int carry_out(int rec, const char *job, struct vb_error *err)
                 vb_error_copy(err, &why);
         }
     }
-    for (size_t i = 0; i < plan.stages.n; i++)
-        if (promised(&left, plan.stages.v[i]) || remove_stage(plan.stages.v[i], err) < 0)
-            vb_strv_add(&left.stages, plan.stages.v[i]);
     for (size_t i = 0; plan.n == 0 && i < plan.told.n; i++)
         vb_strv_add(&left.told, plan.told.v[i]);
-    if (plan_write(rec, job, &left, err) < 0)
+    /* What is done is no longer promised before its stage goes: a stage that is missing is a failure. */
+    for (size_t i = 0; i < plan.stages.n; i++)
+        vb_strv_add(&left.stages, plan.stages.v[i]);
+    if (plan_write(rec, job, &left, err) < 0) {
         rc = -1;
+    } else {
+        vb_strv_clear(&left.stages);
+        for (size_t i = 0; i < plan.stages.n; i++)
+            if (promised(&left, plan.stages.v[i]) || remove_stage(plan.stages.v[i], err) < 0)
+                vb_strv_add(&left.stages, plan.stages.v[i]);
+        if (plan_write(rec, job, &left, err) < 0)
+            rc = -1;
+    }
     plan_clear(&plan);
     plan_clear(&left);
     return rc;

@@ -120,8 +120,8 @@ int vb_reboot_put(const char *staged, const char *final, size_t *files, struct v
     VB_AUTO_FREE char *a_dir = split(staged, &a_name), *b_dir = split(final_clean, &b_name);
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     VB_AUTO_FD int a = vb_safe_open_dir(a_dir, false, NULL, NULL, &why);
-    if (a < 0 && why.code == VB_E_NOT_FOUND)
-        return 0; /* done before */
+    if (a < 0 && why.code == VB_E_NOT_FOUND) /* it goes only after the record does */
+        vb_hint(&why, "it is tried again at the next restart; is its file system mounted?");
     VB_AUTO_FD int b = a < 0 ? -1 : vb_safe_open_dir(b_dir, true, NULL, NULL, &why);
     int rc = b < 0 ? -1 : put(a, a_name, b, b_name, files, &why);
     if (rc == 0 && fsync(b) < 0)

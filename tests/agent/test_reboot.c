@@ -174,6 +174,22 @@ static void cut_short(void **state)
     assert_false(there("data/.vbackup"));
 }
 
+/* The file system was not mounted at boot: nothing is forgotten. */
+static void stage_out_of_sight(void **state)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    (void)state;
+    VB_AUTO_FREE char *s = stage(JOB), *data = at("data"), *away = at("away");
+    commit(JOB, s);
+    assert_int_equal(rename(data, away), 0);
+    assert_int_equal(vb_reboot_replace(&t.p, &err), -1);
+    assert_int_equal(err.code, VB_E_NOT_FOUND);
+    assert_int_equal(rename(away, data), 0);
+    assert_int_equal(vb_reboot_replace(&t.p, NULL), 0);
+    assert_true(is("data/etc/a", "new\n"));
+    assert_false(there("data/.vbackup"));
+}
+
 static void what_is_in_the_way(void **state)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -233,6 +249,7 @@ int main(void)
         REBOOT_TEST("what was staged and not promised goes", what_is_not_promised_goes),
         REBOOT_TEST("VSS-R-43 cut short, the next boot does the rest", cut_short),
         REBOOT_TEST("what cannot be put in place is told, kept and tried again", what_is_in_the_way),
+        REBOOT_TEST("a stage whose file system is not mounted is kept", stage_out_of_sight),
         REBOOT_TEST("a link on the way leads nowhere", links_on_the_way),
         REBOOT_TEST("a place that others can write is refused", a_place_of_somebody_else),
     };
