@@ -185,7 +185,8 @@ static int load_metadata(struct runner *r, struct vb_error *err)
         return vb_fail(err, VB_E_CORRUPT, "'%s' is not a bundle of documents", r->args->v[0]);
     }
     json_object_foreach(json_object_get(o, "aliases"), name, value)
-        if (vb_script_name_valid(name) && json_string_value(value))
+        /* they become variables of programs' environments: identifiers of sets and shadow copies, and nothing else */
+        if (vb_script_name_valid(name) && json_string_value(value) && vb_guid_valid(json_string_value(value)))
             set_alias(r, name, json_string_value(value));
     json_decref(o);
     return 0;
