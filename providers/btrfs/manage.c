@@ -17,24 +17,32 @@
 
 #include "providers/btrfs/manage.h"
 
-char *vb_btrfs_foreign_nested(const char *source)
+int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *source, char **found)
 {
     struct btrfs_util_subvolume_iterator *it = NULL;
-    char *path = NULL, *found = NULL;
-    if (btrfs_util_create_subvolume_iterator(source, 0, 0, &it) != BTRFS_UTIL_OK)
-        return NULL;
-    while (!found && btrfs_util_subvolume_iterator_next(it, &path, NULL) == BTRFS_UTIL_OK) {
+    char *path = NULL;
+    *found = NULL;
+    errno = 0;
+    enum btrfs_util_error e = btrfs_util_create_subvolume_iterator(source, 0, 0, &it);
+    while (e == BTRFS_UTIL_OK && !*found && (e = btrfs_util_subvolume_iterator_next(it, &path, NULL)) == BTRFS_UTIL_OK) {
         if (strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) != 0)
-            found = vb_ps_strdup(path);
+            *found = vb_ps_strdup(path);
         free(path);
     }
-    btrfs_util_destroy_subvolume_iterator(it);
-    return found;
+    int rc = e == BTRFS_UTIL_OK || e == BTRFS_UTIL_ERROR_STOP_ITERATION
+                 ? 0
+                 : vb_ps_fail_errno(s, errno ? errno : EIO, NULL, "subvolumes in '%s' cannot be listed (%s)", source,
+                                    btrfs_util_strerror(e));
+    if (it)
+        btrfs_util_destroy_subvolume_iterator(it);
+    return rc;
 }
 
 int vb_btrfs_refuse_nested(const struct vb_ps *s, const struct vb_ps_record *r)
 {
-    char *nested = vb_btrfs_foreign_nested(r->place);
+    char *nested;
+    if (vb_btrfs_foreign_nested(s, r->place, &nested) < 0)
+        return -1;
     int rc = !nested ? 0
                      : vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Expose the shadow copy, and copy the files.",
                                   "shadow copy '%s' holds the nested subvolume '%s', which would be lost", r->snapshot_id,

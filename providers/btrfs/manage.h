@@ -19,8 +19,8 @@ int vb_btrfs_receive(const struct vb_ps *s, const char *set_id, const char *snap
  * volume is not there.  Failures are logged; the next one tries again. */
 void vb_btrfs_revert_finish(const struct vb_ps *s);
 
-/* A subvolume in this one that is none of our shadow copies, or NULL; caller frees. */
-char *vb_btrfs_foreign_nested(const char *subvolume);
+/* *found: a subvolume in this one that is none of our shadow copies, or NULL; caller frees.  -1: they cannot be listed. */
+int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *subvolume, char **found);
 /* Fails with VB_E_NOT_SUPPORTED if the shadow copy holds nested ones: what would be made of it would lack them. */
 int vb_btrfs_refuse_nested(const struct vb_ps *s, const struct vb_ps_record *r);
 

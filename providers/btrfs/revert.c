@@ -328,7 +328,7 @@ static bool is_mount_root(const char *path)
 static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t flags)
 {
     char why[256], ignored[UUID_TEXT];
-    char *nested = vb_btrfs_foreign_nested(r->source);
+    char *nested = NULL;
     int rc = 0;
     if (!uuid_of(r->source, ignored))
         rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, "Make the subvolume (it may be empty), then revert.",
@@ -338,6 +338,8 @@ static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t 
                         "Mount the file system's top at another place too and name the volume there, or copy the files "
                         "back from the shadow copy.",
                         "'%s' is a mount point, and what is mounted cannot be exchanged", r->source);
+    else if (vb_btrfs_foreign_nested(s, r->source, &nested) < 0)
+        rc = -1;
     else if (nested)
         rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Move it out of the volume first, or copy the files back.",
                         "volume '%s' holds the subvolume '%s', which is not in the shadow copy", r->source, nested);
