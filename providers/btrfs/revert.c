@@ -376,12 +376,18 @@ int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t fla
                               .dir = open(s->svc->state_dir(s->host), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
                               .fd = -1 };
         free(up);
+        struct stat st;
         int lock = in.dir < 0 ? -1 : intent_lock(&in);
+        if (lock == 0 && (fstat(in.fd, &st) < 0 || st.st_size > 0))
+            lock = 2;
         if (lock < 0)
             rc = vb_ps_fail_errno(s, errno, NULL, "record of the revert cannot be made");
         else if (lock == 1) /* S-60 */
             rc = vb_ps_fail(s, VB_E_REVERT_IN_PROGRESS, "Wait until it is done.", "volume '%s' is being reverted",
                             r.source);
+        else if (lock == 2) /* it knows where the volume's shadow copies are; what was opened tried to finish it */
+            rc = vb_ps_fail(s, VB_E_REVERT_IN_PROGRESS, "See the log for why; it is finished by the next call that can.",
+                            "an earlier revert of '%s' is not finished", r.source);
         else if ((rc = intent_write(s, &in)) == 0)
             rc = run(s, &in);
         if (lock == 0 && rc < 0 && !is_uuid(in.source, in.new_uuid)) { /* nothing was exchanged: as if never asked */
