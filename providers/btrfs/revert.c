@@ -297,17 +297,45 @@ static int behind_exchange(const struct vb_ps *s, const struct intent *in)
     return rc;
 }
 
+/* Before the exchange without a time, behind it with one: whoever asks for the kept state learns which side we are on. */
+static int note_kept(const struct vb_ps *s, const struct intent *in, bool exchanged)
+{
+    char *place = vb_ps_place_in(in->source), *to = vb_ps_printf("%s/%s", place, in->kept);
+    struct vb_ps_record r = { .snapshot_id = in->kept, .set_id = in->kept_set, .mount_point = in->mount_point,
+                              .source = in->source, .place = to, .created_sec = exchanged ? (long long)time(NULL) : 0 };
+    int rc = vb_ps_record_save(s, &r);
+    free(to);
+    free(place);
+    return rc;
+}
+
+/* Nothing was exchanged: as if never asked. */
+static void undo(const struct vb_ps *s, const struct intent *in)
+{
+    char ignored[UUID_TEXT];
+    if (*in->new_uuid ? is_uuid(in->temp, in->new_uuid) : uuid_of(in->temp, ignored))
+        (void)btrfs_util_delete_subvolume(in->temp, 0);
+    (void)vb_ps_record_remove(s, in->kept);
+    unlinkat(in->dir, in->name, 0);
+}
+
 static int run(const struct vb_ps *s, struct intent *in)
 {
     if (!is_uuid(in->source, in->new_uuid)) {
         if (!is_uuid(in->temp, in->new_uuid) && make_clone(s, in) < 0)
             return -1;
         step_done(s, 1);
+        if (note_kept(s, in, false) < 0)
+            return -1;
         if (renameat2(AT_FDCWD, in->temp, AT_FDCWD, in->source, RENAME_EXCHANGE) < 0)
             return failed(s, "exchanging the state", in->source);
+        if (note_kept(s, in, true) < 0)
+            return -1;
         if (sync_at(in->source) < 0)
             return failed(s, "syncing", in->source);
         step_done(s, 2);
+    } else if (note_kept(s, in, true) < 0) { /* it may have been cut off in between */
+        return -1;
     }
     if (behind_exchange(s, in) < 0)
         return -1;
@@ -390,11 +418,8 @@ int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t fla
                             "an earlier revert of '%s' is not finished", r.source);
         else if ((rc = intent_write(s, &in)) == 0)
             rc = run(s, &in);
-        if (lock == 0 && rc < 0 && !is_uuid(in.source, in.new_uuid)) { /* nothing was exchanged: as if never asked */
-            if (*in.new_uuid && is_uuid(in.temp, in.new_uuid))
-                (void)btrfs_util_delete_subvolume(in.temp, 0);
-            unlinkat(in.dir, in.name, 0);
-        }
+        if (lock == 0 && rc < 0 && !is_uuid(in.source, in.new_uuid))
+            undo(s, &in);
         intent_clear(&in);
     }
     vb_ps_record_clear(&r);
@@ -409,8 +434,14 @@ void vb_btrfs_revert_finish(const struct vb_ps *s)
             continue;
         struct intent in = { .name = vb_ps_strdup(e->d_name), .dir = dup(dirfd(d)), .fd = -1 };
         if (in.dir >= 0 && intent_lock(&in) == 0) {
+            char why[256], ignored[UUID_TEXT];
             if (!intent_read(&in)) {
                 unlinkat(in.dir, in.name, 0); /* torn: nothing was done */
+            } else if (uuid_of(in.source, ignored) && !is_uuid(in.source, in.new_uuid) &&
+                       vb_btrfs_in_use(in.source, why, sizeof why) > 0) { /* it has gone on living since */
+                undo(s, &in);
+                s->svc->log(s->host, 4, "a revert of '%s' was cut off before it changed anything, and is dropped: it is "
+                                        "in use: %s", in.source, why);
             } else if (run(s, &in) == 0) {
                 s->svc->log(s->host, 6, "a revert of '%s' that was cut off is finished", in.source);
             } else {
