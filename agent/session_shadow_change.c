@@ -7,8 +7,10 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/session_shadow.h"
 #include "base/log.h"
@@ -76,14 +78,22 @@ static void settled(struct vb_session *s)
         if (vb_guid_equal(o->found[i].id, x->id) && o->found[i].created_sec)
             f = &o->found[i];
     if (!f) {
-        if (s->calls.failure.code == VB_OK) /* the provider was asked, and knows nothing of it */
+        bool noted = false; /* the provider has it in its records: what it began is not settled */
+        for (size_t i = 0; i < o->n; i++)
+            noted = noted || vb_guid_equal(o->found[i].id, x->id);
+        if (s->calls.failure.code == VB_OK && !noted) /* the provider was asked, and knows nothing of it */
             kept_gone(s);
         if (o->why.code == VB_OK)
             vb_fail(&o->why, VB_E_UNEXPECTED_PROVIDER_ERROR, "the old state of volume '%s' is not there", x->mount_point);
         vb_so_failed(s, &o->why);
         return;
     }
-    if (o->why.code != VB_OK)
+    struct stat st;
+    bool behind = lstat(f->path, &st) < 0 && errno == ENOENT; /* not in its place yet */
+    if (o->why.code != VB_OK && behind)
+        vb_s_warn(s, NULL, "the volume is reverted; what comes behind is finished by the next call (%s)",
+                  vb_error_text(&o->why));
+    else if (o->why.code != VB_OK)
         vb_s_warn(s, NULL, "the revert was cut off (%s), and finished by a second process", vb_error_text(&o->why));
     o->kept->state = VB_SS_CREATED;
     o->kept->created_ms = vb_loop_wall_ms(s->env->loop);
@@ -93,7 +103,7 @@ static void settled(struct vb_session *s)
         vb_so_failed(s, &err);
         return;
     }
-    if (vb_msg_u64(&s->cmd, VB_F_DISCARD, 0)) {
+    if (vb_msg_u64(&s->cmd, VB_F_DISCARD, 0) && !(o->why.code != VB_OK && behind)) {
         vb_shadow_set_free(o->set);
         o->set = VB_STEAL(o->kept);
         free(o->id);
@@ -112,15 +122,10 @@ static void settled(struct vb_session *s)
 static void reverted(struct vb_session *s)
 {
     struct vb_shadow_op *o = s->shadow_op;
-    enum vb_code c = s->calls.failure.code;
-    if (c != VB_OK)
+    if (s->calls.failure.code != VB_OK)
         vb_error_copy(&o->why, &s->calls.failure);
-    if (c != VB_OK && c != VB_E_UNEXPECTED_PROVIDER_ERROR && c != VB_E_TIMEOUT) { /* it said no by itself */
-        kept_gone(s);
-        vb_so_failed(s, &o->why);
-        return;
-    }
-    vb_so_query(s, o->provider, settled); /* a fresh process finishes what the one before began */
+    /* Whatever it said: it may have failed behind the exchange.  If it died, a fresh process finishes what it began. */
+    vb_so_query(s, o->provider, settled);
 }
 
 void vb_so_revert(struct vb_session *s)
