@@ -303,9 +303,30 @@ static int note_inner(const struct vb_ps *s, const char *path, bool arg)
     return 1;
 }
 
+/* A shadow copy never holds others, except one whose own were not moved out of it: they do not go with it. */
+static int refuse_others(const struct vb_ps *s, const char *path)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    char *inner = NULL;
+    int rc = 0;
+    enum btrfs_util_error e = btrfs_util_create_subvolume_iterator(path, 0, 0, &it);
+    if (e != BTRFS_UTIL_OK)
+        return vb_btrfs_failed(s, e, "listing the subvolumes", path);
+    while (rc == 0 && (e = btrfs_util_subvolume_iterator_next(it, &inner, NULL)) == BTRFS_UTIL_OK) {
+        if (!strncmp(inner, VB_PLACE "/", strlen(VB_PLACE) + 1))
+            rc = vb_ps_fail(s, VB_E_PROVIDER_VETO, "Move it out of there, or delete it, first.",
+                            "'%s' holds another shadow copy, '%s', and was left alone", path, inner);
+        free(inner);
+    }
+    btrfs_util_destroy_subvolume_iterator(it);
+    return rc == 0 && e != BTRFS_UTIL_ERROR_STOP_ITERATION ? vb_btrfs_failed(s, e, "listing the subvolumes", path) : rc;
+}
+
 /* To a user read-only means not to be deleted either, and nothing can be deleted inside of what is read-only. */
 int vb_btrfs_delete(const struct vb_ps *s, const char *path)
 {
+    if (refuse_others(s, path) < 0)
+        return -1;
     int has_inner = each_inside(s, path, 0, note_inner, false);
     if (has_inner < 0)
         return -1;

@@ -32,6 +32,7 @@
 #define INTENT ".revert-"
 #define MAX_INTENT 65536
 #define UUID_TEXT 33
+#define GUID_TEXT 36
 
 struct intent {
     char *snapshot, *source, *temp, *kept, *kept_set, *mount_point;
@@ -207,7 +208,7 @@ static int make_clone(const struct vb_ps *s, struct intent *in)
 
 /* ---- behind the exchange ---- */
 
-struct moving { const struct vb_ps *s; const struct intent *in; char *from, *to; int rc; };
+struct moving { const struct vb_ps *s; const struct intent *in; char *from, *to; };
 
 /* The clone shows an empty directory where a shadow copy was when it was made; it makes room. */
 static int move_one(const struct moving *m, const char *id)
@@ -234,13 +235,26 @@ static int move_one(const struct moving *m, const char *id)
     return rc;
 }
 
-static int move_record(void *arg, const struct vb_ps_record *r)
+static bool is_guid(const char *name)
 {
-    struct moving *m = arg;
-    if (strcmp(r->source, m->in->source) != 0 || !r->place || !vb_ps_below(r->place, m->to) ||
-        !strcasecmp(r->snapshot_id, m->in->kept))
-        return 0;
-    return move_one(m, r->snapshot_id);
+    return strlen(name) == GUID_TEXT && strspn(name, "0123456789abcdefABCDEF-") == GUID_TEXT;
+}
+
+/* By what is there, not by our records: other state directories have shadow copies of the volume there, too. */
+static int move_all(const struct moving *m, const char *dir)
+{
+    int rc = 0;
+    DIR *d = opendir(dir);
+    if (!d)
+        return errno == ENOENT ? 0 : vb_ps_fail_errno(m->s, errno, NULL, "directory '%s' cannot be read", dir);
+    errno = 0;
+    for (const struct dirent *e; rc == 0 && (e = readdir(d)); errno = 0)
+        if (is_guid(e->d_name) && strcasecmp(e->d_name, m->in->kept) != 0)
+            rc = move_one(m, e->d_name);
+    if (rc == 0 && errno)
+        rc = vb_ps_fail_errno(m->s, errno, NULL, "directory '%s' cannot be read", dir);
+    closedir(d);
+    return rc;
 }
 
 /* Directories that stand where nested subvolumes were, and nothing else. */
@@ -279,11 +293,13 @@ static int keep_old(const struct vb_ps *s, const struct intent *in, const char *
 
 static int behind_exchange(const struct vb_ps *s, const struct intent *in)
 {
-    struct moving m = { s, in, vb_ps_place_in(in->temp), vb_ps_place_in(in->source), 0 };
+    struct moving m = { s, in, vb_ps_place_in(in->temp), vb_ps_place_in(in->source) };
     char ignored[UUID_TEXT];
     int rc = 0;
     if (uuid_of(in->temp, ignored)) /* else everything was moved before */
-        rc = vb_ps_record_each(s, move_record, &m);
+        rc = move_all(&m, m.from);
+    if (rc == 0)
+        rc = move_all(&m, m.to); /* those that moved, and were cut off before they were read-only again */
     step_done(s, 3);
     if (rc == 0)
         rc = keep_old(s, in, m.to);
