@@ -149,6 +149,17 @@ if "$abs_top_builddir/vbackup-agent" --version > /dev/null && grep -q 'define VB
         is "... read-only, all of them" "$(for i in $(ids); do btrfs property get -ts "$(path_of "$i")" ro; done | sort -u)" ro=true
         shadow delete -q "$kept"
     done
+    echo living > "$V/file"
+    configure "kill-at = 1"
+    shadow revert "$second" --json > "$T/out" 2>&1
+    configure
+    (exec 9< "$V/file"; exec sleep 30) & holder=$!
+    sleep 0.2
+    shadow list > /dev/null
+    is "cut off before the exchange, and in use since: it is dropped" \
+        "$(cat "$V/file") $(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" "living 0"
+    kill $holder; wait $holder 2> /dev/null
+    shadow delete -q "$(shadow list --json --orphans | jq -r .snapshot_id | tail -1)" # what was to be kept, and never came
     is "no record of a revert is left" "$(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" 0
     is "no clone is left" "$(find "$b" -maxdepth 1 -name '.vb*' | wc -l)" "$(find "$b" -maxdepth 1 -name '.vbackup' | wc -l)"
 else
