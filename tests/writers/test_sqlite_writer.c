@@ -101,8 +101,9 @@ static long query(const char *path, const char *sql)
     sqlite3_stmt *st = NULL;
     long v = -1;
 
-    if (sqlite3_open(path, &c) == SQLITE_OK && sqlite3_prepare_v2(c, sql, -1, &st, NULL) == SQLITE_OK &&
-        sqlite3_step(st) == SQLITE_ROW)
+    /* a transfer that commits just now makes a reader wait */
+    if (sqlite3_open(path, &c) == SQLITE_OK && sqlite3_busy_timeout(c, 10000) == SQLITE_OK &&
+        sqlite3_prepare_v2(c, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
         v = (long)sqlite3_column_int64(st, 0);
     sqlite3_finalize(st);
     sqlite3_close(c);
