@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +21,7 @@
 
 #include "agent/agent.h"
 #include "agent/data_spec.h"
-#include "agent/provider_host.h"
+#include "agent/provider_internal.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -33,29 +32,11 @@
 
 #define OPTIONS_MAX 65536u
 
-enum set_state { NONE, PREPARING, PREPARED, PRECOMMITTED, COMMITTED, POSTCOMMITTED, PREFINAL, CREATED, ABORTED };
-
 #define OUR_FAULT "this is an error of the agent, not of yours: please report it"
-
-struct host {
-    struct vb_provider p; /* our copy: the smaller of both sizes, the rest absent */
-    void *ctx;
-    int fd;
-    char *state_dir;
-    const char *const *options;
-    size_t n_options;
-    enum set_state state;
-    char *set_id;
-    unsigned volumes;        /* taken by begin_prepare */
-    struct vb_error error;   /* what the provider said in the call that runs */
-    struct vb_strv held;     /* log lines */
-    bool hold_log;
-    uint64_t deadline_ms;    /* monotonic; 0: none */
-};
 
 /* ---- services ---- */
 
-static void send_log(struct host *h, int level, const char *text)
+static void send_log(struct vb_phost *h, int level, const char *text)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_W_LOG);
     vb_msg_add_u64(&m, VB_F_LEVEL, level < 0 ? 0 : (uint64_t)level);
@@ -66,7 +47,7 @@ static void send_log(struct host *h, int level, const char *text)
 static void svc_log(void *host, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void svc_log(void *host, int level, const char *fmt, ...)
 {
-    struct host *h = host;
+    struct vb_phost *h = host;
     va_list ap;
     va_start(ap, fmt);
     char *text = vb_vprintf(fmt, ap);
@@ -79,7 +60,7 @@ static void svc_log(void *host, int level, const char *fmt, ...)
     vb_free_ptr(&text);
 }
 
-static void release_log(struct host *h)
+static void release_log(struct vb_phost *h)
 {
     h->hold_log = false;
     for (size_t i = 0; i < h->held.n; i++)
@@ -89,7 +70,7 @@ static void release_log(struct host *h)
 
 static int svc_fail(void *host, enum vb_code code, const char *text, const char *hint)
 {
-    struct host *h = host;
+    struct vb_phost *h = host;
     vb_fail(&h->error, code, "%s", text ? text : "no reason given");
     if (hint)
         vb_hint(&h->error, "%s", hint);
@@ -98,7 +79,7 @@ static int svc_fail(void *host, enum vb_code code, const char *text, const char 
 
 static const char *svc_option(void *host, const char *key)
 {
-    struct host *h = host;
+    struct vb_phost *h = host;
     size_t len = strlen(key);
     for (size_t i = h->n_options; i-- > 0;)
         if (!strncmp(h->options[i], key, len) && h->options[i][len] == '=')
@@ -108,12 +89,12 @@ static const char *svc_option(void *host, const char *key)
 
 static const char *svc_state_dir(void *host)
 {
-    return ((struct host *)host)->state_dir;
+    return ((struct vb_phost *)host)->state_dir;
 }
 
 static uint64_t svc_deadline(void *host)
 {
-    struct host *h = host;
+    struct vb_phost *h = host;
     uint64_t now = vb_mover_now_ms();
     return !h->deadline_ms ? UINT64_MAX : h->deadline_ms > now ? h->deadline_ms - now : 0;
 }
@@ -132,13 +113,13 @@ static bool code_allowed(enum vb_code c)
 }
 
 /* Every refusal says what to do (S-37); a better word is the provider's duty. */
-static void see_its_page(struct host *h)
+static void see_its_page(struct vb_phost *h)
 {
     if (!h->error.hint)
         vb_hint(&h->error, "see vbackup-provider-%s(8)", h->p.name ? h->p.name : "NAME");
 }
 
-static void provider_failed(struct host *h, const char *call)
+void vb_ph_failed(struct vb_phost *h, const char *call)
 {
     if (h->error.code == VB_OK) {
         vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "'%s' failed without a reason", call);
@@ -158,22 +139,22 @@ static void provider_failed(struct host *h, const char *call)
 
 /* ---- the set ---- */
 
-static void set_state_to(struct host *h, enum set_state s)
+static void set_state_to(struct vb_phost *h, enum set_state s)
 {
     h->state = s;
     if (s == NONE || s == CREATED || s == ABORTED)
         vb_free_ptr(&h->set_id);
 }
 
-static bool in_progress(const struct host *h)
+bool vb_ph_in_progress(const struct vb_phost *h)
 {
     return h->state != NONE && h->state != CREATED && h->state != ABORTED;
 }
 
 /* Drops what is being made; the reason it is dropped for stays in h->error. */
-static void drop_set(struct host *h)
+void vb_ph_drop_set(struct vb_phost *h)
 {
-    if (!in_progress(h))
+    if (!vb_ph_in_progress(h))
         return;
     VB_AUTO_ERROR keep = h->error;
     h->error = (struct vb_error)VB_ERROR_INIT;
@@ -186,11 +167,11 @@ static void drop_set(struct host *h)
     set_state_to(h, ABORTED);
 }
 
-static int veto(struct host *h, const char *call, const char *why)
+int vb_ph_veto(struct vb_phost *h, const char *call, const char *why)
 {
     vb_fail(&h->error, VB_E_PROVIDER_VETO, "call '%s' %s", call, why);
     vb_hint(&h->error, OUR_FAULT);
-    drop_set(h);
+    vb_ph_drop_set(h);
     return -1;
 }
 
@@ -211,7 +192,7 @@ static const struct step STEPS[] = {
 
 typedef int set_call(void *ctx, const char *set_id);
 
-static int call_step(struct host *h, const struct step *s, unsigned *count)
+static int call_step(struct vb_phost *h, const struct step *s, unsigned *count)
 {
     if (!s->offset)
         return h->p.post_commit ? h->p.post_commit(h->ctx, h->set_id, count) : 0;
@@ -220,20 +201,20 @@ static int call_step(struct host *h, const struct step *s, unsigned *count)
     return fn ? fn(h->ctx, h->set_id) : 0;
 }
 
-static int run_step(struct host *h, const struct step *s, const char *set_id, struct vb_msg *done)
+static int run_step(struct vb_phost *h, const struct step *s, const char *set_id, struct vb_msg *done)
 {
     unsigned count = 0;
     if (h->state != s->from)
-        return veto(h, s->call, "came out of order");
+        return vb_ph_veto(h, s->call, "came out of order");
     if (!set_id || !vb_guid_equal(set_id, h->set_id))
-        return veto(h, s->call, "names another set");
+        return vb_ph_veto(h, s->call, "names another set");
     if (s->from == PREPARED)
         h->hold_log = true;
     if (s->from == COMMITTED)
         release_log(h);
     if (call_step(h, s, &count) < 0) {
-        provider_failed(h, s->call);
-        drop_set(h);
+        vb_ph_failed(h, s->call);
+        vb_ph_drop_set(h);
         return -1;
     }
     /* A provider that takes volumes makes one shadow copy of each, or fails (B-41). */
@@ -241,7 +222,7 @@ static int run_step(struct host *h, const struct step *s, const char *set_id, st
         vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "it says that %u shadow copies were made, not %u",
                 count, h->volumes);
         vb_hint(&h->error, "this is an error of the provider: use another one, and report it");
-        drop_set(h);
+        vb_ph_drop_set(h);
         return -1;
     }
     set_state_to(h, s->to);
@@ -250,276 +231,16 @@ static int run_step(struct host *h, const struct step *s, const char *set_id, st
     return 0;
 }
 
-static int run_abort(struct host *h, const char *set_id)
+static int run_abort(struct vb_phost *h, const char *set_id)
 {
-    if (in_progress(h) && (!set_id || vb_guid_equal(set_id, h->set_id)))
-        drop_set(h);
+    if (vb_ph_in_progress(h) && (!set_id || vb_guid_equal(set_id, h->set_id)))
+        vb_ph_drop_set(h);
     return 0; /* after "created", or with nothing under way, it is ignored (S-34) */
-}
-
-/* ---- calls about one volume ---- */
-
-struct volume {
-    struct vb_provider_volume v;
-    char *snapshot_id, *mount_point, *device, *fs_type, *subvolume, *fs_root;
-    struct vb_strv trees;
-};
-
-static void volume_clear(struct volume *v)
-{
-    vb_free_ptr(&v->snapshot_id);
-    vb_free_ptr(&v->mount_point);
-    vb_free_ptr(&v->device);
-    vb_free_ptr(&v->fs_type);
-    vb_free_ptr(&v->subvolume);
-    vb_free_ptr(&v->fs_root);
-    vb_strv_clear(&v->trees);
-}
-
-static int parse_volume(const struct vb_msg *m, struct volume *v, struct vb_error *err)
-{
-    const unsigned char *p;
-    size_t n;
-    struct vb_field_iter it;
-    uint16_t tag;
-    memset(v, 0, sizeof *v);
-    v->snapshot_id = vb_msg_str(m, VB_F_SNAPSHOT);
-    if (!vb_msg_bytes(m, VB_F_VOLUME, &p, &n))
-        return vb_fail(err, VB_E_PROTOCOL, "call names no volume");
-    struct vb_msg g = vb_msg_view(p, n);
-    v->mount_point = vb_msg_str(&g, VB_F_PATH);
-    v->device = vb_msg_str(&g, VB_F_DEVICE);
-    v->fs_type = vb_msg_str(&g, VB_F_FS_TYPE);
-    v->subvolume = vb_msg_str(&g, VB_F_SUBVOLUME);
-    v->fs_root = vb_msg_str(&g, VB_F_FS_ROOT);
-    if (!v->mount_point || v->mount_point[0] != '/')
-        return vb_fail(err, VB_E_PROTOCOL, "volume has no absolute mount point");
-    if (!v->subvolume)
-        v->subvolume = vb_strdup(v->mount_point);
-    vb_field_iter_init(&it, &g);
-    while (vb_field_next(&it, &tag, &p, &n))
-        if (tag == VB_F_TREE) {
-            char *tree = vb_field_str(p, n);
-            if (!tree || tree[0] != '/') {
-                vb_free_ptr(&tree);
-                return vb_fail(err, VB_E_PROTOCOL, "tree of volume '%s' is not an absolute path", v->mount_point);
-            }
-            vb_strv_take(&v->trees, tree);
-        }
-    v->v = (struct vb_provider_volume){ sizeof v->v, v->snapshot_id, v->mount_point, v->device ? v->device : "",
-                                        v->fs_type ? v->fs_type : "", v->subvolume,
-                                        (const char *const *)v->trees.v, v->trees.n,
-                                        (uint32_t)vb_msg_u64(&g, VB_F_ATTRIBUTES, 0), v->fs_root ? v->fs_root : "/" };
-    return 0;
-}
-
-static int run_supports(struct host *h, const struct vb_msg *m, struct vb_msg *done)
-{
-    VB_CLEANUP(volume_clear) struct volume v;
-    struct vb_provider_support s = { .size = sizeof s };
-    if (parse_volume(m, &v, &h->error) < 0)
-        return -1;
-    if (h->p.supports && h->p.supports(h->ctx, &v.v, &s) < 0) {
-        provider_failed(h, "supports");
-        return -1;
-    }
-    s.why[sizeof s.why - 1] = s.group[sizeof s.group - 1] = 0;
-    vb_msg_add_u64(done, VB_F_SUPPORTED, s.supported != 0);
-    vb_msg_add_str(done, VB_F_REMARK, s.why[0] ? s.why : NULL);
-    vb_msg_add_u64(done, VB_F_ATOMIC, s.atomic != 0);
-    vb_msg_add_u64(done, VB_F_GROUP_ATOMIC, s.group_atomic != 0);
-    vb_msg_add_u64(done, VB_F_HOLD, s.hold);
-    vb_msg_add_u64(done, VB_F_ATTRIBUTES, s.attributes);
-    vb_msg_add_u64(done, VB_F_PER_TREE, s.per_tree != 0);
-    vb_msg_add_u64(done, VB_F_CONSISTENCY, s.without_writers);
-    vb_msg_add_u64(done, VB_F_TYPE, h->p.type);
-    vb_msg_add_u64(done, VB_F_PREFERENCE, h->p.preference < 0 ? 0 : (uint64_t)h->p.preference);
-    vb_msg_add_u64(done, VB_F_CONSENT, s.consent);
-    vb_msg_add_str(done, VB_F_GROUP, s.group[0] ? s.group : NULL);
-    return 0;
-}
-
-static int run_begin(struct host *h, const struct vb_msg *m, const char *set_id)
-{
-    VB_CLEANUP(volume_clear) struct volume v;
-    if (parse_volume(m, &v, &h->error) < 0)
-        return -1;
-    if (!set_id || !vb_guid_valid(set_id) || !v.snapshot_id || !vb_guid_valid(v.snapshot_id))
-        return vb_fail(&h->error, VB_E_PROTOCOL, "begin_prepare needs a set id and a snapshot id");
-    if (in_progress(h) && !vb_guid_equal(set_id, h->set_id))
-        drop_set(h); /* S-32 */
-    if (h->state == PREPARING && vb_guid_equal(set_id, h->set_id))
-        ; /* one more volume */
-    else if (in_progress(h))
-        return veto(h, "begin_prepare", "came out of order");
-    else {
-        h->state = PREPARING;
-        h->set_id = vb_strdup(set_id);
-        h->volumes = 0;
-    }
-    if (!h->p.begin_prepare || h->p.begin_prepare(h->ctx, h->set_id, &v.v) == 0) {
-        h->volumes++;
-        return 0;
-    }
-    provider_failed(h, "begin_prepare");
-    drop_set(h);
-    return -1;
-}
-
-/* ---- calls about what is there ---- */
-
-static int run_path(struct host *h, const struct vb_msg *m, struct vb_msg *done)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH), *out = NULL;
-    if (!id || !path || path[0] != '/')
-        return vb_fail(&h->error, VB_E_PROTOCOL, "snapshot_path needs a snapshot id and an absolute path");
-    if (!h->p.snapshot_path)
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of '%s' have no path", h->p.name);
-    if (h->p.snapshot_path(h->ctx, id, path, &out) < 0 || !out) {
-        provider_failed(h, "snapshot_path");
-        return -1;
-    }
-    /* Said to be created, and not there: nothing would be captured, and nobody would miss it. */
-    if (faccessat(AT_FDCWD, out, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-        faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-        vb_fail_errno(&h->error, errno, "the shadow copy of '%s' is not there (%s)", path, out);
-        vb_hint(&h->error, "if it was not made just now, this is an error of the provider: use another one");
-        return -1;
-    }
-    vb_msg_add_str(done, VB_F_PATH, out);
-    return 0;
-}
-
-static int is_it(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
-                 int64_t created_sec)
-{
-    (void)set_id, (void)mount_point, (void)path, (void)created_sec;
-    return vb_guid_equal(snapshot_id, arg) ? 1 : 0;
-}
-
-static int run_delete(struct host *h, const struct vb_msg *m)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT);
-    if (!id || !vb_guid_valid(id))
-        return vb_fail(&h->error, VB_E_PROTOCOL, "delete needs a snapshot id");
-    if (h->p.delete_snapshot && h->p.delete_snapshot(h->ctx, id) < 0) {
-        provider_failed(h, "delete");
-        return -1;
-    }
-    if (!h->p.query || h->p.query(h->ctx, is_it, id) != 1)
-        return 0;
-    vb_fail(&h->error, VB_E_UNEXPECTED_PROVIDER_ERROR, "shadow copy '%s' is still there", id);
-    vb_hint(&h->error, "delete it by hand; this is an error of the provider");
-    return -1;
-}
-
-static int run_check(struct host *h, const struct vb_msg *m)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT);
-    if (!id || !vb_guid_valid(id))
-        return vb_fail(&h->error, VB_E_PROTOCOL, "check needs a snapshot id");
-    if (!h->p.check || h->p.check(h->ctx, id) == 0)
-        return 0;
-    provider_failed(h, "check");
-    return -1;
-}
-
-/* ---- calls that change what is there ---- */
-
-static int run_revert(struct host *h, const struct vb_msg *m, const char *set_id)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *kept = vb_msg_str(m, VB_F_KEEP);
-    uint32_t flags = vb_msg_u64(m, VB_F_FORCE, 0) ? VB_REVERT_FORCE : 0;
-    if (!id || !vb_guid_valid(id) || !kept || !vb_guid_valid(kept) || !set_id || !vb_guid_valid(set_id))
-        return vb_fail(&h->error, VB_E_PROTOCOL, "revert needs a snapshot id and the ids of what is kept");
-    if (!h->p.revert)
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "provider '%s' cannot revert a volume", h->p.name);
-    if (h->p.revert(h->ctx, id, flags, kept, set_id) == 0)
-        return 0;
-    provider_failed(h, "revert");
-    return -1;
-}
-
-static int run_make_writable(struct host *h, const struct vb_msg *m)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
-    if (!id || !vb_guid_valid(id) || !path || path[0] != '/')
-        return vb_fail(&h->error, VB_E_PROTOCOL, "make_writable needs a snapshot id and an absolute path");
-    if (!h->p.make_writable) /* S-54: for software providers of the field this is a veto */
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot leave its control", h->p.name);
-    if (h->p.make_writable(h->ctx, id, path, vb_msg_u64(m, VB_F_LIVE, 0) == 0) == 0)
-        return 0;
-    provider_failed(h, "make_writable");
-    return -1;
-}
-
-static int run_send(struct host *h, const struct vb_msg *m, struct vb_msg *done)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
-    char stamp[128] = "";
-    if (!id || !vb_guid_valid(id) || !path || path[0] != '/')
-        return vb_fail(&h->error, VB_E_PROTOCOL, "send needs a snapshot id and an absolute path");
-    if (!h->p.send)
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot be sent", h->p.name);
-    VB_AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        int e = errno;
-        vb_fail_errno(&h->error, e, "file '%s' cannot be made", path);
-        if (e == EEXIST)
-            h->error.code = VB_E_EXISTS;
-        vb_hint(&h->error, "give a file that does not exist yet, in a directory that does");
-        return -1;
-    }
-    if (h->p.send(h->ctx, id, fd, stamp, sizeof stamp) < 0) {
-        unlink(path); /* ours: it did not exist before */
-        provider_failed(h, "send");
-        return -1;
-    }
-    vb_msg_add_str(done, VB_F_STAMP, stamp);
-    return 0;
-}
-
-static int run_receive(struct host *h, const struct vb_msg *m, const char *set_id)
-{
-    VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
-    VB_AUTO_FREE char *dir = vb_msg_str(m, VB_F_TARGET), *stamp = vb_msg_str(m, VB_F_STAMP);
-    if (!id || !vb_guid_valid(id) || !set_id || !vb_guid_valid(set_id) || !path || path[0] != '/' || !dir || dir[0] != '/')
-        return vb_fail(&h->error, VB_E_PROTOCOL, "receive needs ids and absolute paths");
-    if (!h->p.receive)
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "provider '%s' cannot receive shadow copies", h->p.name);
-    VB_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return vb_fail_errno(&h->error, errno, "file '%s' cannot be opened", path);
-    if (h->p.receive(h->ctx, set_id, id, dir, stamp ? stamp : "", fd) == 0)
-        return 0;
-    provider_failed(h, "receive");
-    return -1;
-}
-
-static int add_found(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
-                     int64_t created_sec)
-{
-    VB_AUTO_MSG g = VB_MSG_INIT(0);
-    vb_msg_add_str(&g, VB_F_SNAPSHOT, snapshot_id);
-    vb_msg_add_str(&g, VB_F_SET, set_id);
-    vb_msg_add_str(&g, VB_F_PATH, mount_point);
-    vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, path);
-    vb_msg_add_u64(&g, VB_F_CREATED_SEC, created_sec < 0 ? 0 : (uint64_t)created_sec);
-    vb_msg_add_group(arg, VB_F_SNAPSHOT, &g);
-    return 0;
-}
-
-static int run_query(struct host *h, struct vb_msg *done)
-{
-    if (!h->p.query || h->p.query(h->ctx, add_found, done) == 0)
-        return 0;
-    provider_failed(h, "query");
-    return -1;
 }
 
 /* ---- conversation ---- */
 
-static int dispatch(struct host *h, const struct vb_msg *m, struct vb_msg *done)
+static int dispatch(struct vb_phost *h, const struct vb_msg *m, struct vb_msg *done)
 {
     VB_AUTO_FREE char *call = vb_msg_str(m, VB_F_CALL), *set_id = vb_msg_str(m, VB_F_SET);
     uint64_t limit = vb_msg_u64(m, VB_F_DEADLINE_MS, 0);
@@ -530,31 +251,31 @@ static int dispatch(struct host *h, const struct vb_msg *m, struct vb_msg *done)
         if (!strcmp(call, STEPS[i].call))
             return run_step(h, &STEPS[i], set_id, done);
     if (!strcmp(call, "supports"))
-        return run_supports(h, m, done);
+        return vb_ph_supports(h, m, done);
     if (!strcmp(call, "begin_prepare"))
-        return run_begin(h, m, set_id);
+        return vb_ph_begin(h, m, set_id);
     if (!strcmp(call, "abort"))
         return run_abort(h, set_id);
     if (!strcmp(call, "snapshot_path"))
-        return run_path(h, m, done);
+        return vb_ph_path(h, m, done);
     if (!strcmp(call, "delete"))
-        return run_delete(h, m);
+        return vb_ph_delete(h, m);
     if (!strcmp(call, "check"))
-        return run_check(h, m);
+        return vb_ph_check(h, m);
     if (!strcmp(call, "query"))
-        return run_query(h, done);
+        return vb_ph_query(h, done);
     if (!strcmp(call, "revert"))
-        return run_revert(h, m, set_id);
+        return vb_ph_revert(h, m, set_id);
     if (!strcmp(call, "make_writable"))
-        return run_make_writable(h, m);
+        return vb_ph_make_writable(h, m);
     if (!strcmp(call, "send"))
-        return run_send(h, m, done);
+        return vb_ph_send(h, m, done);
     if (!strcmp(call, "receive"))
-        return run_receive(h, m, set_id);
+        return vb_ph_receive(h, m, set_id);
     return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "there is no call '%s'", call);
 }
 
-static int answer(struct host *h, const struct vb_msg *m, struct vb_error *err)
+static int answer(struct vb_phost *h, const struct vb_msg *m, struct vb_error *err)
 {
     VB_AUTO_MSG done = VB_MSG_INIT(VB_M_P_DONE);
     done.id = m->id;
@@ -570,7 +291,7 @@ static int answer(struct host *h, const struct vb_msg *m, struct vb_error *err)
     return vb_msg_send_fd(h->fd, &done, err);
 }
 
-static int load(struct host *h, const struct vb_provider *p, struct vb_error *err)
+static int load(struct vb_phost *h, const struct vb_provider *p, struct vb_error *err)
 {
     size_t size = p->size < sizeof h->p ? p->size : sizeof h->p;
     if (p->size < offsetof(struct vb_provider, open) || p->magic != VB_PROVIDER_MAGIC || p->abi != VB_PROVIDER_ABI)
@@ -580,7 +301,7 @@ static int load(struct host *h, const struct vb_provider *p, struct vb_error *er
     return 0;
 }
 
-static int greet(struct host *h, const struct vb_error *why, struct vb_error *err)
+static int greet(struct vb_phost *h, const struct vb_error *why, struct vb_error *err)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_P_READY);
     vb_msg_add_str(&m, VB_F_NAME, h->p.name);
@@ -594,9 +315,9 @@ static int greet(struct host *h, const struct vb_error *why, struct vb_error *er
     return vb_msg_send_fd(h->fd, &m, err);
 }
 
-static void host_clear(struct host *h)
+static void host_clear(struct vb_phost *h)
 {
-    drop_set(h); /* S-35 */
+    vb_ph_drop_set(h); /* S-35 */
     if (h->ctx && h->p.close)
         h->p.close(h->ctx);
     vb_free_ptr(&h->state_dir);
@@ -605,7 +326,7 @@ static void host_clear(struct host *h)
     vb_error_clear(&h->error);
 }
 
-static int make_state_dir(struct host *h, const char *state_dir, struct vb_error *err)
+static int make_state_dir(struct vb_phost *h, const char *state_dir, struct vb_error *err)
 {
     VB_AUTO_FD int root = -1;
     h->state_dir = vb_printf("%s/providers/%s", state_dir, h->p.name);
@@ -616,12 +337,12 @@ static int make_state_dir(struct host *h, const char *state_dir, struct vb_error
 int vb_provider_host_serve(const struct vb_provider *p, int fd, const char *state_dir, const char *const *options,
                            size_t n_options, struct vb_error *err)
 {
-    VB_CLEANUP(host_clear) struct host h = { .fd = fd, .options = options, .n_options = n_options };
+    VB_CLEANUP(host_clear) struct vb_phost h = { .fd = fd, .options = options, .n_options = n_options };
     VB_AUTO_BUF in = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     if (load(&h, p, &why) == 0 && make_state_dir(&h, state_dir, &why) == 0 && h.p.open &&
         h.p.open(&h, &services, &h.ctx) < 0) {
-        provider_failed(&h, "open");
+        vb_ph_failed(&h, "open");
         vb_error_copy(&why, &h.error);
     }
     if (greet(&h, &why, err) < 0)

@@ -7,6 +7,7 @@
  *   session_providers.c  provider hosts: one call to many in parallel (a call round)
  *   session_prepare.c    IDENTIFY, PREPARE: documents, volumes, choice of providers
  *   session_snapshot.c   SNAPSHOT: the freeze window and the commit sequence
+ *   session_created.c    SNAPSHOT: from the closed window to the reply
  *   session_watch.c      whether the shadow copies are still what they were while they are read
  *   session_capture.c    CAPTURE, COMPLETE
  *   session_restore.c    PRE_RESTORE, RESTORE_FILES, POST_RESTORE
@@ -301,6 +302,13 @@ bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
 void vb_s_inner(struct vb_session *s, uint64_t us);
 /* The freeze window is left, however it ended: watchdog disarmed, journal and log written. */
 void vb_s_leave_window(struct vb_session *s);
+
+/* The set has failed: everything made so far is undone, and SNAPSHOT fails with the first such reason. */
+void vb_s_fail_set(struct vb_session *s, const struct vb_error *err);
+
+/* ---- session_created.c ---- */
+/* Everybody is released: the set is brought to its end, and SNAPSHOT answered. */
+void vb_s_window_settled(struct vb_session *s);
 
 /* ---- session_mover.c ---- */
 /* Starts the process with mover_spec on the data stream at hand; its REPLY is in mover_reply, a failure (also: there

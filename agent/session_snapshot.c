@@ -14,9 +14,7 @@
 #include <string.h>
 
 #include "agent/session_internal.h"
-#include "agent/session_shadow.h"
 #include "base/log.h"
-#include "documents/selection.h"
 
 #define WATCHDOG_MARGIN_MS 2000 /* the watchdog waits this much longer than the session itself would */
 
@@ -34,7 +32,7 @@ static void failed(struct vb_session *s)
     vb_s_fail(s, &s->trouble);
 }
 
-static void fail_set(struct vb_session *s, const struct vb_error *err)
+void vb_s_fail_set(struct vb_session *s, const struct vb_error *err)
 {
     if (s->trouble.code == VB_OK)
         vb_error_copy(&s->trouble, err);
@@ -134,239 +132,6 @@ void vb_session_watchdog_fired(struct vb_session *s, const char *text)
     vb_hint(&s->watchdog_fired, "the snapshot took too long; try when the machine is less busy");
 }
 
-/* ---- the end of SNAPSHOT ---- */
-
-static enum vb_consistency least(enum vb_consistency a, enum vb_consistency b)
-{
-    return a < b ? a : b;
-}
-
-/* One call of one provider made both at one instant. */
-static bool share_instant(const struct vb_sv *a, const struct vb_sv *b)
-{
-    return a->provider == b->provider && a->group_atomic && b->group_atomic &&
-           !strcmp(a->group ? a->group : "", b->group ? b->group : "");
-}
-
-/* The level that was reached, not the one hoped for: provider, writer's whole session, and the writer's own word. */
-static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c)
-{
-    bool held = w->froze && w->thawed && !w->aborted;
-    enum vb_consistency level = held ? VB_CONSISTENCY_APPLICATION : VB_CONSISTENCY_CRASH;
-    const struct vb_sv *first = NULL;
-    size_t n;
-    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
-    for (size_t k = 0; k < s->n_set; k++) {
-        const struct vb_sv *v = &s->set[k];
-        bool used = false;
-        for (size_t i = 0; i < n && !used; i++)
-            used = vb_s_lies_on(s, f[i].fileset, v);
-        if (!used)
-            continue;
-        if (!v->provider)
-            level = least(level, VB_CONSISTENCY_NONE);
-        else if (!held || v->hold == VB_HOLD_NONE)
-            level = least(level, v->without_writers);
-        /* Nobody held, and the volumes were not captured at one instant. */
-        if (!held && first && !share_instant(first, v))
-            level = least(level, VB_CONSISTENCY_NONE);
-        first = first ? first : v;
-    }
-    free(f);
-    if (!first && !held)
-        level = VB_CONSISTENCY_NONE; /* nothing was in a snapshot and nobody held */
-    return w->lowered ? least(level, w->lowered) : level;
-}
-
-/* Where one instant cannot be had, how far apart they may be is recorded (B-40). */
-static void note_skew(struct vb_session *s, const struct vb_sv *v, struct vb_snapshot_record *r)
-{
-    bool apart = !v->atomic;
-    for (size_t i = 0; i < s->n_set && !apart; i++)
-        apart = s->set[i].provider && &s->set[i] != v && !share_instant(&s->set[i], v);
-    if (!v->provider || !apart)
-        return;
-    char *was = r->remark;
-    r->remark = vb_printf("%s%s%s within %ju.%01ju ms", was ? was : "", was ? "; " : "",
-                          v->atomic ? "the shadow copies of the set were made" : "it was made",
-                          (uintmax_t)(s->commit_us / 1000), (uintmax_t)(s->commit_us / 100 % 10));
-    free(was);
-}
-
-static uint64_t in_window(const struct vb_session *s, uint64_t us)
-{
-    return us > s->window_us ? us - s->window_us : 0;
-}
-
-/* How far the instants of the volumes may lie apart: not at all where all were held before the first commit and released
- * after the last one, or where one provider makes one instant of them; else from the first commit to the last (B-40). */
-static uint64_t skew(const struct vb_session *s)
-{
-    uint64_t first = UINT64_MAX, last = 0;
-    bool held = true, one = true;
-    size_t n = 0;
-    const struct vb_sv *any = NULL;
-    for (size_t i = 0; i < s->n_set; i++) {
-        const struct vb_sv *v = &s->set[i];
-        if (!v->commit_end)
-            continue;
-        n++;
-        held = held && v->hold == VB_HOLD_FREEZE;
-        one = one && (!any || share_instant(v, any));
-        any = v;
-        first = v->commit_begin < first ? v->commit_begin : first;
-        last = v->commit_end > last ? v->commit_end : last;
-    }
-    bool one_instant = n == 0 || held || (n > 1 && one) || (n == 1 && any->atomic);
-    return one_instant ? 0 : last - first;
-}
-
-static void fill_window(struct vb_session *s)
-{
-    for (size_t i = 0; i < s->n_phases; i++)
-        vb_components_add_phase(s->bcd, s->phases[i].name, in_window(s, s->phases[i].begin),
-                                s->phases[i].end - s->phases[i].begin, s->phases[i].inner);
-    for (size_t i = 0; i < s->n_set && i < s->bcd->n_snapshots; i++) {
-        const struct vb_sv *v = &s->set[i];
-        s->bcd->snapshots[i].commit_begin_us = v->commit_end ? in_window(s, v->commit_begin) : 0;
-        s->bcd->snapshots[i].commit_us = v->commit_end - v->commit_begin;
-    }
-    s->bcd->skew_us = skew(s);
-}
-
-static void fill_document(struct vb_session *s)
-{
-    fill_window(s);
-    for (size_t i = 0; i < s->n_set && i < s->bcd->n_snapshots; i++) {
-        struct vb_snapshot_record *r = &s->bcd->snapshots[i];
-        vb_free_ptr(&r->snapshot_path);
-        if (s->set[i].map_to.n)
-            r->snapshot_path = vb_strdup(s->set[i].map_to.v[0]);
-        note_skew(s, &s->set[i], r);
-    }
-    for (size_t i = 0; i < s->n_writers; i++) {
-        struct vb_sw *w = s->writers[i];
-        struct vb_writer_components *r = vb_sw_record(w);
-        for (size_t k = 0; r && k < r->n_components; k++)
-            r->components[k].consistency = reached(s, w, &r->components[k]);
-    }
-}
-
-void vb_s_slot_back(struct vb_session *s)
-{
-    if (s->slot_wanted)
-        s->env->slot(s->env->arg, false);
-    s->slot_wanted = s->slot_held = false;
-}
-
-static void done(struct vb_session *s)
-{
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
-    if (s->calls.failure.code != VB_OK) {
-        fail_set(s, &s->calls.failure);
-        return;
-    }
-    s->set_begun = false; /* "created": abort would be ignored from here on (S-34) */
-    for (size_t i = 0; i < s->n_set; i++)
-        s->set[i].created = s->set[i].provider != NULL;
-    vb_s_slot_back(s);
-    s->snapshot_ok = true;
-    s->phase = VB_PH_SNAPSHOT;
-    fill_document(s);
-    if (vb_s_shadow_created(s, &err) < 0 || /* without a record nobody would find it again */
-        vb_s_journal(s, true, "created set=%s kept=%d", s->set_id, s->kept) < 0) {
-        vb_error_copy(&s->trouble, err.code != VB_OK ? &err : &s->journal_error);
-        s->snapshot_ok = s->kept = false;
-        vb_s_abort_all(s, failed); /* nobody needs it any more: past PostSnapshot, past "created" */
-        return;
-    }
-    if (vb_s_add_bcd(s, &m, &err) < 0) {
-        vb_msg_clear(&m);
-        vb_s_fail(s, &err);
-        return;
-    }
-    vb_s_add_status(s, &m);
-    for (size_t i = 0; i < s->n_set; i++) {
-        const struct vb_sv *v = &s->set[i];
-        VB_AUTO_MSG g = VB_MSG_INIT(0);
-        vb_msg_add_str(&g, VB_F_PATH, v->vol->mount_point);
-        vb_msg_add_str(&g, VB_F_DEVICE, v->vol->device);
-        vb_msg_add_str(&g, VB_F_FS_TYPE, v->vol->fs_type);
-        vb_msg_add_str(&g, VB_F_PROVIDER, v->provider ? v->provider->name : "live");
-        vb_msg_add_str(&g, VB_F_SNAPSHOT, v->snapshot_id);
-        if (v->map_to.n)
-            vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, v->map_to.v[0]);
-        vb_msg_add_u64(&g, VB_F_ATOMIC, v->atomic);
-        vb_msg_add_str(&g, VB_F_REMARK, v->remark);
-        vb_msg_add_group(&m, VB_F_VOLUME, &g);
-    }
-    vb_msg_add_u64(&m, VB_F_WINDOW_US, s->bcd->window_us);
-    vb_s_reply(s, &m);
-}
-
-static void post_final(struct vb_session *s)
-{
-    vb_calls_set(s, "post_final", s->env->limits.provider_prepare, done);
-}
-
-static bool waits_for_post(const struct vb_sw *w)
-{
-    return vb_sw_alive(w) && w->thawed;
-}
-
-static void post_snapshot(struct vb_session *s)
-{
-    if (s->calls.failure.code != VB_OK)
-        fail_set(s, &s->calls.failure);
-    else
-        vb_round(s, VB_EV_POST_SNAPSHOT, waits_for_post, post_final);
-}
-
-static void on_path(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
-{
-    VB_AUTO_FREE char *path = m && !err ? vb_msg_str(m, VB_F_PATH) : NULL;
-    if (!path)
-        return;
-    vb_strv_add(&s->set[c->volume].map_from, c->path);
-    vb_strv_add(&s->set[c->volume].map_to, path);
-}
-
-static void ask_paths(struct vb_session *s)
-{
-    if (s->calls.failure.code != VB_OK) {
-        fail_set(s, &s->calls.failure);
-        return;
-    }
-    vb_calls_begin(s);
-    for (size_t i = 0; i < s->n_set; i++) {
-        struct vb_sv *v = &s->set[i];
-        if (!v->provider)
-            continue;
-        if (!v->per_tree)
-            vb_calls_add(s, v->provider, "snapshot_path", i, v->vol->subvolume_root);
-        for (size_t k = 0; v->per_tree && k < v->vol->trees.n; k++)
-            vb_calls_add(s, v->provider, "snapshot_path", i, v->vol->trees.v[k]);
-    }
-    vb_calls_go(s, s->env->limits.provider_start, on_path, post_snapshot);
-}
-
-static void pre_final(struct vb_session *s)
-{
-    vb_calls_set(s, "pre_final", s->env->limits.provider_prepare, ask_paths);
-}
-
-/* Its host died or was killed in the window; whatever outlives the process is undone through a fresh one. */
-static bool lost_in_window(const struct vb_sw *w)
-{
-    return w->prepared && !w->child.conn && !w->aborted && !w->past_post;
-}
-
-static void settled(struct vb_session *s)
-{
-    vb_round(s, VB_EV_ABORT, lost_in_window, pre_final);
-}
-
 /* ---- the window ---- */
 
 static void end_phase(struct vb_session *s)
@@ -442,9 +207,9 @@ static void thaw_next(struct vb_session *s)
             s->writers[i]->failure.code != VB_OK)
             why = of_writer(s, s->writers[i]);
     if (why)
-        fail_set(s, why);
+        vb_s_fail_set(s, why);
     else
-        settled(s); /* B-43: a writer that failed at thaw does not undo the snapshot */
+        vb_s_window_settled(s); /* B-43: a writer that failed at thaw does not undo the snapshot */
 }
 
 static void thaw_level(struct vb_session *s)
@@ -470,7 +235,7 @@ static void post_committed(struct vb_session *s)
                                  : s->watchdog_fired.code != VB_OK ? &s->watchdog_fired
                                                                    : writers_stop_us(s, true);
     if (why) {
-        fail_set(s, why);
+        vb_s_fail_set(s, why);
         return;
     }
     s->level = N_LEVELS - 1;
@@ -481,7 +246,7 @@ static void fs_thawed(struct vb_session *s)
 {
     s->fs_frozen = s->fs_frozen && s->watchdog_error.code != VB_OK; /* else the abort asks once more */
     if (s->calls.failure.code != VB_OK || s->watchdog_error.code != VB_OK) {
-        fail_set(s, s->calls.failure.code != VB_OK ? &s->calls.failure : &s->watchdog_error);
+        vb_s_fail_set(s, s->calls.failure.code != VB_OK ? &s->calls.failure : &s->watchdog_error);
         return;
     }
     call_phase(s, "post_commit", post_committed);
@@ -501,7 +266,7 @@ static void committed(struct vb_session *s)
 static void commit(struct vb_session *s)
 {
     if (s->freezes && s->watchdog_error.code != VB_OK) {
-        fail_set(s, &s->watchdog_error);
+        vb_s_fail_set(s, &s->watchdog_error);
         return;
     }
     s->commit_us = vb_loop_now_us(s->env->loop);
@@ -511,7 +276,7 @@ static void commit(struct vb_session *s)
 static void pre_committed(struct vb_session *s)
 {
     if (s->calls.failure.code != VB_OK) {
-        fail_set(s, &s->calls.failure);
+        vb_s_fail_set(s, &s->calls.failure);
     } else if (s->freezes) {
         s->fs_frozen = true;
         begin_phase(s, "hold");
@@ -530,7 +295,7 @@ static void freeze_next(struct vb_session *s)
 {
     const struct vb_error *why = writers_stop_us(s, false);
     if (why) {
-        fail_set(s, why);
+        vb_s_fail_set(s, why);
         return;
     }
     if (++s->level < N_LEVELS)
@@ -555,7 +320,7 @@ static void too_long(struct vb_session *s)
     vb_fail(&s->trouble, VB_E_HOLD_WRITES_TIMEOUT, "the freeze window was longer than the job's limit of %ju ms",
             (uintmax_t)s->job->freeze_limit_ms);
     vb_hint(&s->trouble, "raise the limit of the job, or try when the machine is less busy");
-    fail_set(s, &s->trouble);
+    vb_s_fail_set(s, &s->trouble);
 }
 
 static void on_window_limit(void *arg)
@@ -568,7 +333,7 @@ static void on_window_limit(void *arg)
 static void armed(struct vb_session *s)
 {
     if (s->watchdog_error.code != VB_OK) {
-        fail_set(s, &s->watchdog_error);
+        vb_s_fail_set(s, &s->watchdog_error);
         return;
     }
     s->window_us = vb_loop_now_us(s->env->loop); /* until here nobody was held */
@@ -585,7 +350,7 @@ static void enter_window(struct vb_session *s)
     VB_AUTO_BUF mounts = VB_BUF_INIT;
     uint64_t window = s->job->freeze_limit_ms;
     if (s->watchdog_error.code != VB_OK) {
-        fail_set(s, &s->watchdog_error);
+        vb_s_fail_set(s, &s->watchdog_error);
         return;
     }
     for (size_t i = 0; i < s->n_writers; i++)
@@ -597,7 +362,7 @@ static void enter_window(struct vb_session *s)
             vb_buf_addf(&mounts, " mount=%s", e);
         }
     if (vb_s_journal(s, true, "window set=%s%s", s->set_id, vb_buf_str(&mounts)) < 0) {
-        fail_set(s, &s->journal_error); /* recover would not know what to thaw */
+        vb_s_fail_set(s, &s->journal_error); /* recover would not know what to thaw */
         return;
     }
     vb_s_event(s, "window", "Window", "begin", NULL, NULL, 0);
@@ -614,7 +379,7 @@ static void enter_window(struct vb_session *s)
 static void end_prepared(struct vb_session *s)
 {
     if (s->calls.failure.code != VB_OK) {
-        fail_set(s, &s->calls.failure);
+        vb_s_fail_set(s, &s->calls.failure);
         return;
     }
     s->watchdog_on = true;
@@ -625,7 +390,7 @@ static void snapshot_prepared(struct vb_session *s)
 {
     const struct vb_error *why = writers_stop_us(s, false);
     if (why) {
-        fail_set(s, why);
+        vb_s_fail_set(s, why);
         return;
     }
     vb_calls_set(s, "end_prepare", s->env->limits.provider_prepare, end_prepared);
@@ -634,7 +399,7 @@ static void snapshot_prepared(struct vb_session *s)
 static void prepare(struct vb_session *s)
 {
     if (vb_s_journal(s, true, "creating set=%s", s->set_id) < 0) {
-        fail_set(s, &s->journal_error);
+        vb_s_fail_set(s, &s->journal_error);
         return;
     }
     s->set_begun = true;
@@ -659,7 +424,7 @@ void vb_session_slot(struct vb_session *s, unsigned position, const char *owner)
 
 static void slot_refused(struct vb_session *s)
 {
-    fail_set(s, &s->trouble);
+    vb_s_fail_set(s, &s->trouble);
 }
 
 void vb_session_slot_refused(struct vb_session *s, const struct vb_error *why)
@@ -675,11 +440,11 @@ void vb_s_snapshot(struct vb_session *s)
     vb_error_clear(&s->trouble);
     const struct vb_error *why = writers_stop_us(s, false);
     if (why) { /* already at PrepareForBackup; the requester was told, but went on */
-        fail_set(s, why);
+        vb_s_fail_set(s, why);
         return;
     }
     if (vb_s_call(s, "DoSnapshotSet") < 0) {
-        fail_set(s, &s->journal_error);
+        vb_s_fail_set(s, &s->journal_error);
         return;
     }
     s->slot_wanted = true;
