@@ -42,6 +42,9 @@ void alab_free(struct alab *l); /* stops the supervisor, removes the directory *
 /* A new configuration and a new event log, the old requester's state forgotten. */
 void alab_reset(struct alab *l);
 
+/* The lab itself has failed. */
+void alab_die(const char *what, const struct vb_error *err) __attribute__((noreturn));
+
 /* Ends a supervisor and waits for it. */
 void alab_stop(int pid);
 
