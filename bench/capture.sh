@@ -13,7 +13,7 @@ W=$(mktemp -d /dev/shm/vb-bench-XXXXXX)
 trap 'rm -rf "$W"' EXIT
 export VBACKUP_STATE_DIR=$W/state VBACKUP_RUNTIME_DIR=$W/run VBACKUP_LOG=error
 : "${abs_top_srcdir:=$(cd "$(dirname "$0")/.." && pwd)}"
-export VBACKUP_PASSWORD_FILE=${VBACKUP_PASSWORD_FILE:-$abs_top_srcdir/tests/password}
+[ -n "${VBACKUP_PASSWORD_FILE:-}" ] || export VBACKUP_PASSWORD_COMMAND="cat $abs_top_srcdir/tests/password"
 vb() { "$abs_top_builddir/run" vbackup "$@" -q -r "$W/repo" > /dev/null; }
 
 # a third text (small files), a third that cannot be compressed, a third like a database: pages with some noise

@@ -40,7 +40,7 @@ data-directory = $T/fs/pg/data
 conninfo = host=$T/sock user=postgres dbname=postgres
 END
 export VBACKUP_CONFIG=$T/vbackup.conf VBACKUP_STATE_DIR=$T/state VBACKUP_RUNTIME_DIR=$T/run VBACKUP_REPOSITORY=$T/repo
-export VBACKUP_PASSWORD_FILE=${VBACKUP_PASSWORD_FILE:-$abs_top_srcdir/tests/password}
+[ -n "${VBACKUP_PASSWORD_FILE:-}" ] || export VBACKUP_PASSWORD_COMMAND="cat $abs_top_srcdir/tests/password"
 vb() { "$abs_top_builddir/run" vbackup "$@"; }
 vb init -q > /dev/null || exit 1
 cat > "$T/raw.py" <<'END'

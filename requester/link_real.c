@@ -117,6 +117,25 @@ static void child_ended(void *arg, int status)
     (void)status; /* the stream's end says what matters */
 }
 
+/* The agent, and with it the writers, have no business with the password: where it lies is kept from them.  Caller frees
+ * the array. */
+static const char **without_password(void)
+{
+    static const char *const ours[] = { "VBACKUP_PASSWORD_FILE=", "VBACKUP_PASSWORD_COMMAND=", "CREDENTIALS_DIRECTORY=" };
+    size_t n = 0, kept = 0;
+    while (environ[n])
+        n++;
+    const char **env = vb_alloc_n(n + 1, sizeof *env);
+    for (size_t i = 0; i < n; i++) {
+        bool mine = false;
+        for (size_t k = 0; k < VB_COUNT(ours); k++)
+            mine = mine || strncmp(environ[i], ours[k], strlen(ours[k])) == 0;
+        if (!mine)
+            env[kept++] = environ[i];
+    }
+    return env;
+}
+
 static struct vb_conn *open_local(struct real *r, const struct vb_host_entry *host, struct vb_error *err)
 {
     int sv[2];
@@ -128,7 +147,9 @@ static struct vb_conn *open_local(struct real *r, const struct vb_host_entry *ho
         vb_fail(err, VB_E_IO, "host '%s': no socket pair: %s", host->name, strerror(errno));
         return NULL;
     }
+    VB_AUTO_FREE const char **env = without_password();
     s.argv = argv;
+    s.env = env;
     s.stdin_fd = s.stdout_fd = sv[1];
     pid_t pid = vb_spawn(&s, err);
     close(sv[1]);

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -20,6 +22,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "store/crypto.h"
 
 #define MAX_PASSWORD 4096u
 #define COMMAND_MS 120000
@@ -68,8 +71,10 @@ static int from_file(const char *path, struct vb_buf *out, struct vb_error *err)
     int result = 0;
     if (fd < 0)
         result = vb_fail_errno(err, errno, "cannot open");
-    else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IWOTH)))
-        result = vb_fail(err, VB_E_ACCESS_DENIED, "everybody may write to it");
+    else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IROTH | S_IWOTH))) {
+        result = vb_fail(err, VB_E_ACCESS_DENIED, "everybody may %s it", st.st_mode & S_IWOTH ? "write to" : "read");
+        vb_hint(err, "chmod 600 %s; and if others may have read it, change the password: vbackup key change", path);
+    }
     if (result == 0)
         result = read_all(fd, 0, out, err);
     if (result == 0)
@@ -132,37 +137,104 @@ static int from_command(const char *command, struct vb_buf *out, struct vb_error
 
 /* ---- the terminal ---- */
 
-static int ask_once(int tty, const char *prompt, struct vb_buf *out, struct vb_error *err)
+/* Whoever interrupts gets the terminal back as it was: these are held up until it is. */
+static const int held_up[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
+static volatile sig_atomic_t arrived;
+
+static void on_signal(int number)
 {
-    struct termios before, quiet;
-    if (tcgetattr(tty, &before) < 0)
+    arrived = number;
+}
+
+struct quiet_terminal {
+    int tty;
+    struct termios before;
+    struct sigaction actions[VB_COUNT(held_up)];
+    sigset_t mask;
+};
+
+static int begin_quiet(struct quiet_terminal *q, int tty, struct vb_error *err)
+{
+    struct sigaction hold = { .sa_handler = on_signal }; /* without SA_RESTART */
+    struct termios quiet;
+    sigset_t block;
+    q->tty = tty;
+    if (tcgetattr(tty, &q->before) < 0)
         return vb_fail_errno(err, errno, "terminal");
-    quiet = before;
+    arrived = 0;
+    sigemptyset(&block);
+    sigemptyset(&hold.sa_mask);
+    for (size_t i = 0; i < VB_COUNT(held_up); i++) {
+        sigaddset(&block, held_up[i]);
+        sigaction(held_up[i], NULL, &q->actions[i]);
+        if (q->actions[i].sa_handler != SIG_IGN)
+            sigaction(held_up[i], &hold, NULL);
+    }
+    sigprocmask(SIG_BLOCK, &block, &q->mask);
+    quiet = q->before;
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
     /* Quiet before the prompt: whoever types at once loses nothing. */
-    if (tcsetattr(tty, TCSAFLUSH, &quiet) < 0)
-        return vb_fail_errno(err, errno, "terminal");
-    if (vb_write_all(tty, prompt, strlen(prompt), err) < 0) {
-        tcsetattr(tty, TCSAFLUSH, &before);
-        return -1;
-    }
-    vb_buf_reserve(out, MAX_PASSWORD + 2);
-    int result = 0;
+    return tcsetattr(tty, TCSAFLUSH, &quiet) < 0 ? vb_fail_errno(err, errno, "terminal") : 0;
+}
+
+/* What was held up happens now. */
+static void end_quiet(struct quiet_terminal *q)
+{
+    tcsetattr(q->tty, TCSAFLUSH, &q->before);
+    vb_write_all(q->tty, "\n", 1, NULL);
+    for (size_t i = 0; i < VB_COUNT(held_up); i++)
+        sigaction(held_up[i], &q->actions[i], NULL);
+    sigprocmask(SIG_SETMASK, &q->mask, NULL);
+    if (arrived)
+        raise(arrived);
+}
+
+/* 1: a line was read; 0: the end, or a signal. */
+static int read_line(const struct quiet_terminal *q, struct vb_buf *out, struct vb_error *err)
+{
+    int result = 1;
     for (;;) {
+        struct pollfd p = { q->tty, POLLIN, 0 };
         char c;
-        ssize_t n = read(tty, &c, 1);
+        if (ppoll(&p, 1, NULL, &q->mask) < 0) {
+            if (arrived)
+                return 0;
+            continue;
+        }
+        ssize_t n = read(q->tty, &c, 1);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0 || c == '\n')
-            break;
+            return result;
         if (out->len >= MAX_PASSWORD)
             result = vb_fail(err, VB_E_LIMIT, "password is longer than %u bytes", MAX_PASSWORD);
         else
             vb_buf_add_char(out, c);
     }
-    tcsetattr(tty, TCSAFLUSH, &before);
-    vb_write_all(tty, "\n", 1, NULL);
-    return result == 0 && out->len == 0 ? vb_fail(err, VB_E_USAGE, "no password was typed") : result;
+}
+
+static int ask_once(int tty, const char *prompt, struct vb_buf *out, struct vb_error *err)
+{
+    for (;;) {
+        struct quiet_terminal q;
+        vb_secret_buf_reserve(out, MAX_PASSWORD + 2);
+        int result = begin_quiet(&q, tty, err);
+        if (result < 0)
+            return -1;
+        result = vb_write_all(tty, prompt, strlen(prompt), err);
+        if (result == 0)
+            result = read_line(&q, out, err);
+        int by = arrived;
+        end_quiet(&q);
+        if (result < 0)
+            return -1;
+        if (!by)
+            return out->len == 0 ? vb_fail(err, VB_E_USAGE, "no password was typed") : 0;
+        if (by != SIGTSTP)
+            return vb_fail(err, VB_E_CANCELLED, "interrupted");
+        vb_wipe(out->data, out->cap); /* it goes on after a pause: asked once more */
+        out->len = 0;
+    }
 }
 
 static int from_terminal(bool new, struct vb_buf *out, struct vb_error *err)
@@ -180,12 +252,10 @@ static int from_terminal(bool new, struct vb_buf *out, struct vb_error *err)
         return -1;
     if (!new)
         return 0;
-    VB_AUTO_BUF again = VB_BUF_INIT;
+    VB_CLEANUP(vb_secret_buf_clear) struct vb_buf again = VB_BUF_INIT;
     int result = ask_once(tty, "once more: ", &again, err);
     if (result == 0 && (again.len != out->len || memcmp(again.data, out->data, out->len) != 0))
         result = vb_fail(err, VB_E_USAGE, "the two passwords differ");
-    if (again.data)
-        vb_wipe(again.data, again.len);
     return result;
 }
 
@@ -231,8 +301,15 @@ static char *credential(void)
     return path;
 }
 
+/* Neither a core file nor a debugger of the same user gets to see the password, or the keys that follow from it. */
+static void no_dumps(void)
+{
+    prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+}
+
 static int get_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
 {
+    no_dumps();
     struct source from = source_of(arg);
     if (from.file)
         return from_file(from.file, out, err);
@@ -257,6 +334,7 @@ const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
 static int new_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
 {
     const char *path = arg;
+    no_dumps();
     return path ? from_file(path, out, err) : from_terminal(new, out, err);
 }
 

@@ -50,6 +50,22 @@ void vb_secret_free(void *p, size_t size)
     munmap(p, size);
 }
 
+void vb_secret_buf_reserve(struct vb_buf *b, size_t room)
+{
+    vb_buf_reserve(b, room);
+    int r = mlock(b->data, b->cap);
+    (void)r;
+}
+
+void vb_secret_buf_clear(struct vb_buf *b)
+{
+    if (b->data) {
+        vb_wipe(b->data, b->cap);
+        munlock(b->data, b->cap);
+    }
+    vb_buf_clear(b);
+}
+
 int vb_random(void *p, size_t n, struct vb_error *err)
 {
     unsigned char *at = p;

@@ -22,6 +22,10 @@
  * size must be the same for both. */
 void *vb_secret_alloc(size_t size);
 void vb_secret_free(void *p, size_t size); /* NULL ok */
+/* A buffer for a password: room bytes that are not swapped out, likewise; more than that may move it to memory that is
+ * like any other.  Wiped when cleared (which is fine for one that was never reserved). */
+void vb_secret_buf_reserve(struct vb_buf *b, size_t room);
+void vb_secret_buf_clear(struct vb_buf *b);
 
 /* From the kernel, at every call: a process that was forked, or a machine that was cloned, does not repeat them as a
  * generator in the process could. */

@@ -214,7 +214,8 @@ int vb_repo_key_add(struct vb_repo *r, const struct vb_repo_key_params *p, char 
                     struct vb_error *err);
 /* By id or unique beginning of one.  The last that reads is refused (VB_E_GUARD). */
 int vb_repo_key_remove(struct vb_repo *r, const char *which, struct vb_error *err);
-/* Another password for the key that opened this handle: nothing else is rewritten. */
+/* Another password for the key that opened this handle: nothing else is rewritten.  label NULL: it keeps its label; "":
+ * none. */
 int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, struct vb_error *err);
 
 /* Looks at everything.  read_data: every byte of every pack, else structure only (lists, indexes, catalog chain,

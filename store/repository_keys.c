@@ -19,6 +19,7 @@
 #define KEY_FILE_MAX 65536u
 #define KEY_VERSION 1
 #define MAX_PASSWORD 65536u
+#define USUAL_PASSWORD 8192u /* more than the requester takes */
 
 static void json_release(json_t **j)
 {
@@ -80,18 +81,12 @@ static int password_key(const struct vb_repo_auth *auth, bool new, struct vb_buf
                      "[repository]");
         return -1;
     }
+    vb_secret_buf_reserve(password, USUAL_PASSWORD);
     if (auth->password(auth->arg, new, password, err) < 0)
         return -1;
     if (password->len == 0 || password->len > MAX_PASSWORD)
         return vb_fail(err, VB_E_USAGE, "password is %s", password->len ? "too long" : "empty");
     return 0;
-}
-
-static void wipe_buf(struct vb_buf *b)
-{
-    if (b->data)
-        vb_wipe(b->data, b->len);
-    vb_buf_clear(b);
 }
 
 static int wrapping_key(const struct vb_buf *password, const char *repo_id, const struct key_file *f,
@@ -188,7 +183,7 @@ int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys 
                       const struct vb_repo_key_params *p, struct vb_error *err)
 {
     VB_CLEANUP(key_file_clear) struct key_file f = { .log2_n = p->cost ? p->cost : VB_KEY_COST };
-    VB_CLEANUP(wipe_buf) struct vb_buf password = VB_BUF_INIT;
+    VB_CLEANUP(vb_secret_buf_clear) struct vb_buf password = VB_BUF_INIT;
     if ((p->label && !vb_utf8_valid(p->label, strlen(p->label))) || (p->host && !vb_utf8_valid(p->host, strlen(p->host))))
         return vb_fail(err, VB_E_USAGE, "label and host of a key must be UTF-8 text");
     /* The empty name is that of keys that read. */
@@ -292,7 +287,7 @@ static int key_paths(struct vb_backend *b, struct vb_strv *paths, struct vb_erro
 static struct vb_keys *unseal(const struct key_file *f, const char *repo_id, const struct vb_buf *password)
 {
     uint8_t wrap[VB_KEY_LEN];
-    VB_CLEANUP(wipe_buf) struct vb_buf plain = VB_BUF_INIT;
+    VB_CLEANUP(vb_secret_buf_clear) struct vb_buf plain = VB_BUF_INIT;
     struct vb_keys *k = NULL;
     if (wrapping_key(password, repo_id, f, wrap, NULL) < 0)
         return NULL;
@@ -310,7 +305,7 @@ static struct vb_keys *unseal(const struct key_file *f, const char *repo_id, con
 struct vb_keys *vb_repo_key_open(struct vb_backend *b, const char *repo_id, const struct vb_repo_auth *auth,
                                  char key_id[VB_GUID_LEN + 1], struct vb_error *err)
 {
-    VB_CLEANUP(wipe_buf) struct vb_buf password = VB_BUF_INIT;
+    VB_CLEANUP(vb_secret_buf_clear) struct vb_buf password = VB_BUF_INIT;
     VB_AUTO_ERROR damage = VB_ERROR_INIT;
     struct vb_strv paths = { 0 };
     struct vb_keys *k = NULL;
@@ -387,6 +382,7 @@ struct search {
     struct vb_strv paths;   /* of files with that id */
     unsigned others, ids;   /* keys that read besides; different ids that fit */
     bool found_root;
+    char *label;            /* of the last one */
 };
 
 static int look(void *arg, const char *path, const struct vb_repo_key *key, const struct vb_error *damage)
@@ -402,6 +398,8 @@ static int look(void *arg, const char *path, const struct vb_repo_key *key, cons
         s->ids++;
     memcpy(s->id, key->id, sizeof s->id);
     s->found_root = !key->host;
+    free(s->label);
+    s->label = vb_strdup(key->label);
     vb_strv_add(&s->paths, path);
     return 0;
 }
@@ -437,6 +435,7 @@ int vb_repo_key_remove(struct vb_repo *r, const char *which, struct vb_error *er
         result = remove_paths(r, &s.paths, err);
     vb_backend_unlock(r->backend);
     vb_strv_clear(&s.paths);
+    free(s.label);
     return result;
 }
 
@@ -448,6 +447,10 @@ int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, st
     if (need_root(r, err) < 0)
         return -1;
     int result = vb_repo_key_list(r, look, &s, err);
+    if (!q.label)
+        q.label = s.label;
+    else if (!*q.label)
+        q.label = NULL;
     /* The new one first: at no time is there none. */
     if (result == 0)
         result = vb_repo_key_write(r->backend, r->info.id, r->keys, r->key_id, &q, err);
@@ -456,5 +459,6 @@ int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, st
     if (result == 0)
         result = remove_paths(r, &s.paths, err);
     vb_strv_clear(&s.paths);
+    free(s.label);
     return result;
 }

@@ -16,17 +16,20 @@
 : "${abs_top_builddir:=$PWD}"
 export abs_top_srcdir abs_top_builddir
 # The password of every repository that a test makes, and a cheap derivation (in builds with fault points).
-export VBACKUP_PASSWORD_FILE=$abs_top_srcdir/tests/password VBACKUP_TEST_KEY_COST=2
+export VBACKUP_TEST_KEY_COST=2
 unset VBACKUP_PASSWORD_COMMAND CREDENTIALS_DIRECTORY
 tap_n=0
 tap_failed=0
 tap_finished=
 T=$(mktemp -d "${TMPDIR:-/tmp}/vbackup-test.XXXXXX")
+export VBACKUP_PASSWORD_FILE=$T.password # beside $T, which a test may want empty
+(umask 077; cat "$abs_top_srcdir/tests/password" > "$VBACKUP_PASSWORD_FILE")
 
 tap_cleanup() { :; } # a test may define its own: it runs before $T is removed
 tap_exit() {
     local status=$?
     tap_cleanup
+    rm -f "$T.password"
     if [ -n "${KEEP:-}" ]; then echo "# kept: $T"; else rm -rf "$T"; fi
     if [ -z "$tap_finished" ]; then
         echo "Bail out! the script ended early (status $status)"

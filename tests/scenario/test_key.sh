@@ -4,6 +4,7 @@
 . "${abs_top_srcdir:?}/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/scenario.sh"
 unset VBACKUP_PASSWORD_FILE
+umask 077
 printf '[requester]\nname = web\nallow-live = yes\n' > "$T/vbackup.conf"
 chmod 600 "$T/vbackup.conf"
 mkdir "$T/src"
@@ -72,6 +73,52 @@ else
     skip "from the terminal" "python3 is not installed"
 fi
 
+# what the password is kept from
+chmod 644 "$T/first"
+try "a file that everybody may read" 1 "everybody may read it" with first vb list
+like "and what to do" "$(with first vbackup list 2>&1)" "hint: chmod 600 "
+chmod 600 "$T/first"
+mkdir "$T/libexec"
+cat > "$T/libexec/vbackup-agent" <<END
+#!/bin/sh
+env > "$T/seen"
+exit 1
+END
+chmod 755 "$T/libexec/vbackup-agent"
+VBACKUP_LIBEXECDIR=$T/libexec VBACKUP_PASSWORD_COMMAND="cat $T/first" CREDENTIALS_DIRECTORY=$T/credentials with first vbackup writers > "$T/out.writers" 2>&1
+ok "an agent was started" grep -q VBACKUP_CONFIG= "$T/seen"
+is "agents, and so writers, do not learn where the password lies" "$(grep -cE 'PASSWORD|CREDENTIALS' "$T/seen")" 0
+if command -v python3 > /dev/null; then
+    cat > "$T/interrupt.py" <<'END'
+import os, pty, signal, sys, termios
+master, slave = pty.openpty()
+pid = os.fork()
+if pid == 0:
+    os.login_tty(slave) if hasattr(os, "login_tty") else (os.setsid(), __import__("fcntl").ioctl(slave, termios.TIOCSCTTY, 0), [os.dup2(slave, i) for i in range(3)])
+    os.close(master)
+    os.execvp(sys.argv[1], sys.argv[1:])
+echo = lambda: bool(termios.tcgetattr(slave)[3] & termios.ECHO)
+out = b""
+while b"password of the repository" not in out:
+    out += os.read(master, 4096)
+print("while asked", echo())
+os.write(master, b"half a pass\x03")
+status = os.waitpid(pid, 0)[1]
+print("ended by", signal.Signals(status).name if os.WIFSIGNALED(status) else status)
+print("afterwards", echo())
+os.set_blocking(master, False)
+try:
+    out += os.read(master, 4096)
+except BlockingIOError:
+    pass
+print("shown", b"half" in out)
+END
+    is "an interrupt gives the terminal back" "$(timeout 60 python3 "$T/interrupt.py" vbackup list | paste -sd, )" \
+        "while asked False,ended by SIGINT,afterwards True,shown False"
+else
+    skip "an interrupt gives the terminal back" "python3 is not installed"
+fi
+
 # keys
 try "a second key" 0 "key [0-9a-f]{8} added" with first vb key add --new-password-file "$T/second" --label "of the test"
 try "opens" 0 complete with second vb list
@@ -80,6 +127,7 @@ second=$(with first vbackup key list --json | jq -r 'select(.label == "of the te
 try "it is changed" 0 changed with second vb key change --new-password-file "$T/wrong"
 try "the old password opens no more" 1 "wrong password" with second vb list
 try "the new one does" 0 complete with wrong vb list
+is "it keeps its label" "$(with wrong vbackup key list --json | jq -r 'select(.current) | .label')" "of the test"
 try "it is removed" 0 removed with first vb key remove "$second"
 try "and opens no more" 1 "wrong password" with wrong vb list
 first=$(with first vbackup key list --json | jq -r .id)
