@@ -302,10 +302,10 @@ static int delete_place(struct ctx *c, const struct vb_ps_record *r)
 static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
-    bool shared = r->place && vb_ps_record_shared(&c->s, r); /* the other one shows it still */
-    if (r->place && !shared && delete_place(c, r) < 0)
+    int shared = vb_ps_record_shared(&c->s, r); /* the other one shows it still */
+    if (shared < 0 || (!shared && delete_place(c, r) < 0))
         return -1;
-    if (r->place && !shared)
+    if (!shared)
         vb_ps_place_leave(r->place);
     return vb_ps_record_remove(&c->s, r->snapshot_id);
 }

@@ -11,6 +11,7 @@
 #include "providers/support/support.h"
 
 #define VB_BTRFS_ROOT_INODE 256
+#define VB_BTRFS_STUB_INODE 2 /* of the empty directory that a snapshot shows where another subvolume was */
 
 /* A subvolume below the one that is snapshotted, which is to be part of the shadow copy. */
 struct vb_btrfs_nested {

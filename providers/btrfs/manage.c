@@ -17,6 +17,18 @@
 
 #include "providers/btrfs/manage.h"
 
+bool vb_btrfs_is_guid(const char *name, size_t n)
+{
+    return n == VB_BTRFS_GUID && strspn(name, "0123456789abcdefABCDEF-") >= n;
+}
+
+/* A shadow copy in the hidden directory, or what is inside of one. */
+static bool is_ours(const char *path)
+{
+    const size_t hidden = strlen(VB_PLACE "/");
+    return strncmp(path, VB_PLACE "/", hidden) == 0 && vb_btrfs_is_guid(path + hidden, strcspn(path + hidden, "/"));
+}
+
 int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *source, char **found)
 {
     struct btrfs_util_subvolume_iterator *it = NULL;
@@ -25,7 +37,7 @@ int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *source, char **fo
     errno = 0;
     enum btrfs_util_error e = btrfs_util_create_subvolume_iterator(source, 0, 0, &it);
     while (e == BTRFS_UTIL_OK && !*found && (e = btrfs_util_subvolume_iterator_next(it, &path, NULL)) == BTRFS_UTIL_OK) {
-        if (strncmp(path, VB_PLACE "/", strlen(VB_PLACE) + 1) != 0)
+        if (!is_ours(path))
             *found = vb_ps_strdup(path);
         free(path);
     }

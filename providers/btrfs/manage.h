@@ -19,6 +19,9 @@ int vb_btrfs_receive(const struct vb_ps *s, const char *set_id, const char *snap
  * volume is not there.  Failures are logged; the next one tries again. */
 void vb_btrfs_revert_finish(const struct vb_ps *s);
 
+#define VB_BTRFS_GUID 36
+/* Whether these n bytes look like the id, and so the name, of a shadow copy. */
+bool vb_btrfs_is_guid(const char *name, size_t n);
 /* *found: a subvolume in this one that is none of our shadow copies, or NULL; caller frees.  -1: they cannot be listed. */
 int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *subvolume, char **found);
 /* Fails with VB_E_NOT_SUPPORTED if the shadow copy holds nested ones: what would be made of it would lack them. */

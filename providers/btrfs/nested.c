@@ -20,7 +20,6 @@
 
 #include "providers/btrfs/btrfs.h"
 
-#define EMPTY_SUBVOLUME_INODE 2
 #define MAX_NESTED 64u /* each takes a commit of the file system, some 20 ms, while the writers hold */
 #define MAX_NAMED 3u
 #define BY_HAND "Look at it with 'btrfs subvolume show', and run the job again."
@@ -225,7 +224,7 @@ static int replace_stub(const struct vb_ps *s, const struct vb_btrfs_nested *n, 
     struct stat st, up;
     if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : vb_ps_fail_errno(s, errno, BY_HAND, "'%s' cannot be examined", n->path);
-    if (st.st_ino != EMPTY_SUBVOLUME_INODE)
+    if (st.st_ino != VB_BTRFS_STUB_INODE)
         return 0; /* removed, and something else put there, before the instant */
     if (fstat(dir, &up) < 0 || unlinkat(dir, base, AT_REMOVEDIR) < 0)
         return vb_ps_fail_errno(s, errno, BY_HAND, "place of nested subvolume '%s' cannot be cleared", n->path);

@@ -32,11 +32,11 @@
 #define INTENT ".revert-"
 #define MAX_INTENT 65536
 #define UUID_TEXT 33
-#define GUID_TEXT 36
 
 struct intent {
     char *snapshot, *source, *temp, *kept, *kept_set, *mount_point;
     char new_uuid[UUID_TEXT]; /* of the clone; empty before it was made */
+    char forced[UUID_TEXT + 4]; /* the boot in which the user said that the volume's use is no matter; else empty */
     char *name;               /* of the file */
     int dir, fd;              /* state directory; the file, locked */
 };
@@ -71,9 +71,14 @@ static void step_done(const struct vb_ps *s, int n)
 
 /* ---- the intent ---- */
 
+/* What the identity of the clone stands in: it is written over this, byte for byte, when the clone is there. */
+static const char NO_UUID[] = "--------------------------------";
+
+/* Twice, and the second time only the identity differs: a power cut at any moment leaves a record that names the clone. */
 static int intent_write(const struct vb_ps *s, struct intent *in)
 {
-    const char *v[] = { in->snapshot, in->source, in->temp, in->kept, in->kept_set, in->mount_point, in->new_uuid };
+    const char *v[] = { in->snapshot,    in->source, in->temp, in->kept, in->kept_set,
+                        in->mount_point, in->forced, *in->new_uuid ? in->new_uuid : NO_UUID };
     char *buf = vb_ps_alloc(MAX_INTENT);
     size_t n = 0;
     int rc = 0;
@@ -86,8 +91,8 @@ static int intent_write(const struct vb_ps *s, struct intent *in)
         memcpy(buf + n, v[i], len);
         n += len;
     }
-    /* In place, under the lock; a torn one is shorter than it says, and means that nothing was done. */
-    if (ftruncate(in->fd, 0) < 0 || pwrite(in->fd, buf, n, 0) != (ssize_t)n || fsync(in->fd) < 0 || fsync(in->dir) < 0)
+    /* In place, under the lock; a torn first one lacks its end, and means that nothing was done. */
+    if (pwrite(in->fd, buf, n, 0) != (ssize_t)n || fsync(in->fd) < 0 || fsync(in->dir) < 0)
         rc = vb_ps_fail_errno(s, errno, "Make room in the state directory.", "record of the revert cannot be written");
     free(buf);
     return rc;
@@ -95,17 +100,18 @@ static int intent_write(const struct vb_ps *s, struct intent *in)
 
 static bool intent_read(struct intent *in)
 {
-    char *buf = vb_ps_alloc(MAX_INTENT), *v[7], *p = buf;
+    char *buf = vb_ps_alloc(MAX_INTENT), *v[8], *p = buf;
     ssize_t n = pread(in->fd, buf, MAX_INTENT, 0);
     size_t k = 0;
-    while (n > 0 && k < 7 && p < buf + n) {
+    while (n > 0 && k < 8 && p < buf + n) {
         char *e = memchr(p, 0, (size_t)(buf + n - p));
         if (!e)
             break;
         v[k++] = p;
         p = e + 1;
     }
-    bool good = k == 7 && strlen(v[6]) < UUID_TEXT && v[1][0] == '/' && v[2][0] == '/';
+    bool good = k == 8 && strlen(v[6]) < sizeof in->forced && strlen(v[7]) == UUID_TEXT - 1 && v[1][0] == '/' &&
+                v[2][0] == '/';
     if (good) {
         in->snapshot = vb_ps_strdup(v[0]);
         in->source = vb_ps_strdup(v[1]);
@@ -113,10 +119,30 @@ static bool intent_read(struct intent *in)
         in->kept = vb_ps_strdup(v[3]);
         in->kept_set = vb_ps_strdup(v[4]);
         in->mount_point = vb_ps_strdup(v[5]);
-        memcpy(in->new_uuid, v[6], strlen(v[6]) + 1);
+        memcpy(in->forced, v[6], strlen(v[6]) + 1);
+        if (strcmp(v[7], NO_UUID) != 0) /* one that was torn is nobody's, and the clone is made anew */
+            memcpy(in->new_uuid, v[7], UUID_TEXT);
     }
     free(buf);
     return good;
+}
+
+static void this_boot(char out[UUID_TEXT + 4])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, out, UUID_TEXT + 3);
+    if (fd >= 0)
+        close(fd);
+    out[n > 0 ? n : 0] = 0;
+    out[strcspn(out, "\n")] = 0;
+}
+
+/* Who uses the volume since another boot was not meant. */
+static bool still_forced(const struct intent *in)
+{
+    char now[UUID_TEXT + 4];
+    this_boot(now);
+    return *in->forced && strcmp(now, in->forced) == 0;
 }
 
 /* One per volume, by its name: which subvolume is under the name changes meanwhile. */
@@ -235,11 +261,6 @@ static int move_one(const struct moving *m, const char *id)
     return rc;
 }
 
-static bool is_guid(const char *name)
-{
-    return strlen(name) == GUID_TEXT && strspn(name, "0123456789abcdefABCDEF-") == GUID_TEXT;
-}
-
 /* By what is there, not by our records: other state directories have shadow copies of the volume there, too. */
 static int move_all(const struct moving *m, const char *dir)
 {
@@ -249,7 +270,7 @@ static int move_all(const struct moving *m, const char *dir)
         return errno == ENOENT ? 0 : vb_ps_fail_errno(m->s, errno, NULL, "directory '%s' cannot be read", dir);
     errno = 0;
     for (const struct dirent *e; rc == 0 && (e = readdir(d)); errno = 0)
-        if (is_guid(e->d_name) && strcasecmp(e->d_name, m->in->kept) != 0)
+        if (vb_btrfs_is_guid(e->d_name, strlen(e->d_name)) && strcasecmp(e->d_name, m->in->kept) != 0)
             rc = move_one(m, e->d_name);
     if (rc == 0 && errno)
         rc = vb_ps_fail_errno(m->s, errno, NULL, "directory '%s' cannot be read", dir);
@@ -257,13 +278,14 @@ static int move_all(const struct moving *m, const char *dir)
     return rc;
 }
 
-/* Directories that stand where nested subvolumes were, and nothing else. */
+/* Directories that stand where nested subvolumes were, and nothing else: an empty subvolume could be removed so, too. */
 static void clear_stubs(const char *place)
 {
+    struct stat st;
     DIR *d = opendir(place);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR); /* full ones stay */
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == VB_BTRFS_STUB_INODE)
+            unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
     if (d)
         closedir(d);
 }
@@ -420,6 +442,8 @@ int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t fla
                               .dir = open(s->svc->state_dir(s->host), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
                               .fd = -1 };
         free(up);
+        if (flags & VB_REVERT_FORCE)
+            this_boot(in.forced);
         struct stat st;
         int lock = in.dir < 0 ? -1 : intent_lock(&in);
         if (lock == 0 && (fstat(in.fd, &st) < 0 || st.st_size > 0))
@@ -453,7 +477,7 @@ void vb_btrfs_revert_finish(const struct vb_ps *s)
             char why[256], ignored[UUID_TEXT];
             if (!intent_read(&in)) {
                 unlinkat(in.dir, in.name, 0); /* torn: nothing was done */
-            } else if (uuid_of(in.source, ignored) && !is_uuid(in.source, in.new_uuid) &&
+            } else if (uuid_of(in.source, ignored) && !is_uuid(in.source, in.new_uuid) && !still_forced(&in) &&
                        vb_btrfs_in_use(in.source, why, sizeof why) > 0) { /* it has gone on living since */
                 undo(s, &in);
                 s->svc->log(s->host, 4, "a revert of '%s' was cut off before it changed anything, and is dropped: it is "

@@ -207,16 +207,32 @@ int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r
                       "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
 }
 
-static int names_place(void *arg, const struct vb_ps_record *r)
+static bool same_place(const struct vb_ps_record *mine, const struct vb_ps_record *r)
 {
-    const struct vb_ps_record *mine = arg;
     const char *a = mine->object ? mine->object : mine->place, *b = mine->object ? r->object : r->place;
     return a && b && !strcmp(a, b) && strcasecmp(r->snapshot_id, mine->snapshot_id) != 0;
 }
 
-bool vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r)
+/* One that cannot be read may be the other one: it decides only if none of the others is. */
+int vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *mine)
 {
-    return vb_ps_record_each(s, names_place, (void *)(uintptr_t)r) == 1;
+    int fd = state_dir(s), rc = 0;
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return -1;
+    for (const struct dirent *e; rc != 1 && (e = readdir(d));) {
+        struct vb_ps_record r;
+        if (e->d_name[0] == '.')
+            continue;
+        int got = vb_ps_record_load(s, e->d_name, &r);
+        if (got < 0)
+            rc = -1;
+        else if (got == 1 && same_place(mine, &r))
+            rc = 1;
+        vb_ps_record_clear(&r);
+    }
+    closedir(d);
+    return rc;
 }
 
 /* ---- callbacks ---- */

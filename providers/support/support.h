@@ -66,8 +66,9 @@ int vb_ps_record_created(const struct vb_ps *s, struct vb_ps_record *r);
 /* 0 if the record's place is one of a shadow copy, in a hidden directory, so that it may be removed. */
 int vb_ps_record_check_place(const struct vb_ps *s, const struct vb_ps_record *r);
 
-/* Whether another record names the same object, or place if it has none. */
-bool vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r);
+/* 1: another record names the same object (or place, if it has none); 0: none does; -1: one of them cannot be read, so
+ * that it is not known. */
+int vb_ps_record_shared(const struct vb_ps *s, const struct vb_ps_record *r);
 
 /* Path of the hidden directory in `dir`; caller frees. */
 char *vb_ps_place_in(const char *dir);

@@ -325,7 +325,8 @@ static int destroy(struct ctx *c, const char *object)
 static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
-    if (r->object && !vb_ps_record_shared(&c->s, r) && destroy(c, r->object) < 0)
+    int shared = r->object ? vb_ps_record_shared(&c->s, r) : 1;
+    if (shared < 0 || (!shared && destroy(c, r->object) < 0))
         return -1;
     return vb_ps_record_remove(&c->s, r->snapshot_id);
 }

@@ -160,11 +160,36 @@ if "$abs_top_builddir/vbackup-agent" --version > /dev/null && grep -q 'define VB
         "$(cat "$V/file") $(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" "living 0"
     kill $holder; wait $holder 2> /dev/null
     shadow delete -q "$(shadow list --json --orphans | jq -r .snapshot_id | tail -1)" # what was to be kept, and never came
+    echo "used meanwhile" > "$V/file"
+    (exec 9< "$V/file"; exec sleep 30) & holder=$!
+    sleep 0.2
+    configure "kill-at = 1"
+    shadow revert "$second" --force --json > "$T/out" 2>&1
+    configure
+    shadow list > /dev/null
+    is "cut off before the exchange, by force: it is finished although in use" "$(cat "$V/file")" two
+    kill $holder; wait $holder 2> /dev/null
+    kept=$(shadow list --json | jq -r 'select(.note == "before the revert to '"$second"'") | .snapshot_id' | tail -1)
+    is "... and keeps the old state" "$(cat "$(path_of "$kept")/file")" "used meanwhile"
+    shadow delete -q "$kept"
     is "no record of a revert is left" "$(find "$VBACKUP_STATE_DIR/providers" -name '.revert*' | wc -l)" 0
     is "no clone is left" "$(find "$b" -maxdepth 1 -name '.vb*' | wc -l)" "$(find "$b" -maxdepth 1 -name '.vbackup' | wc -l)"
 else
     skip "kills in the middle of a revert" "built without fault points"
 fi
+
+# ---- an empty subvolume of somebody else in our directory is not a directory that a clone shows ----
+btrfs -q subvolume create "$V/.vbackup/theirs"
+refused "a subvolume that is not in the shadow copy, even in our directory" 1 NOT_SUPPORTED revert "$second"
+btrfs -q subvolume delete "$V/.vbackup/theirs"
+
+# ---- a record that cannot be read may be of what shares the place: nothing is deleted ----
+seventh=$(make "$V")
+echo torn > "$VBACKUP_STATE_DIR/providers/btrfs/00000000-0000-4000-8000-000000000007"
+refused "nothing is deleted while a record cannot be read" 1 PROVIDER_VETO delete "$seventh"
+rm "$VBACKUP_STATE_DIR/providers/btrfs/00000000-0000-4000-8000-000000000007"
+run delete "$seventh"
+is "... and then it is" "$status" 0
 
 # ---- transport ----
 mkdir "$b/import"

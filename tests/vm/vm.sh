@@ -17,7 +17,7 @@
 # directory lies at the same path as here; vbackup is installed where configure was told to put it.
 #
 # KVM is used where it boots a kernel (tried once), otherwise qemu emulates, some five to ten times slower: VM_SLOW is then 1.
-#   VBACKUP_VM_DIR   where the image is kept (vm/ in the build directory);   VM_MEMORY  megabytes (1024)
+#   VBACKUP_VM_DIR   where the image is kept (vm/ in the build directory);   VM_MEMORY  megabytes (1024);   VM_CPUS (2)
 VM_DIR=${VBACKUP_VM_DIR:-$abs_top_builddir/vm}
 VM_SLOW=0
 VM_QEMU=qemu-system-x86_64
@@ -116,7 +116,7 @@ vm_boot() {
     n=$(vm_readies)
     begin=$(date +%s%N)
     for try in 1 2 3 4 5; do
-        "$VM_QEMU" -machine q35 "${VM_ACCEL[@]}" -smp 2 -m "${VM_MEMORY:-1024}" -nodefaults -no-user-config -display none \
+        "$VM_QEMU" -machine q35 "${VM_ACCEL[@]}" -smp "${VM_CPUS:-2}" -m "${VM_MEMORY:-1024}" -nodefaults -no-user-config -display none \
             -kernel "$VM_DIR/vmlinuz" -initrd "$VM_DIR/initrd" \
             -append "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off panic=-1 ${VM_APPEND:-}" \
             -drive "file=$T/vm-root.qcow2,if=virtio,format=qcow2" \
