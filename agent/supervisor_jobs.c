@@ -240,6 +240,7 @@ static void stuck(struct vb_sup_job *j, const char *left, bool blocks)
     struct vb_sup *s = j->sup;
     j->state = VB_SJ_STUCK;
     j->pid = 0;
+    vb_close_fd(&j->report);
     j->blocks = blocks;
     free(j->left);
     j->left = vb_strdup(left);

@@ -278,6 +278,10 @@ int vb_worker_main(struct vb_agent *a, int argc, char **argv)
         vb_log_error(VB_LOG_ERROR, &err);
     if (w.session && vb_session_still_frozen(w.session))
         rc = -1; /* recover takes it from here, as after a death */
+    /* With nobody to remove the entry, a job that released everything does it itself. */
+    if (rc == 0 && w.over && !w.watch && !vb_session_left_behind(w.session) &&
+        vb_spool_remove(spool, w.job, &err) < 0)
+        vb_log_error(VB_LOG_WARNING, &err);
     vb_dialog_free(w.dialog);
     vb_session_free(w.session);
     vb_real_env_free(w.env);

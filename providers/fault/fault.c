@@ -4,7 +4,7 @@
  *
  * It hands every call to the provider named by the option `base`, which finds its own options in this section, except
  * where `fault` says otherwise.  So a real shadow copy can be half made, and the agent be watched cleaning up.
- * Options: enable, base, fault, once.  vbackup-provider-fault(8) says what they mean.
+ * Options: enable, base, fault, once, inside.  vbackup-provider-fault(8) says what they mean.
  */
 #include "config.h"
 
@@ -14,17 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "providers/registry.h"
 #include "providers/support/support.h"
 
-enum kind { KIND_NONE, KIND_FAIL, KIND_HANG, KIND_CRASH, KIND_LIE };
+enum kind { KIND_NONE, KIND_FAIL, KIND_HANG, KIND_CRASH, KIND_LIE, KIND_STOP, KIND_STOP_AFTER };
 
 struct fault {
     struct vb_ps s;
     const struct vb_provider *base;
     void *ctx; /* of the base */
+    const char *stop_after; /* the call under way, which stops when its work is done */
 };
 
 static const char *option(const struct fault *f, const char *key)
@@ -40,11 +42,11 @@ static bool is_word(const char *p, size_t n, const char *word)
 /* What `fault` ("call:kind call:kind ...") says of this call. */
 static enum kind kind_of(const struct fault *f, const char *call)
 {
-    static const char *const WORDS[] = { "", "fail", "hang", "crash", "lie" };
+    static const char *const WORDS[] = { "", "fail", "hang", "crash", "lie", "stop", "stop-after" };
     for (const char *p = option(f, "fault"); p && *p; p += strspn(p, " ,")) {
         size_t n = strcspn(p, " ,"), c = strcspn(p, ": ,");
         if (c < n && is_word(p, c, call))
-            for (int k = KIND_FAIL; k <= KIND_LIE; k++)
+            for (int k = KIND_FAIL; k <= KIND_STOP_AFTER; k++)
                 if (is_word(p + c + 1, n - c - 1, WORDS[k]))
                     return (enum kind)k;
         p += n;
@@ -62,11 +64,44 @@ static bool still_to_happen(const struct fault *f, const char *call)
     return yes;
 }
 
+/* Says in the file of `inside` that the call is under way, and who is in it; it goes on when the file is removed. */
+static void stop(const struct fault *f, const char *call)
+{
+    const char *inside = option(f, "inside");
+    const struct timespec pause_ = { 0, 2000000 };
+    if (!inside)
+        return;
+    char *path = vb_ps_printf("%s.%s", inside, call), *text = vb_ps_printf("%d\n", (int)getpid());
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text))
+        while (access(path, F_OK) == 0)
+            nanosleep(&pause_, NULL);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    free(text);
+}
+
+/* At the end of every call. */
+static void at_end(struct fault *f)
+{
+    const char *call = f->stop_after;
+    f->stop_after = NULL;
+    if (call)
+        stop(f, call);
+}
+
 /* KIND_NONE: go on; KIND_FAIL: has been said; KIND_LIE: to be told by the caller. */
-static enum kind misbehave(const struct fault *f, const char *call)
+static enum kind misbehave(struct fault *f, const char *call)
 {
     enum kind k = kind_of(f, call);
     if (k == KIND_NONE || !still_to_happen(f, call))
+        return KIND_NONE;
+    if (k == KIND_STOP)
+        stop(f, call);
+    if (k == KIND_STOP_AFTER)
+        f->stop_after = call;
+    if (k == KIND_STOP || k == KIND_STOP_AFTER)
         return KIND_NONE;
     while (k == KIND_HANG)
         pause();
@@ -89,7 +124,9 @@ static int fault_open(void *host, const struct vb_provider_services *svc, void *
                           "there is no provider '%s' to put faults on", name);
     if (misbehave(f, "open") == KIND_FAIL)
         return -1;
-    return f->base->open ? f->base->open(host, svc, &f->ctx) : 0;
+    int rc = f->base->open ? f->base->open(host, svc, &f->ctx) : 0;
+    at_end(f);
+    return rc;
 }
 
 static void fault_close(void *ctx)
@@ -117,7 +154,9 @@ static int fault_supports(void *ctx, const struct vb_provider_volume *vol, struc
         snprintf(out->why, sizeof out->why, "the fault provider is for tests; enable = yes");
         return 0;
     }
-    return f->base->supports ? f->base->supports(f->ctx, vol, out) : 0;
+    int rc = f->base->supports ? f->base->supports(f->ctx, vol, out) : 0;
+    at_end(f);
+    return rc;
 }
 
 static int fault_begin(void *ctx, const char *set_id, const struct vb_provider_volume *vol)
@@ -126,7 +165,9 @@ static int fault_begin(void *ctx, const char *set_id, const struct vb_provider_v
     enum kind k = misbehave(f, "begin_prepare");
     if (k != KIND_NONE)
         return k == KIND_FAIL ? -1 : 0;
-    return f->base->begin_prepare ? f->base->begin_prepare(f->ctx, set_id, vol) : 0;
+    int rc = f->base->begin_prepare ? f->base->begin_prepare(f->ctx, set_id, vol) : 0;
+    at_end(f);
+    return rc;
 }
 
 typedef int set_call(void *ctx, const char *set_id);
@@ -137,7 +178,9 @@ static int of_set(struct fault *f, const char *call, set_call *fn, const char *s
     enum kind k = misbehave(f, call);
     if (k != KIND_NONE)
         return k == KIND_FAIL ? -1 : 0;
-    return fn ? fn(f->ctx, set_id) : 0;
+    int rc = fn ? fn(f->ctx, set_id) : 0;
+    at_end(f);
+    return rc;
 }
 
 #define OF_SET(call)                                                     \
@@ -162,6 +205,7 @@ static int fault_post_commit(void *ctx, const char *set_id, unsigned *n_created)
     int rc = f->base->post_commit ? f->base->post_commit(f->ctx, set_id, n_created) : 0;
     if (k == KIND_LIE)
         *n_created += 1;
+    at_end(f);
     return rc;
 }
 
@@ -174,6 +218,7 @@ static int fault_path(void *ctx, const char *snapshot_id, const char *path, char
         return -1;
     *out = k == KIND_LIE && real ? vb_ps_printf("%s-elsewhere", real) : vb_ps_strdup(real ? real : path);
     free(real);
+    at_end(f);
     return 0;
 }
 
@@ -183,7 +228,9 @@ static int fault_delete(void *ctx, const char *snapshot_id)
     enum kind k = misbehave(f, "delete");
     if (k != KIND_NONE)
         return k == KIND_FAIL ? -1 : 0;
-    return f->base->delete_snapshot ? f->base->delete_snapshot(f->ctx, snapshot_id) : 0;
+    int rc = f->base->delete_snapshot ? f->base->delete_snapshot(f->ctx, snapshot_id) : 0;
+    at_end(f);
+    return rc;
 }
 
 static int fault_query(void *ctx,
@@ -194,7 +241,9 @@ static int fault_query(void *ctx,
     enum kind k = misbehave(f, "query");
     if (k != KIND_NONE)
         return k == KIND_FAIL ? -1 : 0;
-    return f->base->query ? f->base->query(f->ctx, fn, arg) : 0;
+    int rc = f->base->query ? f->base->query(f->ctx, fn, arg) : 0;
+    at_end(f);
+    return rc;
 }
 
 static int fault_check(void *ctx, const char *snapshot_id)
@@ -203,7 +252,9 @@ static int fault_check(void *ctx, const char *snapshot_id)
     enum kind k = misbehave(f, "check");
     if (k != KIND_NONE)
         return k == KIND_FAIL ? -1 : 0;
-    return f->base->check ? f->base->check(f->ctx, snapshot_id) : 0;
+    int rc = f->base->check ? f->base->check(f->ctx, snapshot_id) : 0;
+    at_end(f);
+    return rc;
 }
 
 extern const struct vb_provider vb_provider_fault;
