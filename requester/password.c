@@ -327,7 +327,8 @@ const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
     VB_AUTO_FREE char *handed = credential();
     if (!s->auth)
         s->auth = vb_alloc(sizeof *s->auth);
-    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command || handed };
+    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command || handed,
+                                      vb_settings_storage(s) };
     return s->auth;
 }
 
@@ -340,7 +341,7 @@ static int new_password(void *arg, bool new, struct vb_buf *out, struct vb_error
 
 void vb_password_new(struct vb_repo_auth *auth, const char *path)
 {
-    *auth = (struct vb_repo_auth){ new_password, (void *)(uintptr_t)path, true };
+    *auth = (struct vb_repo_auth){ new_password, (void *)(uintptr_t)path, true, NULL };
 }
 
 unsigned vb_password_cost(void)

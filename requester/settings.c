@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "requester/settings.h"
+#include "store/location.h"
 
 static char *usual_config(void)
 {
@@ -71,7 +72,17 @@ void vb_settings_clear(struct vb_settings *s)
     free(s->config_path);
     free(s->state_dir);
     free(s->auth);
+    free(s->storage);
     memset(s, 0, sizeof *s);
+}
+
+const struct vb_location_options *vb_settings_storage(struct vb_settings *s)
+{
+    if (!s->storage)
+        s->storage = vb_alloc(sizeof *s->storage);
+    s->storage->config = s->config;
+    s->storage->state_dir = s->state_dir;
+    return s->storage;
 }
 
 const char *vb_settings_repository(const struct vb_settings *s, const char *given, struct vb_error *err)
@@ -83,7 +94,7 @@ const char *vb_settings_repository(const struct vb_settings *s, const char *give
     }
     if (!location) {
         vb_fail(err, VB_E_USAGE, "no repository was named");
-        vb_hint(err, "give --repo DIR, set VBACKUP_REPOSITORY, or write 'location = DIR' under [repository] in the "
+        vb_hint(err, "give --repo LOCATION, set VBACKUP_REPOSITORY, or write 'location = ...' under [repository] in the "
                      "configuration");
     }
     return location;

@@ -53,6 +53,7 @@ struct vb_backend_ops {
 struct vb_backend {
     const struct vb_backend_ops *ops;
     char *location; /* for messages; owned */
+    bool append_only; /* the other side lets nothing be removed: forgetting and pruning are done there */
 };
 
 /* A name the backend would accept. */
@@ -74,9 +75,39 @@ int vb_backend_lock(struct vb_backend *b, const char *holder, struct vb_error *e
 void vb_backend_unlock(struct vb_backend *b);
 void vb_backend_close(struct vb_backend *b); /* NULL ok; unlocks */
 
+/*
+ * Tests what the layers above take for granted: a name is given once and only once, what was written is there at once,
+ * whole, in its size and in the listing, and what was removed is gone.  For a store that is opened for writing;
+ * VB_E_PREREQUISITE says which of them the store does not keep.  Costs a few requests and leaves nothing behind.
+ */
+int vb_backend_probe(struct vb_backend *b, struct vb_error *err);
+
 /* A directory.  create: makes it (0700) if it is missing, and refuses one that holds anything but the empty
  * beginnings of a repository (VB_E_EXISTS).  Without create a missing one is VB_E_NOT_FOUND. */
 struct vb_backend *vb_backend_dir_open(const char *path, bool create, struct vb_error *err);
+
+/* The contents of a directory that is to become a repository: 0 when its names are none but the empty beginnings of one;
+ * path is for the message. */
+int vb_backend_fresh_name(const char *path, const char *name, struct vb_error *err);
+
+/* A directory behind SFTP; store/backend_sftp.c. */
+struct vb_link_params;
+struct vb_sftp_params {
+    const char *location;              /* for messages */
+    const struct vb_link_params *link; /* copied */
+    const char *path;                  /* of the directory there; a relative one begins where the login does */
+    bool create, write;
+    bool unsynced;                     /* a server that cannot sync files is taken all the same */
+    uint64_t retry_ms;                 /* for how long a request that fails is tried again */
+};
+struct vb_backend *vb_backend_sftp_open(const struct vb_sftp_params *p, struct vb_error *err);
+
+/*
+ * The lock of stores that have none of their own: a file "lock" that is made only once.  That of a process of this
+ * machine which is gone is taken over; any other has to be removed by a person.
+ */
+int vb_remote_lock(struct vb_backend *b, const char *holder, struct vb_error *err);
+void vb_remote_unlock(struct vb_backend *b);
 
 /* Memory.  A second handle on the same files: vb_backend_memory_share (for two requesters on one repository,
  * and for looking at the files again after the first handle "died"). */

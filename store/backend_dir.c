@@ -41,7 +41,6 @@ struct dir {
     struct vb_strv unsynced;             /* directories, relative to the root; "." for the root */
     struct open_file open[OPEN_FILES];   /* packs that were read last; files never change */
     unsigned next_slot;
-    uint64_t counter;                    /* of names below tmp/ */
 };
 
 static struct dir *self(struct vb_backend *b)
@@ -235,7 +234,9 @@ static int dir_write(struct vb_backend *b, const char *name, const void *p, size
 {
     struct dir *d = self(b);
     VB_AUTO_FREE char *dir = parent_of(name);
-    VB_AUTO_FREE char *tmp = vb_printf("tmp/%ld.%llu", (long)getpid(), (unsigned long long)++d->counter);
+    char guid[VB_GUID_LEN + 1];
+    vb_guid_new(guid); /* the directory may be mounted by several machines, whose process numbers meet */
+    VB_AUTO_FREE char *tmp = vb_printf("tmp/%s", guid);
     if (make_dir(d, "tmp", err) < 0 || make_dir(d, dir, err) < 0)
         return -1;
     if (faccessat(d->root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -360,10 +361,25 @@ static const struct vb_backend_ops dir_ops = {
 /* ---- opening ---- */
 
 /* What a new repository may find: nothing, or what an init that was interrupted has left. */
-static int check_fresh(int root, const char *path, struct vb_error *err)
+int vb_backend_fresh_name(const char *path, const char *name, struct vb_error *err)
 {
     static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog", "forgotten",
-                                        "condemned" };
+                                        "condemned", "probe" };
+    for (size_t i = 0; i < VB_COUNT(known); i++)
+        if (strcmp(name, known[i]) == 0)
+            return 0;
+    if (strcmp(name, "config") == 0) {
+        vb_fail(err, VB_E_EXISTS, "'%s': is a repository already", path);
+        vb_hint(err, "use it as it is, or name another directory");
+    } else {
+        vb_fail(err, VB_E_EXISTS, "'%s': directory is not empty", path);
+        vb_hint(err, "name a new or empty directory for the repository");
+    }
+    return -1;
+}
+
+static int check_fresh(int root, const char *path, struct vb_error *err)
+{
     int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     VB_AUTO_DIR DIR *h = fd >= 0 ? fdopendir(fd) : NULL;
     if (!h) {
@@ -371,21 +387,9 @@ static int check_fresh(int root, const char *path, struct vb_error *err)
         return vb_fail_errno(err, errno, "'%s': cannot list", path);
     }
     const struct dirent *e;
-    while ((e = readdir(h)) != NULL) {
-        bool fine = false;
-        for (size_t i = 0; i < VB_COUNT(known); i++)
-            fine = fine || strcmp(e->d_name, known[i]) == 0;
-        if (fine)
-            continue;
-        if (strcmp(e->d_name, "config") == 0) {
-            vb_fail(err, VB_E_EXISTS, "'%s': is a repository already", path);
-            vb_hint(err, "use it as it is, or name another directory");
-        } else {
-            vb_fail(err, VB_E_EXISTS, "'%s': directory is not empty", path);
-            vb_hint(err, "name a new or empty directory for the repository");
-        }
-        return -1;
-    }
+    while ((e = readdir(h)) != NULL)
+        if (vb_backend_fresh_name(path, e->d_name, err) < 0)
+            return -1;
     return 0;
 }
 

@@ -12,28 +12,14 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-static struct vb_backend *open_backend(const char *location, bool create, struct vb_error *err)
-{
-    const char *scheme = strstr(location, "://");
-    if (!*location) {
-        vb_fail(err, VB_E_USAGE, "no repository named");
-        vb_hint(err, "name one with --repo or in VBACKUP_REPOSITORY");
-        return NULL;
-    }
-    if (scheme) {
-        vb_fail(err, VB_E_NOT_SUPPORTED, "'%s': this version keeps repositories in directories only", location);
-        vb_hint(err, "name a directory");
-        return NULL;
-    }
-    return vb_backend_dir_open(location, create, err);
-}
-
 /* ---- init ---- */
 
 static int not_empty(void *arg, const char *name, uint64_t size, struct vb_error *err)
 {
     struct vb_backend *b = arg;
     (void)size;
+    if (strncmp(name, "probe/", 6) == 0)
+        return 0;
     if (strncmp(name, "keys/", 5) == 0) { /* an init that was interrupted, unless the configuration is there, too */
         uint64_t there;
         return vb_backend_size(b, "config", &there, NULL) < 0 ? 0 : not_empty(arg, "config", 0, err);
@@ -124,7 +110,7 @@ int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, u
 
 int vb_repo_init(const char *location, const struct vb_repo_params *params, uint64_t wall_ms, struct vb_error *err)
 {
-    struct vb_backend *b = open_backend(location, true, err);
+    struct vb_backend *b = vb_location_open(location, VB_LOCATION_CREATE, params ? params->storage : NULL, err);
     if (!b)
         return -1;
     int result = vb_repo_init_on(b, params, wall_ms, err);
@@ -216,7 +202,8 @@ struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, st
 struct vb_repo *vb_repo_open_auth(const char *location, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
                                   struct vb_error *err)
 {
-    struct vb_backend *b = open_backend(location, false, err);
+    struct vb_backend *b = vb_location_open(location, mode == VB_REPO_WRITE ? VB_LOCATION_WRITE : VB_LOCATION_READ,
+                                            auth ? auth->storage : NULL, err);
     return b ? vb_repo_open_auth_on(b, mode, auth, err) : NULL;
 }
 

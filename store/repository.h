@@ -29,6 +29,7 @@
 #include "store/chunk/content.h"
 #include "store/chunk/cutter.h"
 #include "store/chunk/tree.h"
+#include "store/location.h"
 
 #define VB_REPO_FORMAT 1u /* the newest this program reads, and what it makes */
 
@@ -46,6 +47,7 @@ struct vb_repo_auth {
     int (*password)(void *arg, bool new, struct vb_buf *out, struct vb_error *err);
     void *arg;
     bool given;
+    const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
 };
 
 #define VB_KEY_COST 17u /* of the password derivation: 2^17 KiB of memory */
@@ -57,8 +59,9 @@ struct vb_repo_params {
     const struct vb_repo_auth *auth; /* its password opens the repository; NULL: not encrypted */
     unsigned key_cost;             /* 0: VB_KEY_COST */
     char *id;                      /* NULL, or VB_GUID_LEN + 1 bytes that are set to the id of the new repository */
+    const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
 };
-#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES, NULL, 0, NULL })
+#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES, NULL, 0, NULL, NULL })
 
 /* What an agent must know to cut and name for this repository. The keys are secret: not for logs or documents.  They
  * are those of the repository's own group; an agent gets those of its host's (vb_repo_group_keys). */
@@ -73,7 +76,7 @@ struct vb_repo_info {
     bool append_only; /* opened with a write-only key */
 };
 
-/* Makes a repository.  location: a path (sftp:// and s3:// are refused as not supported by this version).
+/* Makes a repository.  location: see store/location.h.
  * params NULL: defaults.  A repository that is already there, or a directory that is not empty, is VB_E_EXISTS.
  * An init that was interrupted may be repeated. */
 int vb_repo_init(const char *location, const struct vb_repo_params *params, uint64_t wall_ms, struct vb_error *err);

@@ -57,6 +57,13 @@ struct vb_ssh *vb_ssh_open(struct vb_loop *l, const struct vb_ssh_params *p, con
  */
 struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command);
 
+/*
+ * The same without frames, for other programs' protocols: each message that arrives is as many bytes as came (type 0),
+ * and the body of each message that is sent goes out as it is.  subsystem: `command` names one ("sftp").  One that ends
+ * before its first byte is reported by on_close as VB_E_CONNECT.
+ */
+struct vb_conn *vb_ssh_raw(struct vb_ssh *s, const char *command, bool subsystem);
+
 /* Ends the session at once; channels that are still open get on_close with VB_E_CANCELLED.  NULL ok. */
 void vb_ssh_close(struct vb_ssh *s);
 

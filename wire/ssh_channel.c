@@ -74,6 +74,10 @@ static void end_of_command(struct ssh_conn *c)
     }
     if (c->s.heard_any) {
         vb_fail(&err, VB_E_CONNECTION_LOST, "'%s' ended: %s%s%s", cmd, how, *said ? ": " : "", said);
+    } else if (c->raw) {
+        vb_fail(&err, VB_E_CONNECT, "'%s' ended at once: %s%s%s", cmd, how ? how : "exit status 0", *said ? ": " : "", said);
+        if (!k->subsystem)
+            vb_hint(&err, "run it there by hand: ssh -p %u %s@%s %s", (unsigned)k->ssh->port, k->ssh->user, k->ssh->address, cmd);
     } else if (c->s.in_at < c->s.in.len) {
         vb_stream_end(&c->s);
         return;
@@ -95,12 +99,26 @@ static void end_of_command(struct ssh_conn *c)
 
 /* --- the user's side --- */
 
+/* All that has come, as one message. */
+static bool deliver_raw(struct vb_stream *s)
+{
+    VB_AUTO_MSG m = VB_MSG_INIT(0);
+
+    if (vb_conn_held(&s->base) || s->in_at == s->in.len)
+        return true;
+    vb_buf_add(&m.body, s->in.data + s->in_at, s->in.len - s->in_at);
+    s->in_at = s->in.len;
+    s->heard_any = true;
+    s->base.last_heard_ms = vb_loop_now_ms(s->base.loop);
+    return vb_conn_deliver(&s->base, &m);
+}
+
 static void deliver(void *arg)
 {
     struct ssh_conn *c = arg;
 
     c->posted = false;
-    if (!vb_stream_deliver(&c->s) || c->s.base.ended || !c->chan)
+    if (!(c->raw ? deliver_raw(&c->s) : vb_stream_deliver(&c->s)) || c->s.base.ended || !c->chan)
         return;
     if (c->s.above_low && vb_stream_queued(&c->s) <= VB_CONN_LOW) {
         c->s.above_low = false;
@@ -117,7 +135,11 @@ static void ssh_send(struct vb_conn *base, const struct vb_msg *m)
 {
     struct ssh_conn *c = (struct ssh_conn *)base;
 
-    if (!c->chan || c->chan->write_broken || vb_stream_queue(&c->s, m) < 0)
+    if (!c->chan || c->chan->write_broken)
+        return;
+    if (c->raw)
+        vb_buf_add(&c->s.out, m->body.data, m->body.len);
+    else if (vb_stream_queue(&c->s, m) < 0)
         return;
     if (vb_stream_queued(&c->s) > VB_CONN_LOW)
         c->s.above_low = true;
@@ -160,7 +182,7 @@ static void ssh_destroy(struct vb_conn *base)
 
 static const struct vb_conn_ops ssh_ops = { ssh_send, ssh_queued, ssh_pause, ssh_finish, ssh_destroy };
 
-struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command)
+static struct vb_conn *open_channel(struct vb_ssh *s, const char *command, bool raw, bool subsystem)
 {
     struct ssh_conn *c = vb_alloc(sizeof *c);
     VB_AUTO_FREE char *name = vb_printf("host '%s'", s->name);
@@ -169,6 +191,7 @@ struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command)
     vb_conn_init(&c->s.base, s->loop, &ssh_ops);
     vb_conn_set_name(&c->s.base, name);
     c->hold = true;
+    c->raw = raw;
     if (s->state == VB_SSH_FAILED) {
         VB_AUTO_ERROR err = VB_ERROR_INIT;
 
@@ -180,12 +203,24 @@ struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command)
     k->ssh = s;
     k->conn = c;
     k->command = vb_strdup(command);
+    k->raw = raw;
+    k->subsystem = subsystem;
     c->chan = k;
     for (at = &s->chans; *at; at = &(*at)->next)
         ;
     *at = k;
     vb_ssh_wake(s);
     return &c->s.base;
+}
+
+struct vb_conn *vb_ssh_exec(struct vb_ssh *s, const char *command)
+{
+    return open_channel(s, command, false, false);
+}
+
+struct vb_conn *vb_ssh_raw(struct vb_ssh *s, const char *command, bool subsystem)
+{
+    return open_channel(s, command, true, subsystem);
 }
 
 /* --- the session's side --- */
@@ -271,14 +306,21 @@ static int start_step(struct ssh_chan *k, struct vb_error *err)
         k->state = CHAN_STARTING;
     }
     if (k->state == CHAN_STARTING && k->conn) {
-        rc = libssh2_channel_process_startup(k->ch, "exec", 4, k->command, (unsigned)strlen(k->command));
+        const char *request = k->subsystem ? "subsystem" : "exec";
+
+        rc = libssh2_channel_process_startup(k->ch, request, (unsigned)strlen(request), k->command,
+                                             (unsigned)strlen(k->command));
         if (rc == LIBSSH2_ERROR_EAGAIN)
             return 0;
         if (vb_ssh_fatal(rc))
             return vb_fail(err, VB_E_CONNECTION_LOST, "connection lost: %s", vb_ssh_last_error(s));
         if (rc != 0) {
-            vb_fail(&why, VB_E_AGENT_MISSING, "refused to run '%s': %s", k->command, vb_ssh_last_error(s));
-            vb_hint(&why, "does its sshd_config or the key's line in authorized_keys forbid commands?");
+            vb_fail(&why, k->raw ? VB_E_CONNECT : VB_E_AGENT_MISSING, "refused to run '%s': %s", k->command,
+                    vb_ssh_last_error(s));
+            if (k->subsystem)
+                vb_hint(&why, "its sshd_config needs a line: Subsystem %s internal-%s", k->command, k->command);
+            else
+                vb_hint(&why, "does its sshd_config or the key's line in authorized_keys forbid commands?");
             chan_fail(k, &why);
             return 0;
         }

@@ -40,6 +40,7 @@ struct ssh_chan {
     LIBSSH2_CHANNEL *ch;
     enum { CHAN_WAITING, CHAN_OPENING, CHAN_STARTING, CHAN_RUNNING, CHAN_ENDING, CHAN_OVER } state;
     char *command;
+    bool raw, subsystem;     /* no frames; command is the name of a subsystem */
     bool eof_sent, write_broken;
     struct vb_buf errors;    /* the last of what the command wrote to stderr */
     size_t logged;           /* of errors: whole lines that are in our log */
@@ -49,7 +50,7 @@ struct ssh_chan {
 struct ssh_conn {
     struct vb_stream s;
     struct ssh_chan *chan;   /* NULL: the session was closed */
-    bool hold, posted;
+    bool hold, posted, raw;
 };
 
 /* One way to log in. */

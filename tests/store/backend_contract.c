@@ -6,6 +6,8 @@
 #include "tests/cm.h"
 #include "tests/store/backend_contract.h"
 
+#include <pthread.h>
+
 #include "base/mem.h"
 
 static const struct backend_contract *contract;
@@ -184,6 +186,8 @@ static void names_that_lead_elsewhere_are_refused(void **state)
 
 static void one_handle_holds_the_lock(void **state)
 {
+    if (contract->no_lock)
+        skip();
     struct vb_backend *b = *state, *second = contract->again(b);
     VB_AUTO_ERROR err = VB_ERROR_INIT, busy = VB_ERROR_INIT, twice = VB_ERROR_INIT;
     assert_non_null(second);
@@ -230,6 +234,193 @@ static void large_files_come_back_whole(void **state)
     assert_int_equal(err.code, VB_E_LIMIT);
 }
 
+static void names_of_every_form_are_kept(void **state)
+{
+    struct vb_backend *b = *state;
+    VB_AUTO_BUF longest = VB_BUF_INIT;
+    vb_buf_add_str(&longest, "catalog/");
+    for (unsigned i = 0; i < 200; i++)
+        vb_buf_add_char(&longest, (char)('a' + i % 26));
+    const char *const names[] = { "a", "0", "a.b", "a-b", "catalog/00000000000000000007-0123abcd.json", "d/b/c/d",
+                                  vb_buf_str(&longest) };
+    for (size_t i = 0; i < VB_COUNT(names); i++)
+        put(b, names[i], names[i]);
+    for (size_t i = 0; i < VB_COUNT(names); i++)
+        assert_holds(b, names[i], names[i]);
+    assert_list(b, "d/b/", "d/b/c/d=7");
+    put(b, "d.b", "x");
+    assert_list(b, "d/", "d/b/c/d=7");
+}
+
+static void every_size_comes_back(void **state)
+{
+    struct vb_backend *b = *state;
+    const size_t sizes[] = { 0, 1, 4095, 4096, 32767, 32768, 32769, 261120, 1000003 };
+    VB_AUTO_FREE unsigned char *bytes = vb_alloc(1000003);
+    for (size_t i = 0; i < 1000003; i++)
+        bytes[i] = (unsigned char)(i * 17 + (i >> 8));
+    for (size_t i = 0; i < VB_COUNT(sizes); i++) {
+        VB_AUTO_FREE char *name = vb_printf("packs/%02zu", i);
+        VB_AUTO_BUF out = VB_BUF_INIT;
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        uint64_t size = 0;
+        assert_ok(vb_backend_write(b, name, bytes, sizes[i], &err));
+        assert_ok(vb_backend_size(b, name, &size, &err));
+        assert_int_equal(size, sizes[i]);
+        assert_ok(vb_backend_read_all(b, name, sizes[i], &out, &err));
+        assert_int_equal(out.len, sizes[i]);
+        if (sizes[i] > 0)
+            assert_memory_equal(out.data, bytes, sizes[i]);
+        vb_buf_reset(&out);
+        assert_ok(vb_backend_read(b, name, sizes[i] / 2, sizes[i] - sizes[i] / 2, &out, &err));
+        if (out.len > 0)
+            assert_memory_equal(out.data, bytes + sizes[i] / 2, out.len);
+    }
+}
+
+#define MANY 300u
+static void long_listing_is_complete(void **state)
+{
+    struct vb_backend *b = *state;
+    struct vb_strv l = { 0 };
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    for (unsigned i = 0; i < MANY; i++) {
+        VB_AUTO_FREE char *name = vb_printf("packs/%02x/%04u", i % 3, i);
+        put(b, name, "x");
+    }
+    assert_ok(vb_backend_list(b, "packs/", gather, &l, &err));
+    vb_strv_sort(&l);
+    assert_int_equal(l.n, MANY);
+    for (size_t i = 0; i + 1 < l.n; i++)
+        assert_string_not_equal(l.v[i], l.v[i + 1]);
+    vb_strv_clear(&l);
+}
+
+static int remove_it(void *arg, const char *name, uint64_t size, struct vb_error *err)
+{
+    (void)size;
+    return vb_backend_remove(arg, name, err);
+}
+
+static void files_may_go_while_they_are_listed(void **state)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    for (unsigned i = 0; i < 20; i++) {
+        VB_AUTO_FREE char *name = vb_printf("packs/%02x/%04u", i % 3, i);
+        put(*state, name, "x");
+    }
+    assert_ok(vb_backend_list(*state, "packs/", remove_it, *state, &err));
+    assert_list(*state, "packs/", "");
+}
+
+static void what_the_store_promises_is_tested_at_opening(void **state)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    assert_ok(vb_backend_probe(*state, &err));
+    assert_ok(vb_backend_probe(*state, &err)); /* nothing of the first is in the way */
+    assert_list(*state, "packs/", "");
+}
+
+/* ---- several at once ---- */
+
+#define RIVALS 4u
+#define RIVAL_SIZE ((size_t)600000)
+
+struct rival {
+    struct vb_backend *b;
+    unsigned char mark;
+    int result;
+    enum vb_code code;
+    pthread_t thread;
+};
+
+static void *rival_writes(void *arg)
+{
+    struct rival *r = arg;
+    VB_AUTO_FREE unsigned char *bytes = vb_alloc(RIVAL_SIZE);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    memset(bytes, r->mark, RIVAL_SIZE);
+    r->result = vb_backend_write(r->b, "packs/aa/one", bytes, RIVAL_SIZE, &err);
+    r->code = err.code;
+    return NULL;
+}
+
+static void one_of_several_writers_of_a_name_wins(void **state)
+{
+    struct rival rivals[RIVALS];
+    VB_AUTO_BUF out = VB_BUF_INIT;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    unsigned won = 0;
+    if (!contract->threads)
+        skip();
+    memset(rivals, 0, sizeof rivals);
+    for (unsigned i = 0; i < RIVALS; i++) {
+        rivals[i].b = contract->again(*state);
+        rivals[i].mark = (unsigned char)('a' + i);
+        assert_non_null(rivals[i].b);
+    }
+    for (unsigned i = 0; i < RIVALS; i++)
+        assert_int_equal(pthread_create(&rivals[i].thread, NULL, rival_writes, &rivals[i]), 0);
+    for (unsigned i = 0; i < RIVALS; i++)
+        pthread_join(rivals[i].thread, NULL);
+    assert_ok(vb_backend_read_all(*state, "packs/aa/one", RIVAL_SIZE, &out, &err));
+    assert_int_equal(out.len, RIVAL_SIZE);
+    for (unsigned i = 0; i < RIVALS; i++) {
+        if (rivals[i].result == 0) {
+            won++;
+            assert_int_equal(out.data[0], rivals[i].mark);
+            assert_int_equal(out.data[RIVAL_SIZE - 1], rivals[i].mark);
+        } else {
+            assert_int_equal(rivals[i].code, VB_E_EXISTS);
+        }
+        vb_backend_close(rivals[i].b);
+    }
+    assert_int_equal(won, 1);
+}
+
+static int whole(void *arg, const char *name, uint64_t size, struct vb_error *err)
+{
+    (void)err;
+    if (strcmp(name, "packs/aa/one") == 0 && size != RIVAL_SIZE)
+        *(bool *)arg = false;
+    return 0;
+}
+
+static void half_a_file_is_never_seen(void **state)
+{
+    struct rival r = { .mark = 'z' };
+    bool fine = true;
+    if (!contract->threads)
+        skip();
+    r.b = contract->again(*state);
+    assert_int_equal(pthread_create(&r.thread, NULL, rival_writes, &r), 0);
+    for (bool there = false; !there && fine;) {
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        uint64_t size = 0;
+        there = vb_backend_size(*state, "packs/aa/one", &size, &err) == 0;
+        fine = there ? size == RIVAL_SIZE : err.code == VB_E_NOT_FOUND;
+        if (fine && vb_backend_list(*state, "packs/", whole, &fine, NULL) != 0)
+            fine = false;
+    }
+    pthread_join(r.thread, NULL);
+    assert_true(fine);
+    assert_int_equal(r.result, 0);
+    vb_backend_close(r.b);
+}
+
+static void failed_writes_leave_nothing(void **state)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    put(*state, "packs/aa/one", "first");
+    assert_int_equal(vb_backend_write(*state, "packs/aa/one", "second", 6, &err), -1);
+    assert_list(*state, "", "packs/aa/one=5");
+    assert_ok(vb_backend_barrier(*state, &err));
+    struct vb_backend *second = contract->again(*state);
+    assert_non_null(second);
+    assert_holds(second, "packs/aa/one", "first");
+    vb_backend_close(second);
+}
+
 int backend_contract_run(const struct backend_contract *c, const struct CMUnitTest *own, size_t n_own)
 {
     struct CMUnitTest all[64];
@@ -241,6 +432,10 @@ int backend_contract_run(const struct backend_contract *c, const struct CMUnitTe
         T(listing_can_be_stopped),               T(names_that_lead_elsewhere_are_refused),
         T(one_handle_holds_the_lock),            T(another_handle_sees_what_was_written),
         T(large_files_come_back_whole),
+        T(names_of_every_form_are_kept),         T(every_size_comes_back),
+        T(long_listing_is_complete),             T(files_may_go_while_they_are_listed),
+        T(what_the_store_promises_is_tested_at_opening), T(one_of_several_writers_of_a_name_wins),
+        T(half_a_file_is_never_seen),            T(failed_writes_leave_nothing),
     };
     const size_t n = VB_COUNT(tests);
     memset(all, 0, sizeof all);

@@ -13,6 +13,8 @@ struct backend_contract {
     struct vb_backend *(*make)(void);                     /* empty, fresh */
     struct vb_backend *(*again)(struct vb_backend *first); /* a second handle on the same files */
     void (*finish)(void);                                 /* after each test; may be NULL */
+    bool threads;                                         /* handles may be used in threads at once, each in its own */
+    bool no_lock;                                         /* lock and unlock do nothing */
 };
 
 struct CMUnitTest;

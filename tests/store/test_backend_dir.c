@@ -129,7 +129,7 @@ static void nothing_is_readable_for_others(void **state)
 
 int main(void)
 {
-    const struct backend_contract contract = { "backend_dir", make, again, finish };
+    const struct backend_contract contract = { "backend_dir", make, again, finish, true, false };
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scratch_start, scratch_end)
     const struct CMUnitTest tests[] = {
         T(missing_directory_has_a_hint),

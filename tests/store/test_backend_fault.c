@@ -69,7 +69,7 @@ static void short_read_is_damage(void **state)
 
 int main(void)
 {
-    const struct backend_contract contract = { "backend_fault", make, again, NULL };
+    const struct backend_contract contract = { "backend_fault", make, again, NULL, false, false };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_strike_where_they_should),
         cmocka_unit_test(short_read_is_damage),

@@ -63,7 +63,7 @@ static void a_limit_is_a_full_disk(void **state)
 int main(void)
 {
     const struct backend_contract contract = { "backend_memory", vb_backend_memory_new,
-                                               vb_backend_memory_share, NULL };
+                                               vb_backend_memory_share, NULL, false, false };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(power_cut_takes_only_what_no_barrier_has_passed),
         cmocka_unit_test(power_cut_may_bring_back_what_was_removed),

@@ -61,7 +61,7 @@ static void open_says_what_is_wrong(void **state)
     assert_int_equal(empty.code, VB_E_NOT_FOUND);
     assert_contains(empty.text, "not a vbackup repository");
     assert_contains(empty.hint, "vbackup init");
-    assert_null(vb_repo_open("sftp://host/path", VB_REPO_READ, &remote));
+    assert_null(vb_repo_open("gopher://host/path", VB_REPO_READ, &remote));
     assert_int_equal(remote.code, VB_E_NOT_SUPPORTED);
     assert_null(vb_repo_open("", VB_REPO_READ, &none));
     assert_int_equal(none.code, VB_E_USAGE);
