@@ -246,6 +246,7 @@ static void add_root(struct vb_msg *to, const struct vb_readset *f, const struct
     vb_msg_add_u64(&g, VB_F_BYTES, r->bytes);
     vb_msg_add_str(&g, VB_F_DETECTOR, vb_cap_look_source(r->look));
     vb_msg_add_u64(&g, VB_F_FILES_READ, vb_cap_look_read(r->look));
+    vb_msg_add_u64(&g, VB_F_BYTES_READ, vb_cap_look_bytes_read(r->look));
     vb_msg_add_group(to, VB_F_ROOT, &g);
 }
 

@@ -19,7 +19,8 @@
  *
  * REPLY {COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, CONSISTENCY, CODE?, TEXT?, HINT?, FILES, DIRS,
  *     BYTES, WARNINGS, LEFT_FILES, LEFT_DIRS, COMPLETENESS, ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME, FILES, DIRS, BYTES,
- *         DETECTOR? (how it was found what to read), FILES_READ (the others were recognised)}...}...}
+ *         DETECTOR? (how it was found what to read), FILES_READ (the others were recognised),
+ *         BYTES_READ (of them)}...}...}
  * LEFT_FILES and LEFT_DIRS were left out by exclusions and rules; a directory counts once, with all that is below it.
  * Or REPLY {CODE, TEXT} when nothing can be said about any component: VB_E_CONNECTION_LOST after the loss of the data
  * stream.  Then the worker starts capture again on a new stream; what is stored by then is not sent twice.

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/capture_extents.h"
 #include "agent/capture_internal.h"
 
 #define ZERO_RUN ((size_t)4 << 10) /* shortest run of zeros that a live read turns into a hole; aligned to itself */
@@ -24,14 +25,22 @@ struct reading {
     size_t start, seen, fill; /* seen: handed to the cutter */
     struct vb_hole *holes;
     size_t n_holes, cap_holes;
+    struct vb_cap_plan *plan; /* what is known of the file's chunks; NULL: nothing is, nor remembered */
 };
+
+static int add_chunk(struct reading *r, const struct vb_name *name, uint64_t len, struct vb_error *err)
+{
+    if (r->plan)
+        vb_cap_plan_chunk(r->plan, name, len);
+    return vb_content_builder_add(r->c->builder, name, len, err);
+}
 
 static int put_chunk(struct reading *r, size_t end, struct vb_error *err)
 {
     struct vb_name name;
     size_t len = end - r->start;
     if (vb_chunk_sender_emit(r->c->out, VB_CHUNK_DATA, r->c->window + r->start, len, &name, err) < 0 ||
-        vb_content_builder_add(r->c->builder, &name, len, err) < 0)
+        add_chunk(r, &name, len, err) < 0)
         return -1;
     r->start = end;
     return 0;
@@ -127,6 +136,7 @@ static enum vb_cap_result read_range(struct reading *r, int fd, uint64_t offset,
         r->fill += squeezed ? squeeze(r, at, got, offset, got < want || offset + got == *end) : got;
         offset += got;
         r->c->bytes += got;
+        vb_cap_look_count_bytes(r->c->look, got);
         if (cut(r, why) < 0 || vb_cap_progress(r->c, false, why) < 0)
             return VB_CAP_LOST;
         if (got < want)
@@ -136,38 +146,121 @@ static enum vb_cap_result read_range(struct reading *r, int fd, uint64_t offset,
 }
 
 /* Asks the file system for the data ranges. */
-static enum vb_cap_result read_sparse(struct reading *r, int fd, uint64_t *size, struct vb_error *why)
+static void find_data(struct reading *r, int fd, uint64_t size, struct vb_cap_layout *l)
 {
-    uint64_t at = 0;
-    while (at < *size) {
+    for (uint64_t at = 0; at < size;) {
         off_t data = lseek(fd, (off_t)at, SEEK_DATA);
-        if (data < 0 && errno != ENXIO) /* not known here: everything is data */
-            return read_range(r, fd, at, size, false, why);
-        uint64_t from = data < 0 || (uint64_t)data > *size ? *size : (uint64_t)data;
-        if (!add_hole(r, at, from - at))
-            return read_range(r, fd, at, size, false, why);
-        off_t hole = from < *size ? lseek(fd, (off_t)from, SEEK_HOLE) : (off_t)from;
-        uint64_t to = hole < 0 || (uint64_t)hole > *size ? *size : (uint64_t)hole, end = to;
-        enum vb_cap_result rc = read_range(r, fd, from, &end, false, why);
-        if (rc != VB_CAP_TAKEN)
-            return rc;
-        if (end < to)
-            *size = end;
-        at = end > from ? end : *size;
+        uint64_t from = data < 0 || (uint64_t)data > size ? size : (uint64_t)data;
+        if ((data < 0 && errno != ENXIO) || !add_hole(r, at, from - at)) { /* not known here: everything is data */
+            vb_cap_layout_add(l, at, size - at);
+            return;
+        }
+        off_t hole = from < size ? lseek(fd, (off_t)from, SEEK_HOLE) : (off_t)from;
+        uint64_t to = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
+        vb_cap_layout_add(l, from, to - from);
+        at = to;
     }
-    return VB_CAP_TAKEN;
 }
 
-static enum vb_cap_result read_content(struct vb_capture *c, int fd, const struct stat *st, struct vb_tree_entry *e,
+static enum vb_cap_result read_layout(struct reading *r, int fd, const struct vb_cap_layout *l, uint64_t *size,
+                                      struct vb_error *why)
+{
+    enum vb_cap_result rc = VB_CAP_TAKEN;
+    for (size_t i = 0; i < l->n && rc == VB_CAP_TAKEN; i++) {
+        uint64_t to = l->v[i].offset + l->v[i].len, end = to;
+        rc = read_range(r, fd, l->v[i].offset, &end, false, why);
+        if (end < to) {
+            *size = end;
+            break;
+        }
+    }
+    return rc;
+}
+
+/* The content from this position on, as much as is wanted at once; *at_end: the file ends earlier than it should. */
+static enum vb_cap_result read_next(struct reading *r, int fd, const struct vb_cap_layout *l, uint64_t position,
+                                    uint64_t *size, bool *at_end, struct vb_error *why)
+{
+    const struct vb_cap_data *d = vb_cap_layout_find(l, position);
+    uint64_t inside = position - d->position, left = d->len - inside, step = vb_cap_plan_step(r->plan, position);
+    size_t want = (size_t)(left < step ? left : step), got;
+    make_room(r);
+    if (read_some(fd, r->c->window + r->fill, want, d->offset + inside, &got, why) < 0)
+        return VB_CAP_FAILED;
+    r->fill += got;
+    r->c->bytes += got;
+    vb_cap_look_count_bytes(r->c->look, got);
+    *at_end = got < want;
+    if (*at_end)
+        *size = d->offset + inside + got;
+    return vb_cap_progress(r->c, false, why) < 0 ? VB_CAP_LOST : VB_CAP_TAKEN;
+}
+
+/* Chunk by chunk: those that are as they were are taken over, the rest is read and cut.  The last is left in the window. */
+static enum vb_cap_result read_changed(struct reading *r, int fd, const struct vb_cap_layout *l, uint64_t *size,
                                        struct vb_error *why)
 {
+    uint64_t at = 0; /* where the current chunk begins */
+    bool ended = false;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* what is not asked for is not read ahead */
+    for (;;) {
+        const struct vb_ref *same = r->seen == r->start ? vb_cap_plan_take(r->plan, at) : NULL;
+        if (same) {
+            if (add_chunk(r, &same->name, same->size, why) < 0 || vb_cap_progress(r->c, false, why) < 0)
+                return VB_CAP_LOST;
+            at += same->size;
+            r->c->bytes += same->size;
+            r->start = r->seen = r->fill = 0;
+            continue;
+        }
+        if (r->seen == r->fill) {
+            uint64_t position = at + (r->fill - r->start);
+            if (ended || position >= l->total)
+                return VB_CAP_TAKEN;
+            enum vb_cap_result rc = read_next(r, fd, l, position, size, &ended, why);
+            if (rc != VB_CAP_TAKEN)
+                return rc;
+        }
+        bool end = false;
+        r->seen += vb_cutter_feed(r->cutter, r->c->window + r->seen, r->fill - r->seen, &end);
+        if (end) {
+            at += r->seen - r->start;
+            if (put_chunk(r, r->seen, why) < 0)
+                return VB_CAP_LOST;
+        }
+    }
+}
+
+/* In a shadow copy: the file system knows where the holes are, and perhaps what has not changed. */
+static enum vb_cap_result read_stable(struct reading *r, int fd, bool sparse, uint64_t *size, struct vb_error *why)
+{
+    struct vb_cap_layout l = { .v = NULL };
+    enum vb_cap_result rc;
+    if (sparse)
+        find_data(r, fd, *size, &l);
+    else
+        vb_cap_layout_add(&l, 0, *size);
+    if (r->plan)
+        vb_cap_plan_compare(r->plan, &l);
+    if (vb_cap_plan_helps(r->plan))
+        rc = read_changed(r, fd, &l, size, why);
+    else
+        rc = read_layout(r, fd, &l, size, why);
+    vb_cap_layout_clear(&l);
+    return rc;
+}
+
+static enum vb_cap_result read_content(struct vb_capture *c, int fd, const char *name, const struct stat *st,
+                                       struct vb_tree_entry *e, struct vb_error *why)
+{
     struct reading r = { .c = c, .cutter = c->cutter[c->cur->database ? 1 : 0] };
+    r.plan = vb_cap_plan_new(c, fd, name, st);
     uint64_t size = (uint64_t)st->st_size;
     bool sparse = (uint64_t)st->st_blocks * 512 < size;
     enum vb_cap_result rc;
     vb_cutter_reset(r.cutter);
-    if (sparse && !c->set->live)
-        rc = read_sparse(&r, fd, &size, why);
+    if (!c->set->live)
+        rc = read_stable(&r, fd, sparse, &size, why);
     else
         rc = read_range(&r, fd, 0, &size, sparse, why);
     if (rc == VB_CAP_TAKEN && r.start < r.fill && put_chunk(&r, r.fill, why) < 0)
@@ -178,6 +271,9 @@ static enum vb_cap_result read_content(struct vb_capture *c, int fd, const struc
     e->size = size;
     e->holes = r.holes;
     e->n_holes = r.n_holes;
+    if (r.plan && rc == VB_CAP_TAKEN && size == (uint64_t)st->st_size)
+        vb_cap_plan_remember(r.plan, e);
+    vb_cap_plan_free(r.plan);
     return rc;
 }
 
@@ -218,7 +314,7 @@ static enum vb_cap_result read_file(struct vb_capture *c, int fd, const char *na
             c->bytes += e->size;
             return VB_CAP_TAKEN;
         }
-        enum vb_cap_result rc = read_content(c, fd, st, e, why);
+        enum vb_cap_result rc = read_content(c, fd, name, st, e, why);
         if (rc != VB_CAP_TAKEN)
             return rc;
         if (fstat(fd, &now) < 0)

@@ -74,6 +74,7 @@ struct vb_capture {
     uint64_t volume_mix;  /* tells volumes apart where inode numbers are compared */
     struct vb_buf cut_bytes; /* the cutters' parameters, as they came */
     struct vb_cap_look *look; /* of the current root */
+    struct vb_cap_dir *dir;   /* in which an entry is being taken; NULL: none */
     struct vb_buf rel;    /* path of the directory being read, as the look names it */
     bool doubt;           /* something was told since it was last cleared */
 };

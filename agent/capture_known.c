@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/capture_extents.h"
 #include "agent/capture_internal.h"
 #include "agent/capture_look_internal.h"
 #include "base/log.h"
@@ -234,20 +235,22 @@ void vb_cap_dir_clear(struct vb_cap_dir *d)
     *d = (struct vb_cap_dir){ .old = NULL };
 }
 
-/* What was below directories that are gone. */
+/* What was below directories that are gone, and of large files that are. */
 static int forget_gone(struct vb_capture *c, const struct vb_cap_dir *d, struct vb_error *err)
 {
     const struct vb_cap_old *o = d->old;
     for (size_t i = 0, k = 0; o && c->rel.len && i < o->n; i++) {
         const char *name = o->entries[i]->name;
-        if (o->entries[i]->type != VB_TREE_DIR)
+        bool dir = o->entries[i]->type == VB_TREE_DIR;
+        if (!dir && (o->entries[i]->type != VB_TREE_FILE || o->entries[i]->size < VB_CAP_LARGE))
             continue;
         while (k < d->n_rows && strcmp(d->rows[k].name, name) < 0)
             k++;
-        if (k < d->n_rows && !strcmp(d->rows[k].name, name) && S_ISDIR(d->rows[k].st.mode))
+        if (k < d->n_rows && !strcmp(d->rows[k].name, name) && S_ISDIR(d->rows[k].st.mode) == dir)
             continue;
         VB_AUTO_FREE char *path = vb_printf("%s/%s", rel(c), name);
-        if (vb_look_forget(c->look->memory, path, true, err) < 0)
+        if ((dir ? vb_look_forget(c->look->memory, path, true, err)
+                 : vb_look_set_part(c->look->memory, path, NULL, err)) < 0)
             return -1;
     }
     return 0;
@@ -278,10 +281,10 @@ static int remember(struct vb_capture *c, struct vb_cap_dir *d, const struct vb_
     return vb_look_set_again(l, rel(c), d->again, err);
 }
 
-static void broken(struct vb_capture *c, struct vb_error *why)
+void vb_cap_look_broken(struct vb_capture *c, struct vb_error *why)
 {
     vb_log_error(VB_LOG_WARNING, why);
-    c->look->broken = true; /* the backup is as good; the next one reads everything */
+    c->look->broken = true;
 }
 
 void vb_cap_dir_entry(struct vb_capture *c, struct vb_cap_dir *d, const struct vb_tree_entry *e)
@@ -292,7 +295,7 @@ void vb_cap_dir_entry(struct vb_capture *c, struct vb_cap_dir *d, const struct v
     if (!c->look || !c->look->memory || c->look->broken)
         return;
     if (vb_tree_encode(&t, &leaf, &why) < 0) {
-        broken(c, &why);
+        vb_cap_look_broken(c, &why);
         return;
     }
     vb_buf_add_u32(&d->leaves, (uint32_t)leaf.len);
@@ -308,7 +311,7 @@ void vb_cap_dir_end(struct vb_capture *c, struct vb_cap_dir *d, struct vb_cap_di
     d->all.left_files = c->cur->left_files - d->left_files;
     d->all.left_dirs = c->cur->left_dirs - d->left_dirs;
     if (!c->look->broken && remember(c, d, tree, &why) < 0)
-        broken(c, &why);
+        vb_cap_look_broken(c, &why);
     if (parent && parent->n_sub) {
         struct vb_cap_totals *t = &parent->sub[parent->n_sub - 1];
         t->files += d->all.files;
@@ -324,6 +327,12 @@ void vb_cap_dir_end(struct vb_capture *c, struct vb_cap_dir *d, struct vb_cap_di
 }
 
 /* ---- entries ---- */
+
+const struct vb_tree_entry *vb_cap_dir_before(const struct vb_cap_dir *d, const char *name)
+{
+    size_t k;
+    return d->old && find_entry(d->old, name, &k) ? d->old->entries[k] : NULL;
+}
 
 size_t vb_cap_dir_known_count(const struct vb_cap_dir *d)
 {

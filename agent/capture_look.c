@@ -240,7 +240,9 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
         l->began = c->began;
     if (c->set->live)
         syncfs(fd); /* pages that are mapped and dirty: the next store to them must be seen in the times */
-    l->has_generation = !c->set->live && !single && vb_generation_of(fd, &l->generation, NULL) == 0;
+    struct stat top;
+    l->has_generation = !c->set->live && vb_generation_of(fd, &l->generation, NULL) == 0 && fstat(fd, &top) == 0;
+    l->device = l->has_generation ? top.st_dev : 0;
     if (use_memory(c, l, fd, single, err) < 0)
         return -1;
     if (!l->memory && !l->busy)
@@ -291,6 +293,17 @@ const char *vb_cap_look_source(const struct vb_cap_look *l)
 uint64_t vb_cap_look_read(const struct vb_cap_look *l)
 {
     return l ? l->read : 0;
+}
+
+uint64_t vb_cap_look_bytes_read(const struct vb_cap_look *l)
+{
+    return l ? l->bytes_read : 0;
+}
+
+void vb_cap_look_count_bytes(struct vb_cap_look *l, uint64_t n)
+{
+    if (l)
+        l->bytes_read += n;
 }
 
 void vb_cap_looks_sweep(const struct vb_capture *c)

@@ -59,6 +59,9 @@ void vb_cap_looks_sweep(const struct vb_capture *c);
 const char *vb_cap_look_source(const struct vb_cap_look *l);
 /* Files that were read, as opposed to recognised. */
 uint64_t vb_cap_look_read(const struct vb_cap_look *l);
+/* Bytes of content that were read, as opposed to known. */
+uint64_t vb_cap_look_bytes_read(const struct vb_cap_look *l);
+void vb_cap_look_count_bytes(struct vb_cap_look *l, uint64_t n); /* NULL ok */
 
 /* A directory begins: name is "." for the top; parent NULL above it (name ""). */
 void vb_cap_dir_begin(struct vb_capture *c, struct vb_cap_dir *d, const struct vb_cap_dir *parent, const char *name,
@@ -86,6 +89,8 @@ void vb_cap_dir_skipped(struct vb_capture *c, struct vb_cap_dir *d, const char *
 void vb_cap_dir_left(struct vb_capture *c, struct vb_cap_dir *d, const char *name, const struct stat *st);
 /* ... because a mark in the directory says so; told before the other entries, in order. */
 void vb_cap_dir_behind_mark(struct vb_capture *c, struct vb_cap_dir *d, const char *name, const struct stat *kind);
+/* The entry as it was last time, NULL if there was none; borrowed from d. */
+const struct vb_tree_entry *vb_cap_dir_before(const struct vb_cap_dir *d, const char *name);
 /* The entry `name` could not be taken as it is. */
 void vb_cap_dir_doubt(struct vb_capture *c, struct vb_cap_dir *d, const char *name);
 

@@ -15,7 +15,8 @@ struct vb_cap_look {
     int64_t began;
     struct vb_name tree;        /* of last time */
     struct vb_cap_totals all;
-    uint64_t read;
+    uint64_t read, bytes_read;
+    uint64_t device;            /* on which the tree lies */
     struct vb_generation generation; /* of the snapshot that is read */
     bool has_generation;
     bool off;    /* no detector here */
@@ -25,5 +26,8 @@ struct vb_cap_look {
 
 /* Head of a payload: the directory's tree and what it holds. */
 bool vb_cap_payload_head(struct vb_look *l, const char *path, struct vb_name *tree, struct vb_cap_totals *all);
+
+/* The memory could not be written: the backup is as good, and the next one reads everything. */
+void vb_cap_look_broken(struct vb_capture *c, struct vb_error *why);
 
 #endif

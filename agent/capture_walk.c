@@ -267,7 +267,9 @@ static int take_leaf(struct walk *w, const char *name, const struct stat *st, st
         f->has_last = true;
         return vb_cap_progress(w->c, false, err);
     }
+    w->c->dir = &f->look;
     enum vb_cap_result rc = vb_cap_leaf(w->c, f->fd, name, st, e, &why);
+    w->c->dir = NULL;
     if (rc == VB_CAP_LOST)
         return vb_error_move(err, &why);
     if (rc != VB_CAP_TAKEN)

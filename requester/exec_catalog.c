@@ -74,6 +74,7 @@ static void add_component(struct vb_exec *x, struct vb_catalog_entry *e, struct 
         out->errors = r->errors;
         out->detector = vb_strdup(r->detector);
         out->files_read = r->files_read;
+        out->bytes_read = r->bytes_read;
     }
     if (!xc->failed) {
         e->files += xc->files;

@@ -261,6 +261,7 @@ static void take_root(struct vb_xc *xc, const struct vb_msg *g)
     r->errors = vb_msg_u64(g, VB_F_WARNINGS, 0);
     r->detector = vb_msg_str(g, VB_F_DETECTOR);
     r->files_read = vb_msg_u64(g, VB_F_FILES_READ, 0);
+    r->bytes_read = vb_msg_u64(g, VB_F_BYTES_READ, 0);
 }
 
 static void forget_roots(struct vb_xc *xc)

@@ -48,8 +48,12 @@ static void show_detector(FILE *out, const struct vb_catalog_root *r)
     if (!r->detector)
         return;
     VB_AUTO_FREE char *how = vb_escape_terminal(r->detector, strlen(r->detector));
-    fprintf(out, "        %llu of %llu files read; %s\n", (unsigned long long)r->files_read, (unsigned long long)r->files,
+    fprintf(out, "        %llu of %llu files read; %s", (unsigned long long)r->files_read, (unsigned long long)r->files,
             how);
+    VB_AUTO_FREE char *read = vb_size_human(r->bytes_read);
+    if (r->bytes_read)
+        fprintf(out, "; %s of content read", read);
+    fputc('\n', out);
 }
 
 void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
@@ -268,6 +272,7 @@ static json_t *component_json(const struct vb_catalog_component *c)
         if (c->roots[i].detector) {
             set_text(r, "detector", c->roots[i].detector);
             set_count(r, "files_read", c->roots[i].files_read);
+            set_count(r, "bytes_read", c->roots[i].bytes_read);
         }
         json_array_append_new(roots, r);
     }

@@ -41,6 +41,7 @@ struct vb_catalog_root {
     uint64_t errors; /* entries that could not be read */
     char *detector;  /* how it was found what had to be read: "walk", "full read (first look)"; NULL: not told */
     uint64_t files_read; /* with detector: the other files were recognised as unchanged */
+    uint64_t bytes_read; /* of those: the rest of their content was known to be as it was */
 };
 
 struct vb_catalog_component {

@@ -87,6 +87,7 @@ static json_t *root_json(const struct vb_catalog_root *r)
     if (r->detector) {
         put_text(o, "detector", r->detector);
         put_number(o, "files_read", r->files_read);
+        put_number(o, "bytes_read", r->bytes_read);
     }
     return o;
 }
@@ -298,8 +299,10 @@ static void read_root(struct reader *r, const json_t *o, struct vb_catalog_compo
     root->bytes = get_number(r, o, "bytes");
     root->errors = get_number(r, o, "errors");
     root->detector = get_text(r, o, "detector", false);
-    if (root->detector)
+    if (root->detector) {
         root->files_read = get_number(r, o, "files_read");
+        root->bytes_read = json_object_get(o, "bytes_read") ? get_number(r, o, "bytes_read") : 0; /* it came later */
+    }
 }
 
 static void read_component(struct reader *r, const json_t *o, struct vb_catalog_host *h)

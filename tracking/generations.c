@@ -9,8 +9,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <linux/btrfs.h>
-#include <linux/btrfs_tree.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +16,9 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "tracking/btrfs.h"
 #include "tracking/generations.h"
 
-#define BUFFER ((size_t)256 << 10)
 #define MAX_DEPTH 100000u
 #define SNAPSHOT_READ_ONLY 1u /* of a root item's flags */
 
@@ -43,57 +41,6 @@ int vb_generation_of(int fd, struct vb_generation *g, struct vb_error *err)
     memcpy(g->file_system, fs.fsid, sizeof g->file_system);
     memcpy(g->source, info.parent_uuid, sizeof g->source);
     return 0;
-}
-
-/* ---- tree search ---- */
-
-typedef int item_fn(void *arg, const struct btrfs_ioctl_search_header *h, const unsigned char *p, struct vb_error *err);
-
-static bool next_key(struct btrfs_ioctl_search_key *k, const struct btrfs_ioctl_search_header *h)
-{
-    k->min_objectid = h->objectid;
-    k->min_type = h->type;
-    k->min_offset = h->offset;
-    if (++k->min_offset)
-        return true;
-    if (k->min_type < 255) {
-        k->min_type++;
-        return true;
-    }
-    k->min_type = 0;
-    return ++k->min_objectid != 0;
-}
-
-/* Calls fn for the items between two keys; k's upper bounds are set by the caller. */
-static int search(int fd, struct btrfs_ioctl_search_args_v2 *a, const struct btrfs_ioctl_search_key *from, item_fn *fn,
-                  void *arg, struct vb_error *err)
-{
-    struct btrfs_ioctl_search_key k = *from;
-    for (;;) {
-        struct btrfs_ioctl_search_header h;
-        a->key = k;
-        a->key.nr_items = UINT32_MAX;
-        a->buf_size = BUFFER;
-        if (ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, a) < 0)
-            return vb_fail_errno(err, errno, "search for changed inodes failed");
-        if (a->key.nr_items == 0)
-            return 0;
-        const unsigned char *p = (const unsigned char *)a->buf;
-        size_t left = BUFFER;
-        for (uint32_t i = 0; i < a->key.nr_items; i++) {
-            if (left < sizeof h)
-                return vb_fail(err, VB_E_IO, "search for changed inodes gave a broken answer");
-            memcpy(&h, p, sizeof h);
-            if (h.len > left - sizeof h)
-                return vb_fail(err, VB_E_IO, "search for changed inodes gave a broken answer");
-            if (fn(arg, &h, p + sizeof h, err) < 0)
-                return -1;
-            p += sizeof h + h.len;
-            left -= sizeof h + h.len;
-        }
-        if (!next_key(&k, &h))
-            return 0;
-    }
 }
 
 /* ---- where an inode lies ---- */
@@ -172,7 +119,7 @@ static int find_names(struct finder *f, uint64_t ino, struct names *l, struct vb
                                               .min_type = BTRFS_INODE_REF_KEY, .max_type = BTRFS_INODE_EXTREF_KEY,
                                               .max_offset = UINT64_MAX, .max_transid = UINT64_MAX };
     l->ino = ino;
-    return search(f->fd, f->args, &k, take_names, l, err);
+    return vb_btrfs_search(f->fd, f->args, &k, take_names, l, err);
 }
 
 static struct place *slot(struct finder *f, uint64_t ino)
@@ -300,8 +247,8 @@ int vb_generations(int fd, const struct vb_generation *then, const struct vb_gen
         memcmp(then->source, now->source, sizeof then->source) != 0 || then->top != now->top ||
         then->generation > now->generation || then->generation == 0)
         return vb_fail(err, VB_E_NOT_SUPPORTED, "the last look was at another subvolume");
-    f.args = vb_alloc(sizeof *f.args + BUFFER);
-    int rc = search(fd, f.args, &k, take_inode, &f, err);
+    f.args = vb_btrfs_search_new();
+    int rc = vb_btrfs_search(fd, f.args, &k, take_inode, &f, err);
     for (size_t i = 0; rc == 0 && i < f.n_found; i++)
         rc = mark(&f, f.found[i], f.is_dir[i], err);
     *inodes = f.n_found;

@@ -6,6 +6,7 @@
  *     dir(path, row)          what the sources compare with
  *     made(path, payload)     what the owner made of it; apart, so that a comparison does not read it
  *     again(path)             to be looked at whatever is found
+ *     part(path, value)       what the owner knows of a single entry
  *
  * Every value has a checksum over itself and its key; that of a payload covers the row beside it as well, so that the two
  * are of the same look.
@@ -29,24 +30,28 @@
 #include "base/text.h"
 #include "tracking/look.h"
 
-#define FORMAT "vbackup look 1"
+#define FORMAT "vbackup look 2"
 
-enum { Q_NOTE, Q_ROW, Q_PAYLOAD, Q_SET_NOTE, Q_PUT_ROW, Q_PUT_PAYLOAD, Q_FORGET_ROW, Q_FORGET_PAYLOAD, Q_FORGET_AGAIN,
-       Q_BELOW_ROW, Q_BELOW_PAYLOAD, Q_BELOW_AGAIN, Q_AGAIN, Q_COUNT };
+enum { Q_NOTE, Q_ROW, Q_PAYLOAD, Q_PART, Q_SET_NOTE, Q_PUT_ROW, Q_PUT_PAYLOAD, Q_FORGET_ROW, Q_FORGET_PAYLOAD, Q_FORGET_AGAIN,
+       Q_FORGET_PART, Q_BELOW_ROW, Q_BELOW_PAYLOAD, Q_BELOW_AGAIN, Q_BELOW_PART, Q_AGAIN, Q_PUT_PART, Q_COUNT };
 
 static const char *const QUERIES[Q_COUNT] = {
     [Q_NOTE] = "SELECT value, sum FROM note WHERE key = ?1",
     [Q_ROW] = "SELECT row FROM dir WHERE path = ?1",
     [Q_PAYLOAD] = "SELECT payload, sum FROM made WHERE path = ?1",
+    [Q_PART] = "SELECT value, sum FROM part WHERE path = ?1",
     [Q_SET_NOTE] = "INSERT OR REPLACE INTO note VALUES (?1, ?2, ?3)",
     [Q_PUT_ROW] = "INSERT OR REPLACE INTO dir VALUES (?1, ?2)",
     [Q_PUT_PAYLOAD] = "INSERT OR REPLACE INTO made VALUES (?1, ?2, ?3)",
     [Q_FORGET_ROW] = "DELETE FROM dir WHERE path = ?1",
     [Q_FORGET_PAYLOAD] = "DELETE FROM made WHERE path = ?1",
     [Q_FORGET_AGAIN] = "DELETE FROM again WHERE path = ?1",
+    [Q_FORGET_PART] = "DELETE FROM part WHERE path = ?1",
     [Q_BELOW_ROW] = "DELETE FROM dir WHERE path > ?1 AND path < ?2",
     [Q_BELOW_PAYLOAD] = "DELETE FROM made WHERE path > ?1 AND path < ?2",
     [Q_BELOW_AGAIN] = "DELETE FROM again WHERE path > ?1 AND path < ?2",
+    [Q_BELOW_PART] = "DELETE FROM part WHERE path > ?1 AND path < ?2",
+    [Q_PUT_PART] = "INSERT OR REPLACE INTO part VALUES (?1, ?2, ?3)",
     [Q_AGAIN] = "INSERT OR IGNORE INTO again VALUES (?1)",
 };
 
@@ -147,7 +152,8 @@ struct vb_look *vb_look_create(const char *path, struct vb_error *err)
                "CREATE TABLE note(key TEXT PRIMARY KEY, value BLOB, sum INT) WITHOUT ROWID;"
                "CREATE TABLE dir(path BLOB PRIMARY KEY, row BLOB);"
                "CREATE TABLE made(path BLOB PRIMARY KEY, payload BLOB, sum INT);"
-               "CREATE TABLE again(path BLOB PRIMARY KEY) WITHOUT ROWID;", err) < 0 ||
+               "CREATE TABLE again(path BLOB PRIMARY KEY) WITHOUT ROWID;"
+               "CREATE TABLE part(path BLOB PRIMARY KEY, value BLOB, sum INT);", err) < 0 ||
         prepare(l, 0, Q_COUNT, err) < 0 || vb_look_set_note(l, "format", FORMAT, strlen(FORMAT), err) < 0) {
         vb_look_close(l);
         return NULL;
@@ -213,6 +219,11 @@ int vb_look_payload(struct vb_look *l, const char *path, const unsigned char **v
            sqlite3_column_int64(l->q[Q_PAYLOAD], 1) == (sum_of(path, *v, *n) ^ vb_crc32(row, n_row));
 }
 
+int vb_look_part(struct vb_look *l, const char *path, const unsigned char **v, size_t *n)
+{
+    return lookup(l, Q_PART, path, false, v, n) && sqlite3_column_int64(l->q[Q_PART], 1) == sum_of(path, *v, *n);
+}
+
 /* ---- changing ---- */
 
 static int step(struct vb_look *l, int which, struct vb_error *err)
@@ -255,16 +266,28 @@ int vb_look_put(struct vb_look *l, const char *path, const struct vb_buf *row, c
     return put(l, Q_PUT_ROW, path, row, err) < 0 || put(l, Q_PUT_PAYLOAD, path, payload, err) < 0 ? -1 : 0;
 }
 
+int vb_look_set_part(struct vb_look *l, const char *path, const struct vb_buf *value, struct vb_error *err)
+{
+    int which = value ? Q_PUT_PART : Q_FORGET_PART;
+    end_reads(l);
+    if (value) {
+        sqlite3_bind_int64(l->q[which], 3, sum_of(path, value->data, value->len));
+        return put(l, which, path, value, err);
+    }
+    sqlite3_bind_blob(l->q[which], 1, path, (int)strlen(path), SQLITE_STATIC);
+    return step(l, which, err);
+}
+
 int vb_look_forget(struct vb_look *l, const char *path, bool and_below, struct vb_error *err)
 {
     end_reads(l);
-    for (int which = Q_FORGET_ROW; which <= Q_FORGET_AGAIN; which++) {
+    for (int which = Q_FORGET_ROW; which <= Q_FORGET_PART; which++) {
         sqlite3_bind_blob(l->q[which], 1, path, (int)strlen(path), SQLITE_STATIC);
         if (step(l, which, err) < 0)
             return -1;
     }
     VB_AUTO_FREE char *from = vb_printf("%s/", path), *to = vb_printf("%s0", path); /* '0' follows '/' */
-    for (int which = Q_BELOW_ROW; and_below && which <= Q_BELOW_AGAIN; which++) {
+    for (int which = Q_BELOW_ROW; and_below && which <= Q_BELOW_PART; which++) {
         sqlite3_bind_blob(l->q[which], 1, from, (int)strlen(from), SQLITE_STATIC);
         sqlite3_bind_blob(l->q[which], 2, to, (int)strlen(to), SQLITE_STATIC);
         if (step(l, which, err) < 0)

@@ -80,11 +80,14 @@ void vb_look_close(struct vb_look *l); /* NULL ok; what was not committed is for
 int vb_look_note(struct vb_look *l, const char *key, const unsigned char **v, size_t *n);
 int vb_look_row(struct vb_look *l, const char *path, struct vb_look_row *row);
 int vb_look_payload(struct vb_look *l, const char *path, const unsigned char **v, size_t *n);
+/* What is known of one entry, under its path; forgotten with the directories above it. */
+int vb_look_part(struct vb_look *l, const char *path, const unsigned char **v, size_t *n);
 
 /* Changes.  After a failure the look can only be closed. */
 int vb_look_set_note(struct vb_look *l, const char *key, const void *v, size_t n, struct vb_error *err);
 int vb_look_put(struct vb_look *l, const char *path, const struct vb_buf *row, const struct vb_buf *payload,
                 struct vb_error *err);
+int vb_look_set_part(struct vb_look *l, const char *path, const struct vb_buf *value, struct vb_error *err); /* NULL: none */
 int vb_look_forget(struct vb_look *l, const char *path, bool and_below, struct vb_error *err);
 /* Directories that every source is to call dirty, whatever it finds: something in them could not be taken. */
 int vb_look_set_again(struct vb_look *l, const char *path, bool again, struct vb_error *err);

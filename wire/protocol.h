@@ -37,7 +37,7 @@
  *     COMPONENT of CAPTURE: CLASS, INSTANCE, INSTANCE_NAME?, WRITER, LOGICAL_PATH, NAME; in the reply also CONSISTENCY,
  *               COMPLETENESS, FILES, DIRS, BYTES, WARNINGS, CODE? TEXT? HINT? (failed), ROOT {PATH, FILESPEC, RECURSIVE,
  *               CHUNK_NAME? (the tree; absent: nothing was captured), FILES, DIRS, BYTES, WARNINGS?,
- *               DETECTOR?, FILES_READ?}...
+ *               DETECTOR?, FILES_READ?, BYTES_READ?}...
  *     COMPONENT of RESTORE_FILES: as for CAPTURE, with ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME} of the members to restore;
  *               in the reply RESTORE_STATUS, FILES, BYTES, CODE? TEXT? HINT?
  *     RESTORE_FILES itself: NAMING_KEY; OVERWRITE (0/1); COUNT (attempt, from 1).  Private restore (R-57): TARGET, a directory;
@@ -113,7 +113,7 @@ enum vb_field_tag {
     VB_F_LEAVE_OUT = 133, VB_F_LEFT_FILES = 134, VB_F_LEFT_DIRS = 135, VB_F_VERIFY = 136,
     VB_F_PROBE = 140, /* PREPARE: only say which provider would take which volume */
     VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155, VB_F_DISCARD = 156, VB_F_STAMP = 157,
-    VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182
+    VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182, VB_F_BYTES_READ = 183
 };
 
 #endif

@@ -14,4 +14,11 @@ for type in btrfs xfs ext4; do
     chmod 755 "$LOOPFS"
     ok "random changes on $type: never a missed one" env TMPDIR="$LOOPFS" VB_TEST_ROUNDS=8 timeout 100 "$prog"
 done
+if loopfs_mount btrfs 512M; then
+    chmod 755 "$LOOPFS"
+    ok "random changes of large files: what is taken over is as it was" \
+        env TMPDIR="$LOOPFS" VB_TEST_ROUNDS=25 timeout 200 "$abs_top_builddir/test_capture_extents"
+else
+    skip "random changes of large files" "${LOOPFS_WHY:-no btrfs on loop devices here}"
+fi
 done_testing

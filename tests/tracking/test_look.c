@@ -131,6 +131,40 @@ static void kept_and_forgotten(void **state)
     vb_look_close(l);
 }
 
+static bool part_is(struct vb_look *l, const char *where, const char *text)
+{
+    const unsigned char *v;
+    size_t n;
+    if (vb_look_part(l, where, &v, &n) != 1)
+        return !text;
+    return text && n == strlen(text) && !memcmp(v, text, n);
+}
+
+static void set_part(struct vb_look *l, const char *where, const char *text)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    vb_buf_add_str(&b, text);
+    assert_int_equal(vb_look_set_part(l, where, &b, NULL), 0);
+}
+
+static void parts_of_entries(void **state)
+{
+    (void)state;
+    struct vb_look *l = create();
+    set_part(l, "./a/f", "one");
+    set_part(l, "./a/f", "two");
+    set_part(l, "./a0", "three");
+    set_part(l, "./b", "four");
+    assert_int_equal(vb_look_commit(l, NULL), 0);
+    vb_look_close(l);
+    l = reopen();
+    assert_true(part_is(l, "./a/f", "two") && part_is(l, "./a0", "three") && part_is(l, "./c", NULL));
+    assert_int_equal(vb_look_set_part(l, "./b", NULL, NULL), 0);
+    assert_int_equal(vb_look_forget(l, "./a", true, NULL), 0);
+    assert_true(part_is(l, "./a/f", NULL) && part_is(l, "./a0", "three") && part_is(l, "./b", NULL));
+    vb_look_close(l);
+}
+
 static void new_one_takes_the_place_at_commit_only(void **state)
 {
     (void)state;
@@ -220,7 +254,7 @@ static void settled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LOOK_TEST(kept_and_forgotten),
+        LOOK_TEST(kept_and_forgotten), LOOK_TEST(parts_of_entries),
         LOOK_TEST(new_one_takes_the_place_at_commit_only),
         LOOK_TEST(absent_and_foreign),
         LOOK_TEST(damage_is_never_believed),
