@@ -302,7 +302,7 @@ static int delete_place(struct ctx *c, const struct vb_ps_record *r)
 static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
-    int shared = vb_ps_record_shared(&c->s, r); /* the other one shows it still */
+    int shared = r->place ? vb_ps_record_shared(&c->s, r) : 1; /* the other one shows it still; or nothing was made */
     if (shared < 0 || (!shared && delete_place(c, r) < 0))
         return -1;
     if (!shared)
