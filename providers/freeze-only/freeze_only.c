@@ -204,6 +204,7 @@ const struct vb_provider vb_provider_freeze_only = {
     .end_prepare = end_prepare,
     .commit = commit,
     .post_commit = vb_ps_staged_post_commit,
+    .pre_final = vb_ps_staged_pre_final,
     .post_final = vb_ps_staged_post_final,
     .abort = vb_ps_staged_abort,
     .snapshot_path = vb_ps_staged_path,

@@ -324,17 +324,10 @@ static int mount_copy(struct ctx *c, struct volume *v, const struct vb_lvm_list 
 static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
 {
     struct ctx *c = ctx;
-    struct vb_lvm_list l = { NULL, 0, 0 };
-    int rc = report(c, &l);
     (void)set_id;
-    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
-        rc = mount_copy(c, v, &l);
-        if (rc == 0)
-            rc = vb_ps_record_created(&c->s, &v->record);
-        *n_created += rc == 0;
-    }
-    vb_lvm_list_clear(&l);
-    return rc;
+    for (struct volume *v = c->volumes; v; v = v->next)
+        *n_created += 1;
+    return 0;
 }
 
 static bool wants_recovery(const struct volume *v)
@@ -353,10 +346,20 @@ static int set_writable(struct ctx *c, bool writable)
     return 0;
 }
 
+/* Mounted, and the record completed, here and not in post_commit: the writers wait for post_commit. */
 static int pre_final(void *ctx, const char *set_id)
 {
+    struct ctx *c = ctx;
+    struct vb_lvm_list l = { NULL, 0, 0 };
+    int rc = report(c, &l);
     (void)set_id;
-    return set_writable(ctx, true);
+    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
+        rc = mount_copy(c, v, &l);
+        if (rc == 0)
+            rc = vb_ps_record_created(&c->s, &v->record);
+    }
+    vb_lvm_list_clear(&l);
+    return rc == 0 ? set_writable(c, true) : rc;
 }
 
 /* The device as well: nothing may write to it any more, whoever mounts it once more. */

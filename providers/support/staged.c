@@ -105,11 +105,18 @@ int vb_ps_staged_post_commit(void *ctx, const char *set_id, unsigned *n_created)
 {
     struct vb_ps_staged *c = ctx;
     (void)set_id;
-    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next) {
+    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next)
+        *n_created += 1;
+    return 0;
+}
+
+int vb_ps_staged_pre_final(void *ctx, const char *set_id)
+{
+    struct vb_ps_staged *c = ctx;
+    (void)set_id;
+    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next)
         if (vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
-        *n_created += 1;
-    }
     return 0;
 }
 

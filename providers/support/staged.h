@@ -32,6 +32,8 @@ int vb_ps_staged_end_prepare(void *ctx, const char *set_id);
 /* Copies every tree of every volume by the limits and the manner of `how`. */
 int vb_ps_staged_copy(struct vb_ps_staged *c, const struct vb_ps_tree *how);
 int vb_ps_staged_post_commit(void *ctx, const char *set_id, unsigned *n_created);
+/* The records are completed here and not in post_commit: they are synced, and the writers wait for post_commit. */
+int vb_ps_staged_pre_final(void *ctx, const char *set_id);
 /* The copies are ours alone: nobody else can reach them, so nothing has to be made read-only. */
 int vb_ps_staged_post_final(void *ctx, const char *set_id);
 int vb_ps_staged_abort(void *ctx, const char *set_id);
