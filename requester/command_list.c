@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vbackup list, show, check: what the repository holds. */
+/* vbackup list, show: what the repository holds. */
 #include "config.h"
 
 #include <stdio.h>
@@ -146,92 +146,3 @@ static const struct vb_opt show_opts[] = {
 };
 const struct vb_cli_verb vb_verb_show = { "show", "[BACKUP]", "show one backup: hosts, components, how consistent each is",
                                       show_opts, 0, 1, run_show };
-
-/* ---- check ---- */
-
-#define FINDINGS_SHOWN 3 /* of one object: a lost pack has hundreds of chunks */
-struct findings {
-    struct vb_cli *cli;
-    char *object; /* of the last one */
-    size_t n;     /* of that object */
-};
-
-static void end_of_object(struct findings *f)
-{
-    if (f->n > FINDINGS_SHOWN && !f->cli->json && !f->cli->verbose)
-        printf("damage: %s: and %zu more (--verbose or --json names all)\n", f->object, f->n - FINDINGS_SHOWN);
-    vb_free_ptr(&f->object);
-    f->n = 0;
-}
-
-static void finding(void *arg, enum vb_check_severity severity, const char *object, const char *text)
-{
-    struct findings *f = arg;
-    struct vb_cli *cli = f->cli;
-    if (cli->json) {
-        json_t *o = vb_cli_message("finding");
-        json_object_set_new(o, "severity", json_string(severity == VB_CHECK_DAMAGE ? "damage" : "note"));
-        json_object_set_new(o, "object", vb_cli_text(object));
-        json_object_set_new(o, "text", vb_cli_text(text));
-        vb_cli_json(o);
-    } else if (severity == VB_CHECK_DAMAGE) {
-        if (!f->object || strcmp(f->object, object) != 0) {
-            end_of_object(f);
-            f->object = vb_strdup(object);
-        }
-        if (++f->n <= FINDINGS_SHOWN || cli->verbose)
-            printf("damage: %s: %s\n", object, text);
-    } else if (!cli->quiet) {
-        printf("note: %s: %s\n", object, text);
-    }
-}
-
-static int count_one(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
-{
-    size_t *n = arg;
-    (void)path;
-    (void)damage;
-    *n += *entry != NULL;
-    return 0;
-}
-
-static int run_check(struct vb_cli *cli)
-{
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_repo *r = open_read(cli, &err);
-    if (!r)
-        return vb_cli_fail(cli, &err);
-    bool data = vb_cli_flag(cli, "read-data");
-    struct findings f = { .cli = cli };
-    int rc = vb_repo_check(r, data, finding, &f, &err);
-    end_of_object(&f);
-    if (rc == 0) {
-        struct vb_repo_stats stats;
-        size_t backups = 0;
-        vb_repo_stats(r, &stats);
-        if (vb_repo_list(r, count_one, &backups, &err) < 0) {
-            vb_repo_close(r);
-            return vb_cli_fail(cli, &err);
-        }
-        VB_AUTO_FREE char *size = vb_size_human(stats.stored_bytes);
-        if (cli->json) {
-            json_t *o = vb_cli_message("summary");
-            json_object_set_new(o, "damage", json_false());
-            json_object_set_new(o, "backups", json_integer((json_int_t)backups));
-            json_object_set_new(o, "packs", json_integer((json_int_t)stats.packs));
-            json_object_set_new(o, "chunks", json_integer((json_int_t)stats.chunks));
-            json_object_set_new(o, "stored_bytes", json_integer((json_int_t)stats.stored_bytes));
-            json_object_set_new(o, "read_data", json_boolean(data));
-            vb_cli_json(o);
-        } else if (!cli->quiet) {
-            printf("no damage found in %zu backup%s, %s (%s)\n", backups, backups == 1 ? "" : "s", size,
-                   data ? "every byte was read" : "structure only; --read-data reads every byte");
-        }
-    }
-    vb_repo_close(r);
-    return rc < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
-}
-
-static const struct vb_opt check_opts[] = { { "read-data", 0, NULL, "read and verify every byte, not only the structure" },
-                                            { NULL, 0, NULL, NULL } };
-const struct vb_cli_verb vb_verb_check = { "check", "", "prove the repository whole", check_opts, 0, 0, run_check };

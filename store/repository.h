@@ -226,10 +226,34 @@ int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, st
  * a count otherwise, or -1 with another code when the check itself could not be done. */
 enum vb_check_severity {
     VB_CHECK_NOTE = 0, /* harmless: leftovers of an interrupted run, index file that is rebuilt */
-    VB_CHECK_DAMAGE    /* something that was stored cannot be read back */
+    VB_CHECK_DAMAGE,   /* something that was stored cannot be read back */
+    VB_CHECK_LOSS,     /* what follows from the damage, after all of it: a file or directory of a backup that lost something */
+    VB_CHECK_MENDED    /* of a repair: what was done */
 };
 typedef void vb_check_fn(void *arg, enum vb_check_severity severity, const char *object, const char *text);
 int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err);
+
+/* Of which packs every byte is read: those whose names, taken as a number of 32 bits, lie in the part of the circle of all
+ * such numbers that begins at `from` and is `width` wide.  Parts that lie end to end and make up the circle miss no pack
+ * that was there all the time. */
+#define VB_CHECK_CIRCLE ((uint64_t)1 << 32)
+struct vb_check_share {
+    uint64_t from, width;
+};
+struct vb_check_result {
+    uint64_t packs, bytes, packs_read, bytes_read;
+    uint64_t damages, losses;
+};
+/* share NULL: of all. */
+int vb_repo_check_share(struct vb_repo *r, const struct vb_check_share *share, struct vb_check_result *result,
+                        vb_check_fn *report, void *arg, struct vb_error *err);
+
+/* Brings the repository into a state in which everything works that does not need what is lost.  Reads every byte.  Nothing
+ * is deleted: what is broken is set aside under broken/, chunks that can be read still are taken out of broken packs, and
+ * the index is made anew from the packs.  From then on each lock looks for what is missing, so that the next backup stores
+ * it again if it can.  Needs the lock, which is given back.  Each step is reported (VB_CHECK_MENDED); what stays broken as
+ * VB_CHECK_DAMAGE.  *mended: how much was done.  What the backups have lost a check tells afterwards. */
+int vb_repo_repair(struct vb_repo *r, uint64_t *mended, vb_check_fn *report, void *arg, struct vb_error *err);
 
 /* Figures for reports. */
 struct vb_repo_stats {

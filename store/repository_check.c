@@ -16,12 +16,15 @@
 
 struct check {
     struct vb_repo *repo;
+    const struct vb_check_share *share; /* read_data: of these packs */
     bool read_data;
+    struct vb_check_result result;
     vb_check_fn *report;
     void *arg;
-    uint64_t damages;
     struct vb_index *index;   /* from index files alone */
     struct vb_index *present; /* chunks that a pack really has */
+    struct vb_strv entries;   /* records that can be read */
+    struct vb_strv key_ids;
     struct vb_repo_reach reach; /* over present */
     const char *object;       /* the backup that is being looked at */
     struct vb_strv condemned; /* marks of packs that wait for their removal */
@@ -29,7 +32,7 @@ struct check {
 
 static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
 {
-    c->damages += severity == VB_CHECK_DAMAGE;
+    c->result.damages += severity == VB_CHECK_DAMAGE;
     if (c->report)
         c->report(c->arg, severity, object, text);
 }
@@ -58,9 +61,13 @@ static void check_config(struct check *c)
 static int check_key(void *arg, const char *path, const struct vb_repo_key *key, const struct vb_error *damage)
 {
     struct check *c = arg;
-    (void)key;
     if (damage) /* others may open the repository: it is the user's to remove or to bring back */
         tell(c, VB_CHECK_DAMAGE, path, vb_error_text(damage));
+    else if (vb_strv_has(&c->key_ids, key->id))
+        tell(c, VB_CHECK_NOTE, path, "another file of the same key: a change of its password was interrupted, or an old file was "
+                                     "brought back; both passwords open, until it is changed once more");
+    else
+        vb_strv_add(&c->key_ids, key->id);
     return 0;
 }
 
@@ -101,7 +108,8 @@ static int refs_are_well_formed(void *arg, const struct vb_name *name, unsigned 
     return 0;
 }
 
-static void check_chunk(struct check *c, const char *path, const struct vb_object *o, const unsigned char *pack,
+/* Whether it is whole. */
+static bool check_chunk(struct check *c, const char *path, const struct vb_object *o, const unsigned char *pack,
                         const struct vb_pack_entry *e)
 {
     VB_AUTO_BUF stored = VB_BUF_INIT, plain = VB_BUF_INIT;
@@ -109,23 +117,78 @@ static void check_chunk(struct check *c, const char *path, const struct vb_objec
     if (vb_pack_unseal(c->repo->keys, o, e, pack + e->offset, &stored, &why) == 0 &&
         vb_repo_open_stored(c->repo, o->group, e, &stored, &plain, &why) == 0 &&
         vb_chunk_refs((enum vb_chunk_type)e->type, plain.data, plain.len, refs_are_well_formed, NULL, &why) == 0)
-        return;
+        return true;
     char hex[VB_NAME_HEX_LEN + 1];
     vb_name_hex(&e->name, hex);
     vb_context(&why, "%s chunk %.16s...", vb_chunk_type_name(e->type), hex);
     tell_error(c, VB_CHECK_DAMAGE, path, &why);
+    return false;
 }
 
-static int pack_entries(struct check *c, const char *path, struct vb_pack_id *id, struct vb_object *o,
+static bool is_in_share(const struct check *c, const struct vb_name *name)
+{
+    uint64_t at = (uint64_t)name->b[0] << 24 | (uint64_t)name->b[1] << 16 | (uint64_t)name->b[2] << 8 | name->b[3];
+    return c->read_data && (!c->share || (at + VB_CHECK_CIRCLE - c->share->from) % VB_CHECK_CIRCLE < c->share->width);
+}
+
+static int pack_entries(struct check *c, const char *path, bool whole, struct vb_pack_id *id, struct vb_object *o,
                         struct vb_buf *bytes, struct vb_pack_entry **entries, size_t *n, struct vb_error *why)
 {
     struct vb_name name = id->name;
-    if (!c->read_data)
+    if (!whole)
         return vb_pack_read_entries(c->repo->backend, c->repo->keys, id, entries, n, why);
     if (vb_backend_read_all(c->repo->backend, path, VB_PACK_MAX, bytes, why) < 0 ||
         vb_pack_parse(bytes->data, bytes->len, c->repo->keys, &name, id, entries, n, why) < 0)
         return -1;
     return vb_object_recall(c->repo->keys, VB_OBJECT_PACK, id->group, id->salt, o, why);
+}
+
+struct gather_entries {
+    uint32_t pack;
+    struct vb_pack_entry *v;
+    size_t n, cap;
+};
+
+static int gather_entry(void *arg, const struct vb_index_hit *hit)
+{
+    struct gather_entries *g = arg;
+    if (hit->pack != g->pack)
+        return 0;
+    VB_GROW(g->v, g->n, g->cap);
+    g->v[g->n++] = hit->entry;
+    return 0;
+}
+
+/* Of a pack that is damaged: the chunks that should be in it, by its own table or else by the index, so that each can be
+ * tried.  What lies beyond the end of the file is left out. */
+static int entries_of_damaged(struct check *c, const char *path, struct vb_pack_id *id, struct vb_object *o,
+                              struct vb_buf *bytes, struct vb_pack_entry **entries, size_t *n)
+{
+    const struct vb_name name = id->name;
+    uint32_t indexed;
+    vb_buf_reset(bytes);
+    if (vb_backend_read_all(c->repo->backend, path, VB_PACK_MAX, bytes, NULL) < 0)
+        return -1;
+    if (vb_pack_parse(bytes->data, bytes->len, c->repo->keys, NULL, id, entries, n, NULL) < 0) {
+        if (!vb_index_find_pack(c->index, &name, &indexed))
+            return -1;
+        const struct vb_index_pack *said = vb_index_pack_at(c->index, indexed);
+        struct gather_entries g = { .pack = indexed };
+        vb_index_each(c->index, gather_entry, &g);
+        id->group = said->group;
+        memcpy(id->salt, said->salt, sizeof id->salt);
+        *entries = g.v;
+        *n = g.n;
+    }
+    id->name = name;
+    for (size_t i = 0; i < *n;) {
+        size_t span = vb_pack_span(c->repo->keys, &(*entries)[i]);
+        if ((*entries)[i].offset <= bytes->len && span <= bytes->len - (*entries)[i].offset)
+            i++;
+        else
+            (*entries)[i] = (*entries)[--*n];
+    }
+    return vb_object_recall(c->repo->keys, VB_OBJECT_PACK, id->group, id->salt, o, NULL);
 }
 
 static bool same_place(const struct vb_pack_entry *a, const struct vb_pack_entry *b)
@@ -152,16 +215,24 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
     bool known = vb_index_find_pack(c->index, &id.name, &indexed);
     if (!known && !vb_repo_is_condemned(&c->condemned, &id.name))
         tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
-    if (pack_entries(c, path, &id, &o, &bytes, &entries, &n, &why) < 0) {
+    bool whole = is_in_share(c, &id.name);
+    c->result.packs++;
+    c->result.bytes += size;
+    c->result.packs_read += whole;
+    c->result.bytes_read += whole ? size : 0;
+    if (pack_entries(c, path, whole, &id, &o, &bytes, &entries, &n, &why) < 0) {
         tell_error(c, VB_CHECK_DAMAGE, path, &why);
-        return 0;
+        if (entries_of_damaged(c, path, &id, &o, &bytes, &entries, &n) < 0)
+            return 0;
+        whole = true;
     }
     uint32_t number = vb_index_add_pack(c->present, &id, true);
     for (size_t i = 0; i < n; i++) {
         struct vb_index_hit hit;
         vb_index_add(c->present, number, &entries[i]);
-        if (c->read_data)
-            check_chunk(c, path, &o, bytes.data, &entries[i]);
+        if (whole && !check_chunk(c, path, &o, bytes.data, &entries[i]) &&
+            vb_index_get(c->present, &entries[i].name, &hit) && hit.pack == number)
+            vb_index_drop(c->present, &entries[i].name); /* a good one elsewhere may take its place */
         if (known && vb_index_get(c->index, &entries[i].name, &hit) && hit.pack == indexed &&
             !same_place(&hit.entry, &entries[i]))
             tell(c, VB_CHECK_DAMAGE, path, "index and pack disagree about a chunk");
@@ -229,12 +300,18 @@ static void check_chain(struct check *c, const char *path, const struct vb_catal
 
 static int check_catalog(struct check *c, struct vb_error *err)
 {
-    struct vb_strv paths = { 0 }, forgotten = { 0 };
+    struct vb_strv paths = { 0 }, forgotten = { 0 }, broken = { 0 };
     struct vb_name before;
     uint64_t before_sequence = 0, when;
+    char place[VB_GUID_LEN + 1];
     int result = vb_repo_catalog_paths(c->repo, &paths, err);
     if (result == 0)
         result = vb_repo_forgotten_paths(c->repo, &forgotten, err);
+    if (result == 0)
+        result = vb_repo_broken_paths(c->repo, "catalog/", &broken, err);
+    for (size_t i = 0; i < broken.n; i++) /* their places in the chain stay theirs */
+        if (!vb_strv_has(&paths, broken.v[i]) && vb_catalog_path_parse(broken.v[i], &when, place, &before))
+            vb_strv_add(&paths, broken.v[i]);
     for (size_t i = 0; i < forgotten.n; i++)
         if (!vb_strv_has(&paths, forgotten.v[i]))
             vb_strv_add(&paths, forgotten.v[i]);
@@ -248,9 +325,11 @@ static int check_catalog(struct check *c, struct vb_error *err)
         struct vb_name hash;
         struct vb_catalog_entry *e = vb_repo_read_entry(c->repo, paths.v[i], &why);
         if (e) {
+            vb_strv_add(&c->entries, paths.v[i]);
             check_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
             result = check_backup(c, paths.v[i], e, err);
-        } else if (why.code != VB_E_NOT_FOUND || !vb_strv_has(&forgotten, paths.v[i])) {
+        } else if (why.code != VB_E_NOT_FOUND ||
+                   (!vb_strv_has(&forgotten, paths.v[i]) && !vb_strv_has(&broken, paths.v[i]))) {
             tell_error(c, VB_CHECK_DAMAGE, paths.v[i], &why);
         }
         /* the name has the hash in it, so the chain can be followed past an entry that cannot be read */
@@ -262,15 +341,42 @@ static int check_catalog(struct check *c, struct vb_error *err)
     }
     vb_strv_clear(&paths);
     vb_strv_clear(&forgotten);
+    vb_strv_clear(&broken);
     return result;
 }
 
-int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
+/* Once all damage is known: what it means for whom. */
+static void tell_losses(struct check *c)
+{
+    for (size_t i = 0; i < c->entries.n; i++) {
+        struct vb_catalog_entry *e = vb_repo_read_entry(c->repo, c->entries.v[i], NULL);
+        if (e)
+            c->result.losses += vb_repo_losses(c->repo, c->present, e, c->report, c->arg);
+        vb_catalog_entry_free(e);
+    }
+}
+
+static int tell_broken(struct check *c, struct vb_error *err)
+{
+    struct vb_strv broken = { 0 };
+    int result = vb_repo_broken_paths(c->repo, "", &broken, err);
+    if (broken.n > 0) {
+        VB_AUTO_FREE char *text = vb_printf("%zu file%s set aside by a repair; nothing needs %s, and every backup takes longer "
+                                            "while they are there: remove this directory once no backup lacks anything",
+                                            broken.n, broken.n == 1 ? " was" : "s were", broken.n == 1 ? "it" : "them");
+        tell(c, VB_CHECK_NOTE, "broken/", text);
+    }
+    vb_strv_clear(&broken);
+    return result;
+}
+
+static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_share *share,
+                     struct vb_check_result *out, vb_check_fn *report, void *arg, struct vb_error *err)
 {
     if (vb_keys_append_only(r->keys))
         return vb_fail(err, VB_E_ACCESS_DENIED, "a write-only key cannot check the repository");
-    struct check c = { .repo = r, .read_data = read_data, .report = report, .arg = arg, .index = vb_index_new(),
-                       .present = vb_index_new() };
+    struct check c = { .repo = r, .share = share, .read_data = read_data, .report = report, .arg = arg,
+                       .index = vb_index_new(), .present = vb_index_new() };
     check_config(&c);
     int result = vb_repo_key_list(r, check_key, &c, err);
     if (vb_repo_condemned(r, &c.condemned, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
@@ -285,14 +391,35 @@ int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *
         result = check_catalog(&c, err);
         vb_repo_reach_clear(&c.reach);
     }
+    if (result == 0)
+        result = tell_broken(&c, err);
+    if (result == 0 && c.result.damages > 0)
+        tell_losses(&c);
     vb_strv_clear(&c.condemned);
+    vb_strv_clear(&c.entries);
+    vb_strv_clear(&c.key_ids);
     vb_index_free(c.index);
     vb_index_free(c.present);
+    if (out)
+        *out = c.result;
     if (result < 0)
         return -1;
-    if (c.damages == 0)
+    if (c.result.damages == 0)
         return 0;
-    vb_fail(err, VB_E_CORRUPT, "'%s': %llu findings of damage", r->backend->location, (unsigned long long)c.damages);
-    vb_hint(err, "a new backup stores again what is missing; restore what you can to another place meanwhile");
+    vb_fail(err, VB_E_CORRUPT, "'%s': %llu findings of damage", r->backend->location,
+            (unsigned long long)c.result.damages);
+    vb_hint(err, "a new backup stores again what is missing; restore what you can to another place meanwhile; "
+                 "`vbackup check --repair` sets aside what is in the way");
     return -1;
+}
+
+int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
+{
+    return check_all(r, read_data, NULL, NULL, report, arg, err);
+}
+
+int vb_repo_check_share(struct vb_repo *r, const struct vb_check_share *share, struct vb_check_result *result,
+                        vb_check_fn *report, void *arg, struct vb_error *err)
+{
+    return check_all(r, true, share, result, report, arg, err);
 }

@@ -398,6 +398,8 @@ static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_er
     int result = vb_repo_catalog_paths(r, &paths, err);
     if (result == 0)
         result = vb_repo_forgotten_paths(r, &paths, err); /* also those whose record is gone */
+    if (result == 0)
+        result = vb_repo_broken_paths(r, "catalog/", &paths, err); /* or was set aside */
     vb_strv_sort(&paths);
     e->sequence = 1;
     e->has_previous = false;

@@ -279,6 +279,13 @@ static int load(struct scan *s, struct vb_error *err)
         return -1;
     if (!s->scanned)
         return 0;
+    /* A repair has set packs aside: nobody must believe in directories whose parts were in them. */
+    struct vb_strv broken = { 0 };
+    int listed = s->repo->mode == VB_REPO_WRITE ? vb_repo_broken_paths(s->repo, "packs/", &broken, err) : 0;
+    s->missing = s->missing || broken.n > 0;
+    vb_strv_clear(&broken);
+    if (listed < 0)
+        return -1;
     bool taken = false;
     for (size_t i = 0; i < s->n; i++) {
         uint32_t pack;

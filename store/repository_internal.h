@@ -114,6 +114,13 @@ int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_m
 int vb_repo_condemned(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
 bool vb_repo_is_condemned(const struct vb_strv *paths, const struct vb_name *pack);
 
+/* repository_loss.c: reports (VB_CHECK_LOSS) what the backup needs that is not in this index; how many findings. */
+uint64_t vb_repo_losses(struct vb_repo *r, struct vb_index *whole, const struct vb_catalog_entry *e, vb_check_fn *report,
+                        void *arg);
+
+/* repository_repair.c: what repairs have set aside, with the names it had ("catalog/..."), below that prefix; sorted. */
+int vb_repo_broken_paths(struct vb_repo *r, const char *prefix, struct vb_strv *paths, struct vb_error *err);
+
 /* repository_reach.c: everything below some roots, each chunk once, without recursion.  The callbacks are set after
  * init; what a callback returns that is not 0 ends it and is returned. */
 struct vb_repo_reach {

@@ -110,7 +110,7 @@ struct verdict {
 static struct verdict judge(const struct files *l, const char *what)
 {
     struct verdict v = { 0 };
-    unsigned findings[2] = { 0, 0 };
+    unsigned findings[VB_CHECK_MENDED + 1] = { 0 };
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_repo *r = fixture_open(lay_out(l), VB_REPO_READ, NULL);
     v.opens = r != NULL;
