@@ -4,9 +4,15 @@
  *
  * A slot per chunk that was asked for or is kept.  `uses` counts the gets that were announced by want; a slot
  * without any and without a reason to be kept is dropped.
+ *
+ * What comes is decompressed and verified by the threads, in the order in which it came; whoever gets a chunk that none
+ * has begun with does it himself.  A slot belongs to the thread while it is RUNNING; only `jobs`, the links of slots in it and
+ * `state` are shared.  Requests are gathered, and sent when enough are together or before anything is waited for.
  */
 #include "config.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "agent/chunk_fetcher.h"
@@ -16,6 +22,18 @@
 
 #define BUCKETS 8192u
 #define ASSUMED_TREE 8192u
+#define MAX_THREADS 8u
+#define GATHER_REQUESTS 32u                    /* requests, and bytes asked for by them, that are sent together */
+#define GATHER_WINDOW (VB_FETCH_WINDOW / 8)
+#define WORTH_WAKING ((size_t)48 << 10)        /* stored bytes that wait; for fewer a sleeping thread is left alone */
+#define ENOUGH_JOBS ((size_t)1 << 20)          /* above that no more is read than is asked for */
+
+enum state {
+    ASKED,   /* not there yet */
+    WAITING, /* in jobs */
+    RUNNING, /* with a thread */
+    DONE     /* bytes or error are set */
+};
 
 struct slot {
     struct vb_name name;
@@ -24,35 +42,137 @@ struct slot {
     size_t window; /* what it takes of the window */
     unsigned uses;
     bool arrived, kept;
+    struct vb_msg message; /* as it came, until it is decoded */
     struct vb_buf bytes;
     struct vb_error error;
     struct slot *next;
+    enum state state;
+    struct slot *job_next, **job_prev; /* WAITING */
+};
+
+struct decoder {
+    struct vb_namer *namer; /* NULL: nothing is verified */
+    struct vb_codec *codec;
 };
 
 struct vb_chunk_fetcher {
     int fd;
-    struct vb_namer *namer;
-    struct vb_codec *codec;
+    struct decoder own;
     struct vb_buf in;
+    size_t in_at;                    /* handled of it */
+    struct vb_buf out;               /* requests that were not sent yet */
+    size_t out_requests, out_window; /* their number, and what they ask for */
     bool broken;
     uint64_t next_id;
     size_t window, requests, kept;
     struct slot *buckets[BUCKETS];
     struct slot *by_id[BUCKETS]; /* requests under way, id modulo; more than fit are not asked ahead */
+    /* shared */
+    pthread_mutex_t lock;
+    pthread_cond_t work, ready;
+    struct slot *jobs, **jobs_end;
+    size_t jobs_bytes;
+    bool stop;
+    unsigned n_threads;
+    pthread_t threads[MAX_THREADS];
+    struct decoder decoders[MAX_THREADS];
+    unsigned n_decoders; /* handed out */
 };
 
-struct vb_chunk_fetcher *vb_chunk_fetcher_new(int fd, const uint8_t *key)
+static void decode(struct decoder *d, struct slot *s);
+
+static void unlink_job(struct vb_chunk_fetcher *f, struct slot *s)
+{
+    *s->job_prev = s->job_next;
+    if (s->job_next)
+        s->job_next->job_prev = s->job_prev;
+    else
+        f->jobs_end = s->job_prev;
+    f->jobs_bytes -= s->message.body.len;
+    s->state = RUNNING;
+}
+
+static void *decoder(void *arg)
+{
+    struct vb_chunk_fetcher *f = arg;
+    pthread_mutex_lock(&f->lock);
+    struct decoder *d = &f->decoders[f->n_decoders++];
+    for (;;) {
+        while (!f->stop && !f->jobs)
+            pthread_cond_wait(&f->work, &f->lock);
+        if (f->stop)
+            break;
+        struct slot *s = f->jobs;
+        unlink_job(f, s);
+        pthread_mutex_unlock(&f->lock);
+        decode(d, s);
+        pthread_mutex_lock(&f->lock);
+        s->state = DONE;
+        pthread_cond_signal(&f->ready);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+/* The slot's chunk has come: afterwards it is decoded, by us if no thread has begun. */
+static void settle(struct vb_chunk_fetcher *f, struct slot *s)
+{
+    pthread_mutex_lock(&f->lock);
+    if (s->state == WAITING) {
+        unlink_job(f, s);
+        pthread_mutex_unlock(&f->lock);
+        decode(&f->own, s);
+        s->state = DONE;
+        return;
+    }
+    while (s->state == RUNNING)
+        pthread_cond_wait(&f->ready, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Nobody needs the chunk: no thread begins with it, and one that has is waited for. */
+static void withdraw(struct vb_chunk_fetcher *f, struct slot *s)
+{
+    pthread_mutex_lock(&f->lock);
+    if (s->state == WAITING) {
+        unlink_job(f, s);
+        s->state = DONE;
+    }
+    while (s->state == RUNNING)
+        pthread_cond_wait(&f->ready, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static struct decoder make_decoder(const uint8_t *key)
+{
+    return (struct decoder){ key ? vb_namer_new(key) : NULL, vb_codec_new(1) };
+}
+
+struct vb_chunk_fetcher *vb_chunk_fetcher_new(int fd, const uint8_t *key, unsigned threads)
 {
     struct vb_chunk_fetcher *f = vb_alloc(sizeof *f);
     f->fd = fd;
-    f->namer = key ? vb_namer_new(key) : NULL;
-    f->codec = vb_codec_new(1);
+    f->own = make_decoder(key);
     f->next_id = 1;
+    f->jobs_end = &f->jobs;
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->work, NULL);
+    pthread_cond_init(&f->ready, NULL);
+    while (f->n_threads < threads && f->n_threads < MAX_THREADS) {
+        f->decoders[f->n_threads] = make_decoder(key);
+        if (pthread_create(&f->threads[f->n_threads], NULL, decoder, f) != 0) {
+            vb_namer_free(f->decoders[f->n_threads].namer);
+            vb_codec_free(f->decoders[f->n_threads].codec);
+            break;
+        }
+        f->n_threads++;
+    }
     return f;
 }
 
 static void slot_free(struct slot *s)
 {
+    vb_msg_clear(&s->message);
     vb_buf_clear(&s->bytes);
     vb_error_clear(&s->error);
     vb_free_ptr(&s);
@@ -62,15 +182,28 @@ void vb_chunk_fetcher_free(struct vb_chunk_fetcher *f)
 {
     if (!f)
         return;
+    pthread_mutex_lock(&f->lock);
+    f->stop = true;
+    pthread_cond_broadcast(&f->work);
+    pthread_mutex_unlock(&f->lock);
+    for (unsigned i = 0; i < f->n_threads; i++) {
+        pthread_join(f->threads[i], NULL);
+        vb_namer_free(f->decoders[i].namer);
+        vb_codec_free(f->decoders[i].codec);
+    }
+    pthread_mutex_destroy(&f->lock);
+    pthread_cond_destroy(&f->work);
+    pthread_cond_destroy(&f->ready);
     for (size_t i = 0; i < BUCKETS; i++)
         while (f->buckets[i]) {
             struct slot *s = f->buckets[i];
             f->buckets[i] = s->next;
             slot_free(s);
         }
-    vb_namer_free(f->namer);
-    vb_codec_free(f->codec);
+    vb_namer_free(f->own.namer);
+    vb_codec_free(f->own.codec);
     vb_buf_clear(&f->in);
+    vb_buf_clear(&f->out);
     vb_free_ptr(&f);
 }
 
@@ -95,11 +228,21 @@ static int lost(struct vb_chunk_fetcher *f, struct vb_error *err)
     return vb_fail(err, VB_E_CONNECTION_LOST, "data stream to the requester is lost");
 }
 
+static int send_requests(struct vb_chunk_fetcher *f, struct vb_error *err)
+{
+    if (f->broken)
+        return lost(f, err);
+    int rc = f->out.len ? vb_bytes_send_fd(f->fd, f->out.data, f->out.len, NULL) : 0;
+    vb_buf_reset(&f->out);
+    f->out_requests = f->out_window = 0;
+    return rc < 0 ? lost(f, err) : 0;
+}
+
 int vb_chunk_fetcher_send(struct vb_chunk_fetcher *f, const struct vb_msg *m, struct vb_error *err)
 {
-    if (f->broken || vb_msg_send_fd(f->fd, m, NULL) < 0)
-        return lost(f, err);
-    return 0;
+    if (vb_msg_encode(m, &f->out, err) < 0)
+        return -1;
+    return send_requests(f, err);
 }
 
 static struct slot *ask(struct vb_chunk_fetcher *f, struct slot **place, enum vb_chunk_type type,
@@ -109,7 +252,11 @@ static struct slot *ask(struct vb_chunk_fetcher *f, struct slot **place, enum vb
     m.id = f->next_id;
     vb_msg_add(&m, VB_F_CHUNK_NAME, name->b, sizeof name->b);
     vb_msg_add_u64(&m, VB_F_CHUNK_TYPE, type);
-    if (vb_chunk_fetcher_send(f, &m, err) < 0)
+    if (f->broken || vb_msg_encode(&m, &f->out, NULL) < 0)
+        return lost(f, err), NULL;
+    f->out_requests++;
+    f->out_window += size;
+    if ((f->out_requests >= GATHER_REQUESTS || f->out_window >= GATHER_WINDOW) && send_requests(f, err) < 0)
         return NULL;
     struct slot *s = vb_alloc(sizeof *s);
     s->name = *name;
@@ -138,8 +285,9 @@ bool vb_chunk_fetcher_want(struct vb_chunk_fetcher *f, enum vb_chunk_type type, 
 }
 
 /* Decompresses and verifies; what is wrong with the chunk becomes the slot's error. */
-static void take_chunk(struct vb_chunk_fetcher *f, struct slot *s, const struct vb_msg *m)
+static void decode_message(struct decoder *d, struct slot *s)
 {
+    const struct vb_msg *m = &s->message;
     const unsigned char *p;
     size_t n;
     uint64_t size = vb_msg_u64(m, VB_F_SIZE, 0), comp = vb_msg_u64(m, VB_F_COMP, VB_ENC_RAW);
@@ -149,14 +297,37 @@ static void take_chunk(struct vb_chunk_fetcher *f, struct slot *s, const struct 
         vb_fail(&s->error, VB_E_PROTOCOL, "requester sent a chunk that cannot be understood");
         return;
     }
-    if (vb_codec_decompress(f->codec, (uint8_t)comp, p, n, (size_t)size, &s->bytes, &s->error) < 0)
+    if (vb_codec_decompress(d->codec, (uint8_t)comp, p, n, (size_t)size, &s->bytes, &s->error) < 0)
         return;
-    if (!f->namer)
+    if (!d->namer)
         return;
     struct vb_name name;
-    vb_namer_name(f->namer, s->type, s->bytes.data, s->bytes.len, &name);
+    vb_namer_name(d->namer, s->type, s->bytes.data, s->bytes.len, &name);
     if (!vb_name_equal(&name, &s->name))
         vb_fail(&s->error, VB_E_CORRUPT, "%s chunk does not match its name", vb_chunk_type_name(s->type));
+}
+
+static void decode(struct decoder *d, struct slot *s)
+{
+    decode_message(d, s);
+    vb_msg_clear(&s->message);
+}
+
+/* The chunk has come: takes the message over. */
+static void take_chunk(struct vb_chunk_fetcher *f, struct slot *s, struct vb_msg *m)
+{
+    s->message = *m;
+    *m = (struct vb_msg)VB_MSG_INIT(0);
+    pthread_mutex_lock(&f->lock);
+    s->state = WAITING;
+    s->job_next = NULL;
+    s->job_prev = f->jobs_end;
+    *f->jobs_end = s;
+    f->jobs_end = &s->job_next;
+    f->jobs_bytes += s->message.body.len;
+    if (f->jobs_bytes > WORTH_WAKING)
+        pthread_cond_signal(&f->work);
+    pthread_mutex_unlock(&f->lock);
 }
 
 static void use(struct vb_chunk_fetcher *f, struct slot **place, bool keep)
@@ -166,6 +337,7 @@ static void use(struct vb_chunk_fetcher *f, struct slot **place, bool keep)
         s->uses--;
     if (s->uses)
         return;
+    withdraw(f, s);
     if (!s->kept) {
         f->window -= s->window;
         s->window = 0;
@@ -182,7 +354,7 @@ static void use(struct vb_chunk_fetcher *f, struct slot **place, bool keep)
     slot_free(s);
 }
 
-static int handle(struct vb_chunk_fetcher *f, const struct vb_msg *m, bool *ended, struct vb_error *err)
+static int handle(struct vb_chunk_fetcher *f, struct vb_msg *m, bool *ended, struct vb_error *err)
 {
     if (m->type == VB_M_DATA_OK && ended) {
         *ended = true;
@@ -200,33 +372,48 @@ static int handle(struct vb_chunk_fetcher *f, const struct vb_msg *m, bool *ende
     f->by_id[m->id % BUCKETS] = NULL;
     f->requests--;
     s->arrived = true;
-    if (s->uses)
+    if (s->uses) {
         take_chunk(f, s, m);
-    else
-        use(f, find(f, s->type, &s->name), false);
+        return 0;
+    }
+    use(f, find(f, s->type, &s->name), false);
     return 0;
 }
 
-static int receive(struct vb_chunk_fetcher *f, bool *ended, struct vb_error *err)
+static bool has_enough(struct vb_chunk_fetcher *f)
+{
+    pthread_mutex_lock(&f->lock);
+    bool enough = f->jobs_bytes > ENOUGH_JOBS;
+    pthread_mutex_unlock(&f->lock);
+    return enough;
+}
+
+static int receive_some(struct vb_chunk_fetcher *f, bool *ended, bool wait, struct vb_error *err)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(0);
-    if (f->broken || vb_msg_recv_fd(f->fd, &f->in, &m, NULL) != 0)
-        return lost(f, err);
-    return handle(f, &m, ended, err);
+    int rc = f->broken ? -1 : vb_msg_next_fd(f->fd, &f->in, &f->in_at, &m, wait, NULL);
+    if (rc == 2)
+        return 1;
+    return rc != 0 ? lost(f, err) : handle(f, &m, ended, err);
+}
+
+/* Waits for a message, and takes what has come behind it, for the threads. */
+static int receive(struct vb_chunk_fetcher *f, bool *ended, struct vb_error *err)
+{
+    if (send_requests(f, err) < 0)
+        return -1;
+    int rc = receive_some(f, ended, true, err);
+    while (rc == 0 && f->n_threads && !(ended && *ended) && f->requests && !has_enough(f))
+        rc = receive_some(f, NULL, false, err);
+    return rc < 0 ? -1 : 0;
 }
 
 int vb_chunk_fetcher_poll(struct vb_chunk_fetcher *f, struct vb_error *err)
 {
-    for (;;) {
-        VB_AUTO_MSG m = VB_MSG_INIT(0);
-        int rc = f->broken ? -1 : vb_msg_poll_fd(f->fd, &f->in, &m, NULL);
-        if (rc == 2)
-            return 0;
-        if (rc != 0)
-            return lost(f, err);
-        if (handle(f, &m, NULL, err) < 0)
-            return -1;
-    }
+    int rc;
+    while ((rc = receive_some(f, NULL, false, err)) == 0)
+        ;
+    return rc < 0 ? -1 : 0;
 }
 
 void vb_chunk_fetcher_unwant(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name)
@@ -266,11 +453,16 @@ int vb_chunk_fetcher_get(struct vb_chunk_fetcher *f, enum vb_chunk_type type, co
     while (!s->arrived)
         if (receive(f, NULL, err) < 0)
             return -1;
+    settle(f, s);
     p = find(f, type, name);
     int rc = 0;
     if (s->error.code != VB_OK) {
         vb_error_copy(err, &s->error);
         rc = -1;
+    } else if (!keep && !s->kept && s->uses <= 1 && !out->len) {
+        struct vb_buf empty = *out; /* nobody else wants it */
+        *out = s->bytes;
+        s->bytes = empty;
     } else {
         vb_buf_add(out, s->bytes.data, s->bytes.len);
     }

@@ -18,8 +18,9 @@
 
 struct vb_chunk_fetcher;
 
-/* Borrows the descriptor. key NULL: chunks are not checked against their names. */
-struct vb_chunk_fetcher *vb_chunk_fetcher_new(int fd, const uint8_t *key);
+/* Borrows the descriptor. key NULL: chunks are not checked against their names.  threads: that decompress and verify what
+ * has come; with 0 the caller's does when it gets a chunk. */
+struct vb_chunk_fetcher *vb_chunk_fetcher_new(int fd, const uint8_t *key, unsigned threads);
 void vb_chunk_fetcher_free(struct vb_chunk_fetcher *f); /* NULL ok */
 
 /* Asks for a chunk that will be got later, exactly once per successful call.  size: of the plaintext, or a guess.

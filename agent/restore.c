@@ -223,7 +223,8 @@ static int parse_request(struct vb_restore *r, const struct vb_msg *m, int data_
         getrlimit(RLIMIT_NOFILE, &files);
     }
     r->max_links = files.rlim_cur > SPARE_DESCRIPTORS ? files.rlim_cur - SPARE_DESCRIPTORS : 0;
-    r->in = vb_chunk_fetcher_new(data_fd, key);
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    r->in = vb_chunk_fetcher_new(data_fd, key, cpus > 4 ? 4 : (unsigned)cpus);
     r->namer = key ? vb_namer_new(key) : NULL;
     struct vb_field_iter it;
     uint16_t tag;

@@ -101,8 +101,8 @@ static void on_get(struct vb_serve_restore *s, const struct vb_msg *m)
     if (!picked && s->n_groups && !vb_repo_in_groups(s->repo, &name, s->groups, s->n_groups)) {
         vb_fail(&err, VB_E_NOT_FOUND, "%s chunk is not in this backup", vb_chunk_type_name((unsigned)type));
         vb_msg_add_error(&reply, &err);
-    } else if (!picked &&
-               vb_repo_get_stored(s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
+    } else if (!picked && (s->n_groups == 1 ? vb_repo_get_sealed : vb_repo_get_stored)(
+                              s->repo, (enum vb_chunk_type)type, &name, &stored, &encoding, &raw, &err) < 0) {
         vb_msg_add_error(&reply, &err);
     } else {
         vb_msg_add(&reply, VB_F_CHUNK_NAME, name.b, sizeof name.b);

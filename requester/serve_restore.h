@@ -32,7 +32,8 @@ int vb_picked_add(struct vb_picked_roots *p, struct vb_repo *r, const struct vb_
 void vb_picked_clear(struct vb_picked_roots *p);
 
 /* Takes over the connection (DATA was answered); borrows the repository, open for reading, and picked (may be NULL).
- * groups, copied: a chunk of another is answered as if it were not there; none: all. */
+ * groups, copied: a chunk of another is answered as if it were not there; none: all.  With exactly one the agent has been
+ * given its naming key, and verifies names itself. */
 struct vb_serve_restore *vb_serve_restore_new(struct vb_conn *c, struct vb_repo *r, const struct vb_picked_roots *picked,
                                               const uint32_t *groups, size_t n_groups,
                                               const struct vb_serve_restore_handler *h, void *arg);

@@ -142,6 +142,10 @@ int vb_repo_get(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name
 /* The stored form, verified as vb_repo_get does, for handing it to an agent as it is.  Appends to out. */
 int vb_repo_get_stored(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_buf *out,
                        uint8_t *encoding, size_t *raw_size, struct vb_error *err);
+/* The same for one who decompresses it and compares the name with the naming key himself.  In an encrypted repository the
+ * seal has been opened, which names the chunk and its sizes, and that is all; without encryption it is verified. */
+int vb_repo_get_sealed(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_buf *out,
+                       uint8_t *encoding, size_t *raw_size, struct vb_error *err);
 /* A whole document, appended to out; more than max bytes: VB_E_LIMIT. */
 int vb_repo_get_bytes(struct vb_repo *r, enum vb_chunk_type type, const struct vb_content *content, size_t max,
                       struct vb_buf *out, struct vb_error *err);

@@ -81,6 +81,11 @@ void vb_conn_keepalive(struct vb_conn *c, uint64_t interval_ms, uint64_t limit_m
 int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
 /* The same without waiting: 2 when no whole message is there.  Pings are answered on the way. */
 int vb_msg_poll_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err);
+/* Either of them for many messages at once: what was read is not moved for each.  *at: how much of in has been given out,
+ * 0 at first. */
+int vb_msg_next_fd(int fd, struct vb_buf *in, size_t *at, struct vb_msg *m, bool wait, struct vb_error *err);
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err);
+/* Messages that were encoded before (vb_msg_encode), several at once. */
+int vb_bytes_send_fd(int fd, const void *p, size_t n, struct vb_error *err);
 
 #endif

@@ -23,6 +23,7 @@ struct fd_conn {
     int rfd, wfd;
     struct vb_watch *rw, *ww; /* ww only if wfd is another descriptor */
     bool hold;
+    bool delivering;          /* what is sent meanwhile goes out together */
     bool write_broken;
     struct vb_error broken;   /* why nothing can be written any more */
     struct vb_timer *grace;
@@ -209,6 +210,18 @@ static void on_write_ready(void *arg, short revents)
         after_write(f);
 }
 
+/* Answers to messages that came together are sent together, unless they are many.  False: the connection was freed. */
+static bool deliver(struct fd_conn *f)
+{
+    f->delivering = true;
+    if (!vb_stream_deliver(&f->s))
+        return false;
+    f->delivering = false;
+    if (!f->s.base.ended && vb_stream_queued(&f->s) > 0)
+        flush(f, false);
+    return true;
+}
+
 /* False: the connection was freed. */
 static bool read_some(struct fd_conn *f)
 {
@@ -219,7 +232,7 @@ static bool read_some(struct fd_conn *f)
     } while (n < 0 && errno == EINTR);
     if (n > 0) {
         vb_stream_got(&f->s, (size_t)n);
-        return vb_stream_deliver(&f->s);
+        return deliver(f);
     }
     if (n == 0) {
         f->s.eof = true;
@@ -259,7 +272,9 @@ static void fd_send(struct vb_conn *c, const struct vb_msg *m)
 
     if (f->write_broken || vb_stream_queue(&f->s, m) < 0)
         return;
-    if (idle) {
+    if (f->delivering && vb_stream_queued(&f->s) < VB_CONN_LOW)
+        return;
+    if (idle || f->delivering) {
         flush(f, false);
         set_events(f);
     } else if (vb_stream_queued(&f->s) > VB_CONN_LOW) {
@@ -277,8 +292,8 @@ static void resume(void *arg)
 {
     struct fd_conn *f = arg;
 
-    if (!f->hold && !f->s.base.ended && vb_stream_deliver(&f->s) && !f->s.base.ended)
-        set_events(f);
+    if (!f->hold && !f->s.base.ended && deliver(f) && !f->s.base.ended)
+        after_write(f);
 }
 
 static void fd_pause(struct vb_conn *c, bool hold)
@@ -306,6 +321,8 @@ static void fd_destroy(struct vb_conn *c)
 {
     struct fd_conn *f = (struct fd_conn *)c;
 
+    if (f->delivering && !f->write_broken && f->wfd >= 0 && vb_stream_queued(&f->s) > 0) /* last words, said just now */
+        (void)!write_no_signal(f->wfd, vb_stream_front(&f->s), vb_stream_queued(&f->s));
     close_fds(f);
     vb_error_clear(&f->broken);
     vb_stream_clear(&f->s);
@@ -332,6 +349,8 @@ void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *re
 {
     struct fd_conn *f = (struct fd_conn *)c;
 
+    if (vb_stream_queued(&f->s) > 0)
+        flush(f, false);
     vb_watch_cancel(f->rw);
     vb_watch_cancel(f->ww);
     f->rw = f->ww = NULL;
@@ -367,14 +386,17 @@ static bool readable(int fd)
     return poll(&p, 1, 0) > 0;
 }
 
-static int recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, bool wait, struct vb_error *err)
+/* Reads on from *at of what was read before. */
+static int recv_at(int fd, struct vb_buf *in, size_t *at, struct vb_msg *m, bool wait, struct vb_error *err)
 {
     for (;;) {
-        int got = vb_msg_decode(in, m, err);
+        size_t used;
+        int got = vb_msg_parse(in->data + *at, in->len - *at, &used, m, err);
         ssize_t n;
 
         if (got < 0)
             return -1;
+        *at += used;
         if (got == 1 && m->type == VB_M_PING) {
             struct vb_msg pong = VB_MSG_INIT(VB_M_PONG);
 
@@ -389,6 +411,9 @@ static int recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, bool wait, struc
             return 0;
         if (!wait && !readable(fd))
             return 2;
+        if (*at > 0)
+            vb_buf_consume(in, *at);
+        *at = 0;
         vb_buf_reserve(in, 64 * 1024);
         n = read(fd, in->data + in->len, in->cap - in->len);
         if (n > 0)
@@ -404,6 +429,21 @@ static int recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, bool wait, struc
     }
 }
 
+static int recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, bool wait, struct vb_error *err)
+{
+    size_t at = 0;
+    int got = recv_at(fd, in, &at, m, wait, err);
+
+    if (at > 0)
+        vb_buf_consume(in, at);
+    return got;
+}
+
+int vb_msg_next_fd(int fd, struct vb_buf *in, size_t *at, struct vb_msg *m, bool wait, struct vb_error *err)
+{
+    return recv_at(fd, in, at, m, wait, err);
+}
+
 int vb_msg_recv_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error *err)
 {
     return recv_fd(fd, in, m, true, err);
@@ -417,15 +457,19 @@ int vb_msg_poll_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error 
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err)
 {
     VB_AUTO_BUF out = VB_BUF_INIT;
-    size_t at = 0;
 
-    if (vb_msg_encode(m, &out, err) < 0)
-        return -1;
-    while (at < out.len) {
-        ssize_t n = write_no_signal(fd, out.data + at, out.len - at);
+    return vb_msg_encode(m, &out, err) < 0 ? -1 : vb_bytes_send_fd(fd, out.data, out.len, err);
+}
 
-        if (n >= 0)
-            at += (size_t)n;
+int vb_bytes_send_fd(int fd, const void *p, size_t n, struct vb_error *err)
+{
+    const unsigned char *from = p;
+
+    while (n > 0) {
+        ssize_t sent = write_no_signal(fd, from, n);
+
+        if (sent >= 0)
+            from += sent, n -= (size_t)sent;
         else if (errno == EAGAIN || errno == EWOULDBLOCK)
             wait_for(fd, POLLOUT);
         else if (errno != EINTR)

@@ -106,6 +106,47 @@ static void lying_senders_are_refused(void **state)
     vb_codec_free(codec);
 }
 
+static int damage_pack(void *arg, const char *name, uint64_t size, struct vb_error *err)
+{
+    (void)err;
+    if (strncmp(name, "packs/", 6) == 0)
+        vb_backend_memory_damage(arg, name, size / 2, 1);
+    return 0;
+}
+
+/* What is handed on for somebody else to verify has at least an unbroken seal. */
+static void sealed_chunks_are_handed_on_unless_damaged(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, damaged = VB_ERROR_INIT, type = VB_ERROR_INIT;
+    VB_AUTO_BUF whole = VB_BUF_INIT, sealed = VB_BUF_INIT;
+    VB_AUTO_FREE char *text = vb_alloc(10001);
+    uint8_t encoding = 9, again = 9;
+    size_t raw = 0, raw_again = 0;
+    memset(text, 'x', 10000);
+    struct vb_name name = put(b->repo, VB_CHUNK_DATA, text);
+    for (int written = 0; written < 2; written++) {
+        vb_buf_reset(&whole);
+        vb_buf_reset(&sealed);
+        assert_ok(vb_repo_get_stored(b->repo, VB_CHUNK_DATA, &name, &whole, &encoding, &raw, &err));
+        assert_ok(vb_repo_get_sealed(b->repo, VB_CHUNK_DATA, &name, &sealed, &again, &raw_again, &err));
+        assert_int_equal(raw, 10000);
+        assert_int_equal(raw_again, raw);
+        assert_int_equal(again, encoding);
+        assert_int_equal(sealed.len, whole.len);
+        assert_memory_equal(sealed.data, whole.data, whole.len);
+        assert_ok(vb_repo_flush(b->repo, &err));
+    }
+    assert_int_equal(vb_repo_get_sealed(b->repo, VB_CHUNK_DOC, &name, &sealed, &again, &raw_again, &type), -1);
+    assert_int_equal(type.code, VB_E_CORRUPT);
+    assert_ok(vb_backend_list(b->files, "packs/", damage_pack, b->files, &err));
+    vb_buf_reset(&sealed);
+    assert_int_equal(vb_repo_get_sealed(b->repo, VB_CHUNK_DATA, &name, &sealed, &again, &raw_again, &damaged), -1);
+    assert_int_equal(damaged.code, VB_E_CORRUPT);
+    assert_contains(damaged.text, "in pack");
+    assert_int_equal(sealed.len, 0);
+}
+
 static void parents_without_children_are_refused(void **state)
 {
     struct bench *b = *state;
@@ -190,6 +231,7 @@ int main(void)
         T(what_is_put_can_be_had_before_and_after_the_flush),
         T(equal_chunks_are_stored_once),
         T(lying_senders_are_refused),
+        T(sealed_chunks_are_handed_on_unless_damaged),
         T(parents_without_children_are_refused),
         T(damaged_trees_are_refused_at_the_door),
         T(writing_needs_the_lock),
