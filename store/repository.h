@@ -50,7 +50,7 @@ struct vb_repo_auth {
     const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
 };
 
-#define VB_KEY_COST 17u /* of the password derivation: 2^17 KiB of memory */
+#define VB_KEY_COST 15u /* of the password derivation: 2^15 KiB of memory; kept in each key, so it may change */
 
 struct vb_repo_params {
     int compression;               /* zstd level 1 .. 19, 0: none */
