@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "requester/cli_pick.h"
+#include "requester/password.h"
 
 static const char *keep(struct vb_strv *texts, char *text)
 {
@@ -55,4 +56,25 @@ const char *vb_cli_backup_and_paths(const struct vb_cli *cli, struct vb_strv *pa
         memmove(&paths->v[i], &paths->v[i + 1], (--paths->n - i) * sizeof *paths->v);
     }
     return named ? cli->argv[0] : "latest";
+}
+
+struct vb_repo *vb_cli_open(struct vb_cli *cli, enum vb_repo_mode mode, struct vb_error *err)
+{
+    const char *location = vb_cli_repository(cli, err);
+    return location ? vb_repo_open_auth(location, mode, vb_settings_auth(&cli->settings), err) : NULL;
+}
+
+int vb_cli_time(const struct vb_cli *cli, const char *option, uint64_t now, uint64_t *ms, struct vb_error *err)
+{
+    const char *text = vb_cli_opt(cli, option);
+    uint64_t ago;
+    if (!text || vb_time_parse_iso(text, ms))
+        return 0;
+    VB_AUTO_FREE char *midnight = vb_printf("%sT00:00:00Z", text);
+    if (vb_time_parse_iso(midnight, ms))
+        return 0;
+    if (!vb_parse_duration_ms(text, &ago))
+        return vb_fail(err, VB_E_USAGE, "--%s: '%s' is not a time such as 2026-11-23, 2026-11-23T09:08:07Z or 7d", option, text);
+    *ms = ago < now ? now - ago : 1;
+    return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "documents/selection.h"
 #include "requester/cli.h"
+#include "store/repository.h"
 
 /* Every [HOST/]WRITER[:COMPONENT] of an option; caller frees the array, texts owns what it points to. */
 size_t vb_cli_asks(const struct vb_cli *cli, const char *option, struct vb_strv *texts, struct vb_ask **out);
@@ -14,5 +15,12 @@ size_t vb_cli_asks(const struct vb_cli *cli, const char *option, struct vb_strv 
 /* [BACKUP] [PATH...]: the backup, "latest" if none is named, and the paths, absolute and clean.  An argument with a '/' is
  * a path. */
 const char *vb_cli_backup_and_paths(const struct vb_cli *cli, struct vb_strv *paths);
+
+/* Opens the repository that is meant; NULL with the reason. */
+struct vb_repo *vb_cli_open(struct vb_cli *cli, enum vb_repo_mode mode, struct vb_error *err);
+
+/* The value of an option that is a time: 2026-11-23T09:08:07Z, 2026-11-23, or a duration such as 7d: that long before now.
+ * *ms is left alone when the option was not given. */
+int vb_cli_time(const struct vb_cli *cli, const char *option, uint64_t now, uint64_t *ms, struct vb_error *err);
 
 #endif

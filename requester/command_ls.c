@@ -8,7 +8,7 @@
 
 #include "base/text.h"
 #include "requester/cli_pick.h"
-#include "requester/password.h"
+#include "requester/entry_show.h"
 #include "requester/pick.h"
 #include "store/repository.h"
 
@@ -20,56 +20,6 @@ struct ls {
     const char *host, *top; /* of the running file set */
     bool *found;            /* [paths.n] */
 };
-
-static char kind_letter(enum vb_tree_type type)
-{
-    switch (type) {
-    case VB_TREE_FILE: return '-';
-    case VB_TREE_DIR: return 'd';
-    case VB_TREE_SYMLINK: return 'l';
-    case VB_TREE_FIFO: return 'p';
-    case VB_TREE_SOCKET: return 's';
-    case VB_TREE_CHAR: return 'c';
-    case VB_TREE_BLOCK: return 'b';
-    }
-    return '?';
-}
-
-static char *owner(const char *name, uint32_t number)
-{
-    return name && *name ? vb_escape_terminal(name, strlen(name)) : vb_printf("%u", number);
-}
-
-static void print_text(const struct ls *l, const char *full, const struct vb_tree_entry *e)
-{
-    VB_AUTO_FREE char *shown = vb_escape_terminal(full, strlen(full));
-    VB_AUTO_FREE char *user = owner(e->user, e->uid), *group = owner(e->group, e->gid);
-    VB_AUTO_FREE char *when = vb_time_iso(e->mtime_sec > 0 ? (uint64_t)e->mtime_sec * 1000 : 0);
-    VB_AUTO_FREE char *target = e->type == VB_TREE_SYMLINK && e->target ? vb_escape_terminal(e->target, strlen(e->target))
-                                                                       : NULL;
-    (void)l;
-    printf("%c%04o %-8s %-8s %12llu %s %s%s%s\n", kind_letter(e->type), (unsigned)e->mode & 07777U, user, group,
-           (unsigned long long)e->size, when, shown, target ? " -> " : "", target ? target : "");
-}
-
-static void print_json(const struct ls *l, const char *full, const struct vb_tree_entry *e)
-{
-    json_t *o = vb_cli_message("entry");
-    const char letter[2] = { kind_letter(e->type), 0 };
-    json_object_set_new(o, "host", vb_cli_text(l->host));
-    json_object_set_new(o, "path", vb_cli_text(full));
-    json_object_set_new(o, "type", json_string(letter));
-    json_object_set_new(o, "size", json_integer((json_int_t)e->size));
-    json_object_set_new(o, "mode", json_integer((json_int_t)e->mode));
-    json_object_set_new(o, "uid", json_integer((json_int_t)e->uid));
-    json_object_set_new(o, "gid", json_integer((json_int_t)e->gid));
-    json_object_set_new(o, "user", vb_cli_text(e->user));
-    json_object_set_new(o, "group", vb_cli_text(e->group));
-    json_object_set_new(o, "mtime", json_integer((json_int_t)e->mtime_sec));
-    json_object_set_new(o, "mtime_nanoseconds", json_integer((json_int_t)e->mtime_nsec));
-    json_object_set_new(o, "target", vb_cli_text(e->target));
-    vb_cli_json(o);
-}
 
 static int one_entry(void *arg, const char *path, const struct vb_tree_entry *e, struct vb_error *err)
 {
@@ -83,10 +33,15 @@ static int one_entry(void *arg, const char *path, const struct vb_tree_entry *e,
         return 0;
     for (size_t i = 0; i < l->paths.n; i++)
         l->found[i] = l->found[i] || vb_path_below(full, l->paths.v[i]);
-    if (l->cli->json)
-        print_json(l, full, e);
-    else
-        print_text(l, full, e);
+    if (l->cli->json) {
+        json_t *o = vb_cli_message("entry");
+        json_object_set_new(o, "host", vb_cli_text(l->host));
+        vb_entry_json(o, full, e);
+        vb_cli_json(o);
+    } else {
+        VB_AUTO_FREE char *line = vb_entry_line(full, e);
+        puts(line);
+    }
     return 0;
 }
 
@@ -123,8 +78,7 @@ static int run_ls(struct vb_cli *cli)
     const char *which = vb_cli_backup_and_paths(cli, &l.paths), *host = vb_cli_opt(cli, "host");
     l.n_asks = vb_cli_asks(cli, "component", &l.texts, &l.asks);
     l.found = vb_alloc_n(l.paths.n + 1, sizeof *l.found);
-    const char *location = vb_cli_repository(cli, &err);
-    struct vb_repo *r = location ? vb_repo_open_auth(location, VB_REPO_READ, vb_settings_auth(&cli->settings), &err) : NULL;
+    struct vb_repo *r = vb_cli_open(cli, VB_REPO_READ, &err);
     struct vb_catalog_entry *e = r ? vb_repo_find(r, which, host, &err) : NULL;
     int status = e && all(&l, r, e, host, &err) == 0 ? VB_EXIT_DONE : vb_cli_fail(cli, &err);
     vb_catalog_entry_free(e);

@@ -267,6 +267,18 @@ struct vb_repo_stats {
 };
 void vb_repo_stats(const struct vb_repo *r, struct vb_repo_stats *s);
 
+/* How much belongs to whom. */
+struct vb_repo_usage {
+    uint64_t chunks, raw, stored; /* of all that is referred to: before and after compressing, each chunk once */
+    uint64_t unique_chunks, unique_raw, unique_stored; /* of it what none of the other backups needs */
+};
+/* each[i]: the unique_ figures of entries[i] among these; all: the others, of all of them together.  VB_E_CORRUPT when
+ * something is missing. */
+int vb_repo_usage(struct vb_repo *r, struct vb_catalog_entry *const *entries, size_t n, struct vb_repo_usage *each,
+                  struct vb_repo_usage *all, struct vb_error *err);
+/* The other figures of one backup. */
+int vb_repo_usage_of(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_repo_usage *out, struct vb_error *err);
+
 /* ---- directories ---- */
 
 /* Every entry below a root, parents before children, siblings by name.  path is relative to the root's own entry,
