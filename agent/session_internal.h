@@ -110,6 +110,7 @@ struct vb_sv {
     struct vb_strv map_from, map_to; /* path -> path in the shadow copy, the volume's root first */
     uint64_t commit_begin, commit_end; /* monotonic; 0: none */
     bool begun, created, deleted;
+    bool recovers;                  /* a component with data on it repairs its shadow copy in PostSnapshot (S-13) */
     struct vb_error lost;           /* why it is no longer worth anything */
 };
 
@@ -269,6 +270,8 @@ void vb_calls_add(struct vb_session *s, struct vb_sp *p, const char *call, size_
 void vb_calls_go(struct vb_session *s, uint64_t limit_ms, vb_panswer *answer, vb_step *done);
 /* A call with fields of its own, taken over, instead of a volume of the set. */
 void vb_calls_add_fields(struct vb_session *s, struct vb_sp *p, const char *call, struct vb_msg *fields);
+/* The attributes of the context, and what the system adds for this volume (S-6). */
+uint32_t vb_sv_attributes(const struct vb_session *s, const struct vb_sv *v);
 /* One call to every provider that has volumes in the set. */
 void vb_calls_set(struct vb_session *s, const char *call, uint64_t limit_ms, vb_step *done);
 void vb_sv_clear(struct vb_sv *v);

@@ -204,6 +204,42 @@ struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path)
     return best;
 }
 
+/* ---- auto-recovery (S-12 to S-14) ---- */
+
+/* Components with flag 1, and with flag 2 where the requester rolls back, may repair their shadow copies (S-13). */
+static bool repairs(const struct vb_session *s, const struct vb_wm_component *c)
+{
+    return (c->flags & VB_CF_BACKUP_RECOVERY) ||
+           ((c->flags & VB_CF_ROLLBACK_RECOVERY) && (s->attributes & VB_SA_ROLLBACK_RECOVERY));
+}
+
+static int ask_for_recovery(struct vb_session *s, struct vb_error *err)
+{
+    if (s->attributes & (VB_SA_NO_AUTORECOVERY | VB_SA_NO_WRITERS)) /* S-11 */
+        return 0;
+    for (size_t i = 0; i < s->bcd->n_writers; i++) {
+        const struct vb_writer_components *r = &s->bcd->writers[i];
+        const struct vb_sw *w = vb_sw_find(s, r->writer_id, r->instance_name);
+        for (size_t k = 0; w && w->wmd && k < r->n_components; k++) {
+            const struct vb_component *c = &r->components[k];
+            size_t n;
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+            for (size_t j = 0; j < n; j++)
+                for (size_t v = 0; v < s->n_set && repairs(s, f[j].component); v++)
+                    s->set[v].recovers = s->set[v].recovers || vb_s_lies_on(s, f[j].fileset, &s->set[v]);
+            free(f);
+        }
+    }
+    for (size_t v = 0; v < s->n_set && (s->attributes & VB_SA_TRANSPORTABLE); v++)
+        if (s->set[v].recovers) {
+            vb_fail(err, VB_E_UNSUPPORTED_CONTEXT, "a component on volume '%s' repairs its shadow copy, which excludes "
+                    "'transportable'", s->set[v].vol->mount_point);
+            vb_hint(err, "add the attribute 'no-autorecovery', or leave the component out");
+            return -1;
+        }
+    return 0;
+}
+
 /* ---- choice of a provider per volume ---- */
 
 /* Hardware before software before what the system has (S-25). */
@@ -216,7 +252,7 @@ static void on_supports(struct vb_session *s, struct vb_pcall *c, const struct v
 {
     struct vb_sv *v = &s->set[c->volume];
     VB_AUTO_FREE char *why = m ? vb_msg_str(m, VB_F_REMARK) : NULL;
-    uint32_t lacks = s->attributes & ~(m ? (uint32_t)vb_msg_u64(m, VB_F_ATTRIBUTES, 0) : 0);
+    uint32_t lacks = vb_sv_attributes(s, v) & ~(m ? (uint32_t)vb_msg_u64(m, VB_F_ATTRIBUTES, 0) : 0);
     if (err || !m || !vb_msg_u64(m, VB_F_SUPPORTED, 0)) {
         const char *text = err ? err->text : why ? why : "does not support it";
         vb_strv_take(&v->refusals, err ? vb_strdup(text) : vb_printf("provider '%s': %s", c->p->name, text));
@@ -420,7 +456,7 @@ static void chosen(struct vb_session *s)
             vb_s_fail(s, &err);
             return;
         }
-        if (!v->provider && (s->named_volumes || s->attributes)) { /* a live reading is no shadow copy */
+        if (!v->provider && (s->named_volumes || vb_sv_attributes(s, v))) { /* a live reading is no shadow copy */
             VB_AUTO_ERROR err = VB_ERROR_INIT;
             vb_fail(&err, VB_E_VOLUME_NOT_SUPPORTED, "no provider makes such a shadow copy of volume '%s' (%s): %s",
                     v->vol->mount_point, v->vol->fs_type, v->refusals.n ? vb_buf_str(&why) : "there is none");
@@ -509,6 +545,12 @@ void vb_s_prepare(struct vb_session *s)
     for (size_t i = 0; i < s->n_set; i++) {
         s->set[i].vol = &s->volumes.v[i];
         vb_guid_new(s->set[i].snapshot_id);
+    }
+    if (ask_for_recovery(s, &err) < 0) {
+        vb_strv_clear(&names);
+        s->phase = VB_PH_ABORTED; /* nothing was sent to a writer yet */
+        vb_s_fail(s, &err);
+        return;
     }
     vb_calls_begin(s);
     for (size_t k = 0; k < names.n; k++)

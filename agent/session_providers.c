@@ -130,6 +130,11 @@ void vb_calls_check(struct vb_session *s)
         vb_s_post(s, calls_over);
 }
 
+uint32_t vb_sv_attributes(const struct vb_session *s, const struct vb_sv *v)
+{
+    return s->attributes | (v->recovers ? (uint32_t)VB_SA_AUTORECOVER : 0);
+}
+
 static void add_volume(const struct vb_sv *v, uint32_t attributes, struct vb_msg *m)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
@@ -156,7 +161,7 @@ static void send_call(struct vb_session *s, struct vb_pcall *c)
         vb_msg_add_str(&m, VB_F_SET, s->set_id);
     if (c->volume != SIZE_MAX) {
         vb_msg_add_str(&m, VB_F_SNAPSHOT, s->set[c->volume].snapshot_id);
-        add_volume(&s->set[c->volume], s->attributes, &m);
+        add_volume(&s->set[c->volume], vb_sv_attributes(s, &s->set[c->volume]), &m);
     }
     vb_msg_add_str(&m, VB_F_PATH, c->path);
     c->sent = true;

@@ -195,6 +195,7 @@ int vb_s_shadow_begin(struct vb_session *s, struct vb_error *err)
         const struct vb_sv *v = &s->set[i];
         if (!v->provider)
             continue;
+        r->attributes |= vb_sv_attributes(s, v);
         struct vb_shadow *x = vb_shadow_set_add(r);
         *x = (struct vb_shadow){ .id = vb_strdup(v->snapshot_id),
                                  .mount_point = vb_strdup(v->vol->mount_point),

@@ -319,6 +319,7 @@ static void add_event_fields(struct vb_sw *w, enum vb_event ev, struct vb_msg *m
             VB_AUTO_MSG g = VB_MSG_INIT(0);
             vb_msg_add_str(&g, VB_F_PATH, s->set[i].map_from.v[k]);
             vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, s->set[i].map_to.v[k]);
+            vb_msg_add_u64(&g, VB_F_ATTRIBUTES, vb_sv_attributes(s, &s->set[i]));
             vb_msg_add_group(m, VB_F_PATH_MAP, &g);
         }
     const struct vb_writer_components *r = vb_sw_record(w);

@@ -107,6 +107,7 @@ static int take_fields(struct vb_host *h, const struct vb_msg *m, struct vb_erro
             struct vb_wh_map *map = &h->maps[h->n_maps];
             map->path = vb_msg_str(&g, VB_F_PATH);
             map->snapshot_path = vb_msg_str(&g, VB_F_SNAPSHOT_PATH);
+            map->writable = vb_msg_u64(&g, VB_F_ATTRIBUTES, 0) & (VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY);
             if (map->path == NULL || map->snapshot_path == NULL) {
                 free(map->path);
                 free(map->snapshot_path);

@@ -39,6 +39,7 @@ struct vb_record {
 
 struct vb_wh_map {
     char *path, *snapshot_path;
+    bool writable; /* until PostSnapshot returns (S-12) */
 };
 
 struct vb_host {

@@ -350,19 +350,34 @@ static int svc_path_affected(struct vb_host *h, const char *path)
     return 0;
 }
 
+static const struct vb_wh_map *find_map(const struct vb_host *h, const char *clean)
+{
+    const struct vb_wh_map *best = NULL;
+
+    for (size_t i = 0; i < h->n_maps; i++)
+        if (vb_path_below(clean, h->maps[i].path) && (best == NULL || strlen(h->maps[i].path) > strlen(best->path)))
+            best = &h->maps[i];
+    return best;
+}
+
+static int svc_snapshot_is_writable(struct vb_host *h, const char *path)
+{
+    VB_AUTO_FREE char *clean = vb_path_clean(path);
+    const struct vb_wh_map *best = h->event == VB_EV_POST_SNAPSHOT ? find_map(h, clean) : NULL;
+
+    return best != NULL && best->writable;
+}
+
 static const char *svc_snapshot_path(struct vb_host *h, const char *path)
 {
     struct vb_error e = VB_ERROR_INIT;
-    const struct vb_wh_map *best = NULL;
 
     if (h->event != VB_EV_POST_SNAPSHOT) {
         vb_writer_bad_state(h, "snapshot_path", "PostSnapshot");
         return NULL;
     }
     VB_AUTO_FREE char *clean = vb_path_clean(path);
-    for (size_t i = 0; i < h->n_maps; i++)
-        if (vb_path_below(clean, h->maps[i].path) && (best == NULL || strlen(h->maps[i].path) > strlen(best->path)))
-            best = &h->maps[i];
+    const struct vb_wh_map *best = find_map(h, clean);
     if (best == NULL) {
         vb_fail(&e, VB_E_OBJECT_NOT_FOUND, "'%s' is on no volume of the shadow copy set", path);
         vb_writer_trouble(h, &e);
@@ -423,6 +438,7 @@ const struct vb_writer_services *vb_writer_service_list(void)
     s.snapshot_is_atomic = svc_snapshot_is_atomic;
     s.set_consistency = svc_set_consistency;
     s.leave_out = svc_leave_out;
+    s.snapshot_is_writable = svc_snapshot_is_writable;
     vb_writer_fill_record_services(&s);
     s.size = (uint32_t)sizeof s;
     return &s;

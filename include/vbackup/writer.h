@@ -211,6 +211,11 @@ struct vb_writer_services {
      * "pattern:*.tmp", "ipattern:*.bak", "larger-than:500M", "caches:" (CACHEDIR.TAG), "marker:.nobackup" or
      * "one-file-system:"; see vbackup-writer-files(8).  Files that a filespec names without a wildcard are taken. */
     int (*leave_out)(struct vb_host *h, const char *logical_path, const char *name, const char *rule);
+    /* post_snapshot only: non-zero if what snapshot_path answers for this path may be written to until the callback
+     * returns, to repair it (roll back open transactions).  So it is for components with VB_CF_BACKUP_RECOVERY, and with
+     * VB_CF_ROLLBACK_RECOVERY if the requester rolls back, unless the requester forbids it (S-11 to S-13); never write
+     * without having asked. */
+    int (*snapshot_is_writable)(struct vb_host *h, const char *path);
 };
 
 struct vb_writer {

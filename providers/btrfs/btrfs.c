@@ -253,10 +253,19 @@ static bool wants_recovery(const struct volume *v)
     return (v->attributes & (VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY)) && !(v->attributes & VB_SA_NO_AUTORECOVERY);
 }
 
+/* One snapshot may stand for the subvolume in several places. */
+static bool recovers(const struct ctx *c, const struct volume *v)
+{
+    bool yes = wants_recovery(v);
+    for (const struct volume *w = c->volumes; w && !yes; w = w->next)
+        yes = w->same == v && wants_recovery(w);
+    return yes;
+}
+
 static int set_read_only(struct ctx *c, bool read_only)
 {
     for (struct volume *v = c->volumes; v; v = v->next)
-        if (!v->same && wants_recovery(v) && vb_btrfs_set_read_only(&c->s, v->record.place, read_only) < 0)
+        if (!v->same && recovers(c, v) && vb_btrfs_set_read_only(&c->s, v->record.place, read_only) < 0)
             return -1;
     return 0;
 }

@@ -4,6 +4,10 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/io.h"
 #include "base/text.h"
 #include "vbackup/provider.h"
 #include "tests/agent/session_lab.h"
@@ -62,6 +66,61 @@ static void a_copy_under_freeze_is_never_chosen_silently(void **state)
         assert_int_equal(vb_fake_count(h, "prov begin_prepare"), allowed);
         vb_fake_host_free(h);
     }
+}
+
+static int store_fd;
+
+static int store(void *arg)
+{
+    (void)arg;
+    return store_fd;
+}
+
+static enum vb_code prepare_with(struct vb_fake_host *h, uint32_t attributes)
+{
+    VB_AUTO_MSG b = VB_MSG_INIT(0);
+    vb_fake_open(h, VB_JOB_BACKUP, NULL);
+    identify(h);
+    vb_fake_bcd(h, false, &b);
+    vb_msg_add_u64(&b, VB_F_ATTRIBUTES, attributes);
+    return vb_fake_code(vb_fake_command(h, VB_M_PREPARE, &b));
+}
+
+/* Only the volume with the component's data is made writable, and the writer that asks for it, or is asked, does it. */
+static void vss_s_13_a_component_asks_for_auto_recovery(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t flags, context, provider;
+        enum vb_code code;
+        size_t recovers;
+    } CASES[] = {
+        { 0, VB_CTX_BACKUP, ~0u, VB_OK, 0 },
+        { VB_CF_BACKUP_RECOVERY, VB_CTX_BACKUP, ~0u, VB_OK, 1 },
+        { VB_CF_BACKUP_RECOVERY, VB_CTX_BACKUP, 0, VB_E_VOLUME_NOT_SUPPORTED, 0 }, /* S-9, though live is allowed */
+        { VB_CF_BACKUP_RECOVERY, VB_CTX_APP_ROLLBACK | VB_SA_NO_AUTORECOVERY, ~0u, VB_OK, 0 }, /* S-11 */
+        { VB_CF_BACKUP_RECOVERY, VB_CTX_APP_ROLLBACK | VB_SA_TRANSPORTABLE, ~0u, VB_E_UNSUPPORTED_CONTEXT, 0 }, /* S-14 */
+        { VB_CF_BACKUP_RECOVERY, VB_CTX_APP_ROLLBACK | VB_SA_TRANSPORTABLE | VB_SA_NO_AUTORECOVERY, ~0u, VB_OK, 0 },
+        { VB_CF_ROLLBACK_RECOVERY, VB_CTX_APP_ROLLBACK, ~0u, VB_OK, 0 },
+        { VB_CF_ROLLBACK_RECOVERY, VB_CTX_APP_ROLLBACK | VB_SA_ROLLBACK_RECOVERY, ~0u, VB_OK, 1 },
+    };
+    char dir[] = "/tmp/vbackup-store-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    store_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < VB_COUNT(CASES); i++) {
+        struct vb_fake_host *h = host();
+        h->env.shadow_store = store;
+        h->p[0].attributes = CASES[i].provider;
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front")->flags = CASES[i].flags;
+        vb_fake_add_writer(h, "two", VB_LEVEL_FRONT_END, "/other/two");
+        assert_int_equal(prepare_with(h, CASES[i].context), CASES[i].code);
+        assert_int_equal(vb_fake_count(h, "prov recovers /data"), CASES[i].recovers);
+        assert_int_equal(vb_fake_count(h, "prov recovers /other"), 0);
+        assert_int_equal(vb_fake_count(h, "front PrepareForBackup") > 0, CASES[i].code == VB_OK);
+        vb_fake_host_free(h);
+    }
+    close(store_fd);
+    assert_int_equal(vb_remove_tree_at(AT_FDCWD, dir, NULL), 0);
 }
 
 /* Two volumes, one after the other: how far apart is recorded with each (B-40); where one call made both, it is not. */
@@ -367,6 +426,8 @@ int main(void)
         CM_TEST("VSS-S-25 hardware before software before system provider",
                 vss_s_25_hardware_before_software_before_system),
         CM_TEST("a copy under freeze is never chosen silently", a_copy_under_freeze_is_never_chosen_silently),
+        CM_TEST("VSS-S-13 a component asks for auto-recovery of its volume (S-9, S-11, S-14)",
+                vss_s_13_a_component_asks_for_auto_recovery),
         CM_TEST("VSS-B-40 how far apart the volumes are is recorded", vss_b_40_skew_is_recorded),
         CM_TEST("VSS-S-27 volumes with different providers share the window",
                 vss_s_27_two_providers_share_the_window),

@@ -32,6 +32,7 @@ struct vb_fake_writer {
     bool start_fails, ready_fails, never_ready;
     char *path;                    /* of its only file set; NULL: no file set */
     uint32_t backup_bits;          /* of the file set; 0: the default */
+    uint32_t flags;                /* VB_CF_* of its component */
     enum vb_restore_method method;
     enum vb_writer_restore when;
     const char *service;
@@ -52,6 +53,7 @@ struct vb_fake_provider {
     uint64_t hold, preference, consistency, type, consent; /* type 0: not told */
     const char *group;
     bool atomic, group_atomic, per_tree;
+    uint32_t attributes;           /* it can honour */
     const char *fail_call;         /* call that fails, hangs or crashes */
     enum vb_fake_way way;
     uint64_t delay_ms;             /* of commit */

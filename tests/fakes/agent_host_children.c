@@ -33,6 +33,7 @@ struct vb_writer_metadata *vb_fake_metadata(const struct vb_fake_writer *w)
         abort();
     }
     c->selectable = true;
+    c->flags = w->flags;
     struct vb_fileset fs = { 0, w->path, vb_strdup("*"), true, NULL, w->backup_bits ? w->backup_bits : VB_FSB_DEFAULT };
     if (w->path && vb_wm_add_fileset(m, "", "c1", &fs, &err) < 0) {
         fprintf(stderr, "fake: %s\n", vb_error_text(&err));
@@ -202,6 +203,7 @@ static void answer_call(struct vb_fake_later *l)
         vb_msg_add_u64(&m, VB_F_ATOMIC, p->atomic);
         vb_msg_add_u64(&m, VB_F_GROUP_ATOMIC, p->group_atomic);
         vb_msg_add_u64(&m, VB_F_PER_TREE, p->per_tree);
+        vb_msg_add_u64(&m, VB_F_ATTRIBUTES, p->attributes);
     }
     if (!strcmp(l->text, "snapshot_path")) {
         VB_AUTO_FREE char *path = vb_msg_str(&l->m, VB_F_PATH);
@@ -221,6 +223,14 @@ static void provider_msg(void *arg, struct vb_msg *m)
     l->m.id = m->id;
     vb_buf_add(&l->m.body, m->body.data, m->body.len);
     vb_fake_note(p->h, "%s %s", p->name, l->text);
+    const unsigned char *q;
+    size_t n;
+    if (!strcmp(l->text, "begin_prepare") && vb_msg_bytes(m, VB_F_VOLUME, &q, &n)) {
+        struct vb_msg g = vb_msg_view(q, n);
+        VB_AUTO_FREE char *path = vb_msg_str(&g, VB_F_PATH);
+        if (vb_msg_u64(&g, VB_F_ATTRIBUTES, 0) & VB_SA_AUTORECOVER)
+            vb_fake_note(p->h, "%s recovers %s", p->name, path);
+    }
     vb_loop_after(p->h->loop, !strcmp(l->text, "commit") ? p->delay_ms : 0, vb_fake_run_later, l);
 }
 

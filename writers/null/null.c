@@ -37,6 +37,8 @@ static const char *const OPTIONS[] = { "component",
                                        "*.depends",
                                        "*.metadata",
                                        "*.private",
+                                       "*.recovery",
+                                       "*.repair",
                                        "exclude",
                                        "event-log",
                                        "delay.*",
@@ -179,6 +181,7 @@ static int add_one(struct null *n, const char *name)
     const struct vb_writer_services *svc = n->w.svc;
     struct vb_host *h = n->w.h;
     const char *type = vbw_sub_option(&n->w, name, "type"), *lp = vbw_sub_option(&n->w, name, "logical-path");
+    const char *recovery = vbw_sub_option(&n->w, name, "recovery");
     const char *spec = vbw_sub_option(&n->w, name, "filespec"),
                *alm = vbw_sub_option(&n->w, name, "alternate-location");
     bool database = type != NULL && strcmp(type, "database") == 0, selectable, for_restore, recursive;
@@ -198,6 +201,9 @@ static int add_one(struct null *n, const char *name)
         .caption = vbw_sub_option(&n->w, name, "caption"),
         .selectable = selectable,
         .selectable_for_restore = for_restore,
+        .flags = recovery == NULL                     ? 0
+                 : strcmp(recovery, "rollback") == 0 ? VB_CF_ROLLBACK_RECOVERY
+                                                      : VB_CF_BACKUP_RECOVERY,
     };
     if (svc->add_component(h, &c) != 0)
         return -1;
@@ -347,6 +353,23 @@ static int thaw_work(struct null *n)
     return was ? 0 : vbw_fail(&n->w, VB_E_WRITER_NON_RETRYABLE, NULL, "was thawed without having been frozen");
 }
 
+/* As an application would roll back what was open: a file in the shadow copy is made, where that may be done. */
+static int repair(struct null *n, const char *name)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    const char *file = vbw_sub_option(&n->w, name, "repair"), *path = vbw_sub_option(&n->w, name, "path");
+    const char *seen = file != NULL && path != NULL ? svc->snapshot_path(n->w.h, path) : NULL;
+
+    if (seen == NULL)
+        return file != NULL && path != NULL ? -1 : 0;
+    bool may = svc->snapshot_is_writable(n->w.h, path);
+    VBW_AUTO char *where = vbw_join(seen, file);
+    note(n, "post-snapshot", may ? "repairs" : "may-not-repair");
+    if (!may || vbw_write_file(where, "repaired\n", strlen("repaired\n"), 0644) == 0)
+        return 0;
+    return vbw_fail_errno(&n->w, errno, NULL, "cannot repair the shadow copy: '%s'", where);
+}
+
 static int post_snapshot_work(struct null *n)
 {
     const struct vb_writer_services *svc = n->w.svc;
@@ -358,7 +381,7 @@ static int post_snapshot_work(struct null *n)
         struct vb_record *r = svc->record(n->w.h, i);
         const char *meta = vbw_sub_option(&n->w, svc->record_name(r), "metadata");
         const char *private = vbw_sub_option(&n->w, svc->record_name(r), "private");
-        if (meta != NULL && svc->set_backup_metadata(r, meta) != 0)
+        if (repair(n, svc->record_name(r)) != 0 || (meta != NULL && svc->set_backup_metadata(r, meta) != 0))
             return -1;
         if (private != NULL && svc->add_private_file(r, "note", private, strlen(private)) != 0)
             return -1;
