@@ -17,6 +17,7 @@
 #include "agent/reboot.h"
 #include "agent/recover.h"
 #include "agent/restore.h"
+#include "agent/shadow_stream.h"
 #include "agent/supervisor.h"
 #include "agent/worker.h"
 #include "agent/writer_host.h"
@@ -41,6 +42,7 @@ static const struct door DOORS[] = {
     { "provider-host", NULL, vb_provider_host_main },
     { "capture", NULL, vb_capture_main },
     { "restore", NULL, vb_restore_main },
+    { "shadow-stream", NULL, vb_shadow_stream_main },
 };
 
 static const char HELP[] =
@@ -54,7 +56,8 @@ static const char HELP[] =
     "  recover JOB   clean up after a job whose worker died\n"
     "  replace       put files in place that a restore left for the next boot (for a service manager)\n"
     "\n"
-    "Commands that the agent starts by itself: relay, worker, watchdog, writer-host, provider-host, capture, restore.\n"
+    "Commands that the agent starts by itself: relay, worker, watchdog, writer-host, provider-host, capture, restore,\n"
+    "shadow-stream.\n"
     "\n"
     "  --config FILE  configuration (else VBACKUP_CONFIG, else the user's or the system's usual place)\n"
     "  --version      version and protocol\n"

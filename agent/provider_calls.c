@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/provider_internal.h"
+#include "agent/shadow_store.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "wire/protocol.h"
@@ -211,25 +213,98 @@ int vb_ph_make_writable(struct vb_phost *h, const struct vb_msg *m)
     return -1;
 }
 
+/* ---- transport ---- */
+
+/* A pipe of a process of ours, by its place below /proc (agent/shadow_stream.h). */
+static int open_pipe(struct vb_phost *h, const char *path, int flags)
+{
+    struct stat st;
+    VB_AUTO_FD int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        return vb_fail_errno(&h->error, errno, "the stream's pipe cannot be opened");
+    if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode))
+        return vb_fail(&h->error, VB_E_PROTOCOL, "'%s' is not a pipe", path);
+    return VB_STEAL_FD(fd);
+}
+
+static int add_tail(int fd, const struct vb_msg *m, const char *stamp, struct vb_error *err)
+{
+    VB_AUTO_MSG tail = VB_MSG_INIT(VB_M_SHADOW);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    const unsigned char *p;
+    size_t n;
+    if (!vb_msg_bytes(m, VB_F_ROOT, &p, &n))
+        return vb_fail(err, VB_E_PROTOCOL, "send needs the record of the shadow copy");
+    vb_buf_add(&tail.body, p, n);
+    vb_msg_add_str(&tail, VB_F_STAMP, stamp);
+    if (vb_msg_encode(&tail, &b, err) < 0)
+        return -1;
+    vb_buf_add_u32(&b, (uint32_t)b.len);
+    vb_buf_add(&b, VB_SHADOW_MARK, sizeof VB_SHADOW_MARK - 1);
+    if (lseek(fd, 0, SEEK_END) < 0)
+        return vb_fail_errno(err, errno, "end of the file cannot be found");
+    if (vb_write_all(fd, b.data, b.len, err) < 0)
+        return -1;
+    return fsync(fd) < 0 ? vb_fail_errno(err, errno, "file cannot be synced") : 0;
+}
+
+static int no_file(struct vb_phost *h, const char *path, int e)
+{
+    vb_fail_errno(&h->error, e, "file '%s' cannot be made", path);
+    if (e == EEXIST)
+        h->error.code = VB_E_EXISTS;
+    vb_hint(&h->error, "give a file that does not exist yet, in a directory that does");
+    return -1;
+}
+
+/* Without a name until it is whole: whoever is killed leaves nothing.  Where the file system cannot do that, the name is
+ * there from the beginning, and a kill leaves a file that cannot be imported. */
+static int send_file(struct vb_phost *h, const struct vb_msg *m, const char *id, const char *path)
+{
+    char stamp[128] = "";
+    VB_AUTO_FREE char *dir = vb_strdup(path);
+    char *slash = strrchr(dir, '/');
+    slash[slash == dir ? 1 : 0] = 0;
+    if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return no_file(h, path, EEXIST);
+    VB_AUTO_FD int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    bool named = fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR);
+    if (named)
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return no_file(h, path, errno);
+    int rc = h->p.send(h->ctx, id, fd, stamp, sizeof stamp);
+    if (rc < 0)
+        vb_ph_failed(h, "send");
+    else
+        rc = add_tail(fd, m, stamp, &h->error);
+    if (rc == 0 && !named) {
+        VB_AUTO_FREE char *self = vb_printf("/proc/self/fd/%d", fd);
+        if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
+            rc = no_file(h, path, errno);
+    } else if (rc < 0 && named) {
+        unlink(path); /* ours: it did not exist before */
+    }
+    return rc;
+}
+
 int vb_ph_send(struct vb_phost *h, const struct vb_msg *m, struct vb_msg *done)
 {
     VB_AUTO_FREE char *id = vb_msg_str(m, VB_F_SNAPSHOT), *path = vb_msg_str(m, VB_F_PATH);
+    VB_AUTO_FREE char *parent = vb_msg_str(m, VB_F_PARENT);
     char stamp[128] = "";
-    if (!id || !vb_guid_valid(id) || !path || path[0] != '/')
+    if (!id || !vb_guid_valid(id) || !path || path[0] != '/' || (parent && !vb_guid_valid(parent)))
         return vb_fail(&h->error, VB_E_PROTOCOL, "send needs a snapshot id and an absolute path");
-    if (!h->p.send)
-        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot be sent", h->p.name);
-    VB_AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        int e = errno;
-        vb_fail_errno(&h->error, e, "file '%s' cannot be made", path);
-        if (e == EEXIST)
-            h->error.code = VB_E_EXISTS;
-        vb_hint(&h->error, "give a file that does not exist yet, in a directory that does");
+    if (!h->p.send || (parent && !h->p.send_from))
+        return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "shadow copies of provider '%s' cannot be sent%s", h->p.name,
+                       parent ? " as a difference" : "");
+    if (!vb_msg_u64(m, VB_F_LIVE, 0))
+        return send_file(h, m, id, path);
+    VB_AUTO_FD int fd = open_pipe(h, path, O_WRONLY);
+    if (fd < 0)
         return -1;
-    }
-    if (h->p.send(h->ctx, id, fd, stamp, sizeof stamp) < 0) {
-        unlink(path); /* ours: it did not exist before */
+    if ((h->p.send_from ? h->p.send_from(h->ctx, id, parent, fd, stamp, sizeof stamp)
+                        : h->p.send(h->ctx, id, fd, stamp, sizeof stamp)) < 0) {
         vb_ph_failed(h, "send");
         return -1;
     }
@@ -245,31 +320,46 @@ int vb_ph_receive(struct vb_phost *h, const struct vb_msg *m, const char *set_id
         return vb_fail(&h->error, VB_E_PROTOCOL, "receive needs ids and absolute paths");
     if (!h->p.receive)
         return vb_fail(&h->error, VB_E_NOT_SUPPORTED, "provider '%s' cannot receive shadow copies", h->p.name);
-    VB_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    VB_AUTO_FD int fd = vb_msg_u64(m, VB_F_LIVE, 0) ? open_pipe(h, path, O_RDONLY) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return vb_fail_errno(&h->error, errno, "file '%s' cannot be opened", path);
+        return h->error.code != VB_OK ? -1 : vb_fail_errno(&h->error, errno, "file '%s' cannot be opened", path);
     if (h->p.receive(h->ctx, set_id, id, dir, stamp ? stamp : "", fd) == 0)
         return 0;
     vb_ph_failed(h, "receive");
     return -1;
 }
 
+struct query { struct vb_phost *h; struct vb_msg *done; };
+
+/* What a finished one holds; that it cannot be told is no failure of the question what there is. */
+static void add_stamp(struct vb_phost *h, const char *snapshot_id, struct vb_msg *g)
+{
+    char stamp[128] = "";
+    if (h->p.stamp && h->p.stamp(h->ctx, snapshot_id, stamp, sizeof stamp) == 0)
+        vb_msg_add_str(g, VB_F_STAMP, stamp);
+    vb_error_clear(&h->error);
+}
+
 static int add_found(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point, const char *path,
                      int64_t created_sec)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
+    struct query *q = arg;
     vb_msg_add_str(&g, VB_F_SNAPSHOT, snapshot_id);
     vb_msg_add_str(&g, VB_F_SET, set_id);
     vb_msg_add_str(&g, VB_F_PATH, mount_point);
     vb_msg_add_str(&g, VB_F_SNAPSHOT_PATH, path);
     vb_msg_add_u64(&g, VB_F_CREATED_SEC, created_sec < 0 ? 0 : (uint64_t)created_sec);
-    vb_msg_add_group(arg, VB_F_SNAPSHOT, &g);
+    if (created_sec > 0)
+        add_stamp(q->h, snapshot_id, &g);
+    vb_msg_add_group(q->done, VB_F_SNAPSHOT, &g);
     return 0;
 }
 
 int vb_ph_query(struct vb_phost *h, struct vb_msg *done)
 {
-    if (!h->p.query || h->p.query(h->ctx, add_found, done) == 0)
+    struct query q = { h, done };
+    if (!h->p.query || h->p.query(h->ctx, add_found, &q) == 0)
         return 0;
     vb_ph_failed(h, "query");
     return -1;

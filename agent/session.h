@@ -33,7 +33,7 @@
 
 struct vb_session;
 
-enum vb_child_kind { VB_CHILD_WRITER = 1, VB_CHILD_PROVIDER = 2, VB_CHILD_CAPTURE = 3, VB_CHILD_RESTORE = 4 };
+enum vb_child_kind { VB_CHILD_WRITER = 1, VB_CHILD_PROVIDER = 2, VB_CHILD_CAPTURE = 3, VB_CHILD_RESTORE = 4, VB_CHILD_SHADOW = 5 };
 
 /* A process that speaks messages. */
 struct vb_child {
@@ -82,7 +82,8 @@ struct vb_session_env {
     bool (*replaceable)(void *arg, const char *path, const char *filespec, bool recursive);
 
     /* --- children --- */
-    /* Starts one; the session sets the handler of out->conn.  CAPTURE and RESTORE take the data stream along. */
+    /* Starts one; the session sets the handler of out->conn.  CAPTURE, RESTORE and SHADOW take the data
+     * stream along. */
     int (*start)(void *arg, enum vb_child_kind kind, const struct vb_child_ref *who, struct vb_child *out,
                  struct vb_error *err);
     /* Frees the connection.  kill: SIGKILL at once; otherwise end of file tells it to end, and it is reaped later. */

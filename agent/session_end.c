@@ -229,11 +229,19 @@ static void released(struct vb_session *s)
 static void on_deleted(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
 {
     (void)m;
+    if (c->volume == SIZE_MAX && !err) {
+        vb_s_incoming_deleted(s);
+        return;
+    }
     if (err) {
         if (s->left_behind.len)
             vb_buf_add_str(&s->left_behind, "; ");
-        vb_buf_addf(&s->left_behind, "shadow copy '%s' of '%s' is still there (%s)", s->set[c->volume].snapshot_id,
-                    s->set[c->volume].vol->mount_point, vb_error_text(err));
+        if (c->volume == SIZE_MAX)
+            vb_buf_addf(&s->left_behind, "shadow copy '%s', half received, is still there (%s)", s->incoming.id,
+                        vb_error_text(err));
+        else
+            vb_buf_addf(&s->left_behind, "shadow copy '%s' of '%s' is still there (%s)", s->set[c->volume].snapshot_id,
+                        s->set[c->volume].vol->mount_point, vb_error_text(err));
         return;
     }
     s->set[c->volume].deleted = true;
@@ -246,6 +254,7 @@ static void delete_left(struct vb_session *s)
     for (size_t i = 0; i < s->n_set; i++)
         if (s->set[i].provider && s->set[i].begun && !s->set[i].deleted && !s->kept)
             vb_calls_add(s, s->set[i].provider, "delete", i, NULL);
+    vb_s_incoming_add_delete(s);
     vb_calls_go(s, s->env->limits.provider_prepare, on_deleted, released);
 }
 

@@ -62,6 +62,7 @@ static void make_args(struct vb_real_env *e, enum vb_child_kind kind, const stru
         add(a, e->agent->paths.state);
         break;
     case VB_CHILD_RESTORE: add(a, "restore"); break;
+    case VB_CHILD_SHADOW: add(a, "shadow-stream"); break;
     case VB_CHILD_WRITER:
         add(a, "writer-host");
         if (e->agent->config_path) {
@@ -112,7 +113,7 @@ static int env_start(void *arg, enum vb_child_kind kind, const struct vb_child_r
     struct vb_real_env *e = arg;
     struct args a = { NULL, 0, 0 };
     struct vb_spawn sp = VB_SPAWN_INIT;
-    bool mover = kind == VB_CHILD_CAPTURE || kind == VB_CHILD_RESTORE;
+    bool mover = kind == VB_CHILD_CAPTURE || kind == VB_CHILD_RESTORE || kind == VB_CHILD_SHADOW;
     VB_AUTO_FD int options = kind == VB_CHILD_PROVIDER ? provider_options(e, who->name, err) : -1;
     int pair[2];
     if (kind == VB_CHILD_PROVIDER && options < 0)

@@ -184,6 +184,7 @@ struct vb_session {
     struct vb_msg mover_local;      /* components answered without the process */
     size_t mover_count;             /* components in the spec */
     vb_step *after_mover;
+    struct { char *set, *id, *provider; } incoming; /* a shadow copy that is being received; NULLs: none */
     struct vb_timer *watch_timer;   /* next look at the shadow copies */
     vb_step *after_watch;           /* set: the last look is due or under way */
 

@@ -84,6 +84,20 @@ static int on_record(void *arg, uint64_t seq, const char *record)
             memcpy(s->set_id, set, VB_GUID_LEN + 1);
             add_volume(s, id, p, mp);
         }
+    } else if (!strncmp(record, "receive ", 8) && id && vb_guid_valid(id)) {
+        VB_AUTO_FREE char *set = vb_journal_value(record, "set"), *p = vb_journal_value(record, "provider");
+        if (set && p && vb_guid_valid(set)) {
+            free(s->incoming.set);
+            free(s->incoming.id);
+            free(s->incoming.provider);
+            s->incoming.set = VB_STEAL(set);
+            s->incoming.provider = VB_STEAL(p);
+            s->incoming.id = VB_STEAL(id);
+        }
+    } else if (!strncmp(record, "received ", 9)) {
+        vb_free_ptr(&s->incoming.set);
+        vb_free_ptr(&s->incoming.provider);
+        vb_free_ptr(&s->incoming.id);
     } else if (!strncmp(record, "deleted ", 8) && id) {
         for (size_t i = 0; i < s->n_set; i++)
             if (!strcmp(s->set[i].snapshot_id, id))

@@ -9,11 +9,12 @@
  *   "list"        -                             SNAPSHOT {SNAPSHOT, SET, COUNT, PATH (original volume), SUBVOLUME?,
  *                                               DEVICE?, FS_TYPE?, PROVIDER, PROVIDER_ID?, SNAPSHOT_PATH?, EXPOSED?,
  *                                               HOST?, SERVICE?, REMARK?, ATTRIBUTES, WALL_MS, STATE, JOB?,
- *                                               ACTIVE (the provider has it), ORPHAN?}..., FAILED {PROVIDER, CODE, TEXT}...
+ *                                               ACTIVE (the provider has it), ORPHAN?, STAMP? (what
+ *                                               it holds, the same on every host that has it)}..., FAILED {PROVIDER, CODE, TEXT}...
  *   "providers"   -                             PROVIDER {NAME, PROVIDER_ID, VERSION, TYPE, PREFERENCE}..., FAILED...
  *   "volumes"     -                             VOLUME {PATH, SUBVOLUME, DEVICE, FS_TYPE, PROVIDER?, ATTRIBUTES?,
  *                                               REMARK?}...
- *   "documents"   SET                           BCD?, WMD {XML}...
+ *   "documents"   SET, SNAPSHOT?                the record of agent/shadow_store.h, with only this shadow copy of the set
  *   "delete"      SNAPSHOT, PROVIDER? (needed   -                     an exposed one is unexposed first
  *                 where there is no record),
  *                 FORCE?
@@ -26,6 +27,12 @@
  *                 (writable), KEEP?             without KEEP the shadow copy is deleted afterwards (S-54, S-55)
  *   "export"      SNAPSHOT, PATH (new file)     -                     on that host (S-56)
  *   "import"      PATH (file), TARGET (dir)     SNAPSHOT, SET, PATH   once per shadow copy (S-57)
+ *   "send"        SNAPSHOT, PARENT? (a      STAMP, BYTES_DONE     to the data stream, which was opened before: CHUNK
+ *                 shadow copy here that                         {BYTES}..., DATA_END.  With a parent only what changed
+ *                 the other host has, too)                      since it
+ *   "receive"     what "documents" told of  SNAPSHOT, SET, PATH   from the data stream: CHUNK..., DATA_END -> DATA_OK.
+ *                 it, TARGET (dir), STAMP                       It counts only when DATA_END came: that the sending
+ *                                                               provider succeeded is for the requester to know
  *   "note"        SNAPSHOT, REMARK, SERVICE?    -                     what a user may set of the properties
  */
 #ifndef VB_AGENT_SESSION_SHADOW_H
@@ -49,7 +56,11 @@ void vb_s_shadow_completed(struct vb_session *s);
 void vb_s_shadow_released(struct vb_session *s);
 
 /* ---- shared by the calls ---- */
-struct vb_shadow_found { char *id, *set, *mount_point, *path, *provider; uint64_t created_sec; bool known; };
+struct vb_shadow_found {
+    char *id, *set, *mount_point, *path, *provider, *stamp;
+    uint64_t created_sec;
+    bool known;
+};
 
 struct vb_shadow_op {
     struct vb_shadow_found *found; size_t n, cap;
@@ -60,6 +71,12 @@ struct vb_shadow_op {
     struct vb_shadow_set *kept;       /* revert: the old state's */
     struct vb_error why;              /* revert: what the provider said */
     bool own_set;                     /* "volumes": s->set was filled for it */
+    char *pipe, *stamp;               /* send, receive: what the provider opens; what the stream holds */
+    struct vb_error stream_error;
+    uint64_t bytes;
+    vb_step *next;                    /* send, receive: something new came */
+    bool called, provider_done, told; /* the provider; and the stream's process of that */
+    bool stream_over;                 /* all was moved, or the process is gone */
 };
 
 void vb_so_done(struct vb_session *s, struct vb_msg *m);     /* the answer; m is taken */
@@ -70,14 +87,43 @@ int vb_so_store(const struct vb_session *s, struct vb_error *err);
 int vb_so_find(struct vb_session *s, bool needed, struct vb_error *err);
 struct vb_shadow *vb_so_the_shadow(struct vb_session *s);
 int vb_so_check_persistent(struct vb_session *s, const char *call, struct vb_error *err);
+/* The job that the record belongs to lives. */
+bool vb_so_alive(const struct vb_session *s, const struct vb_shadow_set *r);
 /* Asks one provider what it has; the answer is in op->found. */
 void vb_so_query(struct vb_session *s, const char *provider, vb_step *next);
 /* Deletes op->id, which op->provider has, and its record; then the answer. */
 void vb_so_delete(struct vb_session *s);
+void vb_so_list(struct vb_session *s);
+void vb_so_providers(struct vb_session *s);
+void vb_so_volumes(struct vb_session *s);
+void vb_so_documents(struct vb_session *s);
 void vb_so_revert(struct vb_session *s);
 void vb_so_break(struct vb_session *s);
 void vb_so_export(struct vb_session *s);
 void vb_so_import(struct vb_session *s);
+void vb_so_send(struct vb_session *s);
+void vb_so_receive(struct vb_session *s);
+
+#define VB_SO_TRANSFER_MS (7u * 24 * 3600 * 1000) /* one whose peer is gone ends by that */
+
+/* ---- session_shadow_transport.c: what import and receive share ---- */
+/* The record of what comes, before anything of it is there. */
+int vb_so_import_begin(struct vb_session *s, struct vb_shadow_set *from, const char *to, struct vb_error *err);
+/* Fields of the provider's call but PATH. */
+void vb_so_receive_fields(struct vb_session *s, const char *stamp, struct vb_msg *f);
+/* The provider has succeeded: looks, completes the record, answers. */
+void vb_so_import_check(struct vb_session *s);
+/* It has not, or may have half: takes away what there is, then answers with this failure (copied). */
+void vb_so_import_undo(struct vb_session *s, const struct vb_error *why);
+
+/* What comes from outside is nobody's until it is settled: whoever ends the job before, deletes it. */
+int vb_s_incoming_begin(struct vb_session *s, const char *set, const char *id, const char *provider, const char *to,
+                        struct vb_error *err);
+void vb_s_incoming_settled(struct vb_session *s);
+/* Adds the call that deletes it to a round. */
+void vb_s_incoming_add_delete(struct vb_session *s);
+/* It is deleted: drops it from the records, too. */
+void vb_s_incoming_deleted(struct vb_session *s);
 
 /* The SHADOW command. */
 void vb_s_shadow(struct vb_session *s);

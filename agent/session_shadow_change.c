@@ -96,6 +96,7 @@ static void settled(struct vb_session *s)
     else if (o->why.code != VB_OK)
         vb_s_warn(s, NULL, "the revert was cut off (%s), and finished by a second process", vb_error_text(&o->why));
     o->kept->state = VB_SS_CREATED;
+    vb_free_ptr(&o->kept->job); /* nobody's from here on */
     o->kept->created_ms = vb_loop_wall_ms(s->env->loop);
     x->path = vb_strdup(f->path);
     int dir = vb_so_store(s, &err);
@@ -148,6 +149,8 @@ void vb_so_revert(struct vb_session *s)
     k->note = vb_printf("before the revert to %s", x->id);
     k->attributes = VB_CTX_NAS_ROLLBACK;
     k->state = VB_SS_PREPARING;
+    k->by_revert = true;
+    k->job = vb_strdup(s->job->job_id);
     k->count = 1;
     vb_guid_new(id);
     *vb_shadow_set_add(k) = (struct vb_shadow){ .id = vb_strdup(id),

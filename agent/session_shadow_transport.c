@@ -2,8 +2,7 @@
 /*
  * agent/session_shadow_transport.c - export and import: a shadow copy in a file, with what must be known of it (S-56).
  *
- * File: the provider's stream, then one message frame (the record of the set with this one shadow copy, its documents,
- * and STAMP, the provider's word for what the stream holds), then the frame's length (u32) and the mark "VBSHADOW".
+ * The file is written by the provider's process (agent/provider_calls.c), and gets its name when it is whole.
  */
 #include "config.h"
 
@@ -18,66 +17,24 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#define MARK "VBSHADOW"
-#define TAIL (4u + sizeof MARK - 1)
+#define TAIL (4u + sizeof VB_SHADOW_MARK - 1)
 #define RECORD_MAX (64u * 1024 * 1024)
 
 /* ---- export ---- */
 
-static int add_tail(struct vb_session *s, const char *file, const char *stamp, struct vb_error *err)
-{
-    struct vb_shadow_op *o = s->shadow_op;
-    VB_AUTO_MSG m = VB_MSG_INIT(VB_M_SHADOW);
-    VB_AUTO_BUF b = VB_BUF_INIT;
-    VB_AUTO_FD int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-    for (size_t i = o->set->n; i-- > 0;) { /* our copy of the record: only the one that is in the file */
-        VB_AUTO_FREE char *id = vb_strdup(o->set->v[i].id);
-        if (!vb_guid_equal(id, o->id))
-            vb_shadow_set_drop(o->set, id);
-    }
-    vb_shadow_encode(o->set, &m);
-    vb_msg_add_str(&m, VB_F_STAMP, stamp);
-    if (vb_msg_encode(&m, &b, err) < 0)
-        return -1;
-    size_t n = b.len;
-    vb_buf_add_u32(&b, (uint32_t)n);
-    vb_buf_add(&b, MARK, sizeof MARK - 1);
-    if (fd < 0)
-        return vb_fail_errno(err, errno, "file '%s' cannot be opened", file);
-    if (vb_write_all(fd, b.data, b.len, err) < 0)
-        return -1;
-    return fsync(fd) < 0 ? vb_fail_errno(err, errno, "file '%s' cannot be synced", file) : 0;
-}
-
-static void on_sent(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)
-{
-    (void)c;
-    if (m && !err) {
-        free(s->shadow_op->provider);
-        s->shadow_op->provider = vb_msg_str(m, VB_F_STAMP); /* from here on: the stamp */
-    }
-}
-
 static void sent(struct vb_session *s)
 {
-    VB_AUTO_ERROR err = VB_ERROR_INIT;
-    VB_AUTO_FREE char *file = vb_msg_str(&s->cmd, VB_F_PATH);
-    if (s->calls.failure.code != VB_OK) { /* the provider's process takes away what it made; anything else is not ours */
+    if (s->calls.failure.code != VB_OK) /* nothing is there: the file gets its name when it is whole */
         vb_so_failed(s, &s->calls.failure);
-        return;
-    }
-    if (add_tail(s, file, s->shadow_op->provider, &err) == 0) {
+    else
         vb_so_succeeded(s);
-        return;
-    }
-    unlink(file);
-    vb_so_failed(s, &err);
 }
 
 void vb_so_export(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *file = vb_msg_str(&s->cmd, VB_F_PATH);
+    struct vb_shadow_op *o = s->shadow_op;
     int rc = vb_so_find(s, true, &err);
     if (rc == 0 && (rc = vb_so_check_persistent(s, "export", &err)) == 0 && (!file || file[0] != '/'))
         rc = vb_fail(&err, VB_E_USAGE, "'%s' is not an absolute path of a file", file ? file : "");
@@ -85,12 +42,17 @@ void vb_so_export(struct vb_session *s)
         vb_so_failed(s, &err);
         return;
     }
+    VB_AUTO_FREE char *provider = vb_strdup(vb_so_the_shadow(s)->provider);
+    VB_AUTO_MSG record = VB_MSG_INIT(VB_M_SHADOW);
     struct vb_msg f = VB_MSG_INIT(0);
-    vb_msg_add_str(&f, VB_F_SNAPSHOT, s->shadow_op->id);
+    vb_shadow_set_only(o->set, o->id); /* our copy of it */
+    vb_shadow_encode(o->set, &record);
+    vb_msg_add_str(&f, VB_F_SNAPSHOT, o->id);
     vb_msg_add_str(&f, VB_F_PATH, file);
+    vb_msg_add_group(&f, VB_F_ROOT, &record);
     vb_calls_begin(s);
-    vb_calls_add_fields(s, vb_sp_get(s, vb_so_the_shadow(s)->provider), "send", &f);
-    vb_calls_go(s, s->env->limits.provider_prepare, on_sent, sent);
+    vb_calls_add_fields(s, vb_sp_get(s, provider), "send", &f);
+    vb_calls_go(s, VB_SO_TRANSFER_MS, NULL, sent);
 }
 
 /* ---- import ---- */
@@ -110,7 +72,7 @@ static struct vb_shadow_set *read_tail(const char *file, char **stamp, struct vb
     }
     bool good = S_ISREG(st.st_mode) && st.st_size > (off_t)TAIL &&
                 pread(fd, tail, TAIL, st.st_size - (off_t)TAIL) == (ssize_t)TAIL &&
-                memcmp(tail + 4, MARK, sizeof MARK - 1) == 0;
+                memcmp(tail + 4, VB_SHADOW_MARK, sizeof VB_SHADOW_MARK - 1) == 0;
     vb_reader_init(&r, tail, 4);
     good = good && vb_get_u32(&r, &n) && n <= RECORD_MAX && (off_t)n < st.st_size - (off_t)TAIL;
     if (good) {
@@ -129,16 +91,77 @@ static struct vb_shadow_set *read_tail(const char *file, char **stamp, struct vb
     return NULL;
 }
 
-/* The record the import works on is kept: a new one, or that of a set of which another one was imported before. */
-static void import_failed(struct vb_session *s, struct vb_error *why)
+/* ---- what is not settled yet ---- */
+
+int vb_s_incoming_begin(struct vb_session *s, const char *set, const char *id, const char *provider, const char *to,
+                        struct vb_error *err)
+{
+    VB_AUTO_FREE char *volume = vb_journal_escape(to);
+    if (vb_s_journal(s, true, "receive id=%s set=%s provider=%s volume=%s", id, set, provider, volume) < 0) {
+        vb_error_copy(err, &s->journal_error);
+        return -1;
+    }
+    s->incoming.set = vb_strdup(set);
+    s->incoming.id = vb_strdup(id);
+    s->incoming.provider = vb_strdup(provider);
+    return 0;
+}
+
+static void forget_incoming(struct vb_session *s)
+{
+    vb_free_ptr(&s->incoming.set);
+    vb_free_ptr(&s->incoming.id);
+    vb_free_ptr(&s->incoming.provider);
+}
+
+void vb_s_incoming_settled(struct vb_session *s)
+{
+    if (s->incoming.id)
+        (void)vb_s_journal(s, true, "received id=%s", s->incoming.id);
+    forget_incoming(s);
+}
+
+void vb_s_incoming_add_delete(struct vb_session *s)
+{
+    struct vb_msg f = VB_MSG_INIT(0);
+    if (!s->incoming.id)
+        return;
+    vb_msg_add_str(&f, VB_F_SNAPSHOT, s->incoming.id);
+    vb_calls_add_fields(s, vb_sp_get(s, s->incoming.provider), "delete", &f);
+}
+
+void vb_s_incoming_deleted(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_shadow_op *o = s->shadow_op;
-    int dir = vb_so_store(s, &err);
-    vb_shadow_set_drop(o->kept, o->id);
-    if (dir >= 0 && (o->kept->n ? vb_shadow_save(dir, o->kept, &err) : vb_shadow_remove(dir, o->kept->id, &err)) < 0)
+    int dir = s->incoming.id ? vb_so_store(s, &err) : -1;
+    struct vb_shadow_set *r = dir < 0 ? NULL : vb_shadow_load(dir, s->incoming.set, &err);
+    if (r && vb_shadow_set_drop(r, s->incoming.id) &&
+        (r->n ? vb_shadow_save(dir, r, &err) : vb_shadow_remove(dir, r->id, &err)) < 0)
         vb_log_error(VB_LOG_WARNING, &err);
-    vb_so_failed(s, why);
+    vb_shadow_set_free(r);
+    vb_s_incoming_settled(s);
+}
+
+static void undone(struct vb_session *s)
+{
+    struct vb_shadow_op *o = s->shadow_op;
+    if (s->calls.failure.code == VB_OK)
+        vb_s_incoming_deleted(s);
+    else /* once more at the end of the job; after that it is an orphan that a listing shows */
+        vb_s_warn(s, NULL, "what was received of shadow copy '%s' is still there: %s", o->id,
+                  vb_error_text(&s->calls.failure));
+    vb_so_failed(s, &o->why);
+}
+
+void vb_so_import_undo(struct vb_session *s, const struct vb_error *why)
+{
+    VB_AUTO_ERROR copy = VB_ERROR_INIT;
+    vb_error_copy(&copy, why);
+    vb_error_copy(&s->shadow_op->why, &copy);
+    vb_mover_stop(s);
+    vb_calls_begin(s);
+    vb_s_incoming_add_delete(s);
+    vb_calls_go(s, s->env->limits.provider_prepare, NULL, undone);
 }
 
 static void received(struct vb_session *s)
@@ -149,10 +172,9 @@ static void received(struct vb_session *s)
     for (size_t i = 0; i < o->n; i++)
         if (vb_guid_equal(o->found[i].id, o->id) && o->found[i].created_sec)
             f = &o->found[i];
-    if (!f && o->why.code == VB_OK)
-        vb_fail(&o->why, VB_E_UNEXPECTED_PROVIDER_ERROR, "shadow copy '%s' is not there after its import", o->id);
     if (!f) {
-        import_failed(s, &o->why);
+        vb_fail(&err, VB_E_UNEXPECTED_PROVIDER_ERROR, "shadow copy '%s' is not there after its import", o->id);
+        vb_so_import_undo(s, &err);
         return;
     }
     struct vb_shadow *x = vb_shadow_set_find(o->kept, o->id);
@@ -160,29 +182,37 @@ static void received(struct vb_session *s)
     free(x->path);
     x->path = vb_strdup(f->path);
     o->kept->state = VB_SS_CREATED;
+    vb_free_ptr(&o->kept->job); /* nobody's from here on */
     int dir = vb_so_store(s, &err);
     if (dir < 0 || vb_shadow_save(dir, o->kept, &err) < 0) {
-        vb_so_failed(s, &err);
+        vb_so_import_undo(s, &err);
         return;
     }
+    vb_s_incoming_settled(s);
     vb_msg_add_str(&m, VB_F_SNAPSHOT, x->id);
     vb_msg_add_str(&m, VB_F_SET, o->kept->id);
     vb_msg_add_str(&m, VB_F_PATH, x->path);
+    vb_msg_add_u64(&m, VB_F_BYTES_DONE, o->bytes);
     vb_so_done(s, &m);
+}
+
+void vb_so_import_check(struct vb_session *s)
+{
+    vb_so_query(s, s->shadow_op->provider, received);
 }
 
 static void receive_answered(struct vb_session *s)
 {
-    struct vb_shadow_op *o = s->shadow_op;
-    if (s->calls.failure.code != VB_OK) {
-        vb_error_copy(&o->why, &s->calls.failure);
-        import_failed(s, &o->why);
+    if (s->calls.failure.code == VB_OK) {
+        vb_so_import_check(s);
         return;
     }
-    vb_so_query(s, o->provider, received);
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    vb_error_copy(&why, &s->calls.failure);
+    vb_so_import_undo(s, &why);
 }
 
-static int begin_import(struct vb_session *s, struct vb_shadow_set *from, const char *to, struct vb_error *err)
+int vb_so_import_begin(struct vb_session *s, struct vb_shadow_set *from, const char *to, struct vb_error *err)
 {
     struct vb_shadow_op *o = s->shadow_op;
     VB_AUTO_ERROR ignored = VB_ERROR_INIT;
@@ -203,6 +233,7 @@ static int begin_import(struct vb_session *s, struct vb_shadow_set *from, const 
         k->count = from->count;
         k->created_ms = from->created_ms;
         k->state = VB_SS_PREPARING;
+        k->job = vb_strdup(s->job->job_id);
         vb_buf_add(&k->bcd, from->bcd.data, from->bcd.len);
         k->wmd = VB_STEAL(from->wmd);
         k->n_wmd = from->n_wmd;
@@ -215,7 +246,21 @@ static int begin_import(struct vb_session *s, struct vb_shadow_set *from, const 
                                                       .source = vb_strdup(to),
                                                       .fs_type = vb_strdup(from->v[0].fs_type),
                                                       .provider = vb_strdup(o->provider) };
-    return vb_shadow_save(dir, o->kept, err);
+    if (vb_s_incoming_begin(s, o->kept->id, o->id, o->provider, to, err) < 0)
+        return -1;
+    if (vb_shadow_save(dir, o->kept, err) < 0) {
+        vb_s_incoming_settled(s);
+        return -1;
+    }
+    return 0;
+}
+
+void vb_so_receive_fields(struct vb_session *s, const char *stamp, struct vb_msg *f)
+{
+    vb_msg_add_str(f, VB_F_SET, s->shadow_op->kept->id);
+    vb_msg_add_str(f, VB_F_SNAPSHOT, s->shadow_op->id);
+    vb_msg_add_str(f, VB_F_TARGET, vb_shadow_set_find(s->shadow_op->kept, s->shadow_op->id)->source);
+    vb_msg_add_str(f, VB_F_STAMP, stamp);
 }
 
 void vb_so_import(struct vb_session *s)
@@ -229,19 +274,16 @@ void vb_so_import(struct vb_session *s)
     else if (!(from = read_tail(file, &stamp, &err)))
         rc = -1;
     else
-        rc = begin_import(s, from, to, &err);
+        rc = vb_so_import_begin(s, from, to, &err);
     vb_shadow_set_free(from);
     if (rc < 0) {
         vb_so_failed(s, &err);
         return;
     }
     struct vb_msg f = VB_MSG_INIT(0);
-    vb_msg_add_str(&f, VB_F_SET, s->shadow_op->kept->id);
-    vb_msg_add_str(&f, VB_F_SNAPSHOT, s->shadow_op->id);
+    vb_so_receive_fields(s, stamp, &f);
     vb_msg_add_str(&f, VB_F_PATH, file);
-    vb_msg_add_str(&f, VB_F_TARGET, to);
-    vb_msg_add_str(&f, VB_F_STAMP, stamp);
     vb_calls_begin(s);
     vb_calls_add_fields(s, vb_sp_get(s, s->shadow_op->provider), "receive", &f);
-    vb_calls_go(s, s->env->limits.provider_prepare, NULL, receive_answered);
+    vb_calls_go(s, VB_SO_TRANSFER_MS, NULL, receive_answered);
 }

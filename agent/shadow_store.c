@@ -78,6 +78,15 @@ bool vb_shadow_set_drop(struct vb_shadow_set *s, const char *snapshot_id)
     return true;
 }
 
+void vb_shadow_set_only(struct vb_shadow_set *s, const char *snapshot_id)
+{
+    for (size_t i = s->n; i-- > 0;) {
+        VB_AUTO_FREE char *id = vb_strdup(s->v[i].id);
+        if (!vb_guid_equal(id, snapshot_id))
+            vb_shadow_set_drop(s, id);
+    }
+}
+
 /* ---- as a message ---- */
 
 void vb_shadow_encode(const struct vb_shadow_set *s, struct vb_msg *m)
@@ -91,6 +100,8 @@ void vb_shadow_encode(const struct vb_shadow_set *s, struct vb_msg *m)
     vb_msg_add_u64(m, VB_F_COUNT, s->count);
     vb_msg_add_u64(m, VB_F_WALL_MS, s->created_ms);
     vb_msg_add_u64(m, VB_F_STATE, (uint64_t)s->state);
+    if (s->by_revert)
+        vb_msg_add_u64(m, VB_F_KEEP, 1);
     for (size_t i = 0; i < s->n; i++) {
         const struct vb_shadow *x = &s->v[i];
         VB_AUTO_MSG g = VB_MSG_INIT(0);
@@ -156,6 +167,7 @@ struct vb_shadow_set *vb_shadow_decode(const struct vb_msg *m, struct vb_error *
     s->attributes = (uint32_t)vb_msg_u64(m, VB_F_ATTRIBUTES, 0);
     s->count = vb_msg_u64(m, VB_F_COUNT, 0);
     s->created_ms = vb_msg_u64(m, VB_F_WALL_MS, 0);
+    s->by_revert = vb_msg_u64(m, VB_F_KEEP, 0) != 0;
     s->state = state <= VB_SS_POSTCOMMITTED ? (enum vb_snapshot_state)state : VB_SS_UNKNOWN;
     vb_field_iter_init(&it, m);
     while (good && vb_field_next(&it, &tag, &p, &n)) {

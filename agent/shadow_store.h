@@ -7,7 +7,7 @@
  * sets that outlive their requester, holds the documents.  The provider's own state says what really exists.
  *
  * File: one message frame of wire/msg.h, type VB_M_SHADOW, with
- *     SET, JOB, HOST (originating machine), SERVICE, REMARK (note), ATTRIBUTES, COUNT (at creation), WALL_MS, STATE,
+ *     SET, JOB, HOST (originating machine), SERVICE, REMARK (note), ATTRIBUTES, COUNT (at creation), WALL_MS, STATE, KEEP? (1: by_revert),
  *     SNAPSHOT {SNAPSHOT, PATH (mount point), SUBVOLUME, DEVICE, FS_TYPE, PROVIDER, SNAPSHOT_PATH?, EXPOSED?}...,
  *     BCD?, WMD {XML}...
  */
@@ -36,6 +36,7 @@ struct vb_shadow_set {
     struct vb_shadow *v; size_t n, cap;
     struct vb_buf bcd;             /* XML, or empty */
     struct vb_buf *wmd; size_t n_wmd, cap_wmd;
+    bool by_revert;                /* the state of a volume before a revert, which the provider finishes if need be */
 };
 
 void vb_shadow_set_free(struct vb_shadow_set *s); /* NULL ok */
@@ -43,6 +44,14 @@ struct vb_shadow *vb_shadow_set_add(struct vb_shadow_set *s);
 struct vb_shadow *vb_shadow_set_find(const struct vb_shadow_set *s, const char *snapshot_id);
 /* Takes one out; true if it was there. */
 bool vb_shadow_set_drop(struct vb_shadow_set *s, const char *snapshot_id);
+
+/* Takes all but this one out. */
+void vb_shadow_set_only(struct vb_shadow_set *s, const char *snapshot_id);
+
+/* An exported shadow copy (S-56) is a file: the provider's stream, then one message frame (type VB_M_SHADOW: the record of
+ * the set with this one shadow copy, and STAMP, the provider's word for what the stream holds), then the frame's length
+ * (u32) and the mark. */
+#define VB_SHADOW_MARK "VBSHADOW"
 
 /* The record as a message body, and back.  decode refuses what lacks an id or names no GUID (VB_E_CORRUPT). */
 void vb_shadow_encode(const struct vb_shadow_set *s, struct vb_msg *m);

@@ -338,6 +338,51 @@ static const struct vb_opt import_opts[] = { HOST_OPT, { NULL, 0, NULL, NULL } }
 const struct vb_cli_verb vb_verb_shadow_import = { "shadow import", "FILE DIR", "make a shadow copy from such a file",
                                                    import_opts, 2, 2, run_import };
 
+/* ---- send: from host to host ---- */
+
+static int run_send(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_shadow_sent sent = { NULL, NULL, NULL, 0 };
+    VB_AUTO_FREE char *dir = vb_path_clean(cli->argv[1]);
+    const char *to = vb_cli_opt(cli, "to");
+    bool dry = vb_cli_flag(cli, "dry-run");
+    int rc = 0;
+    if (!to)
+        rc = vb_fail(&err, VB_E_USAGE, "to which host? give --to HOST");
+    else if (dir[0] != '/')
+        rc = vb_fail(&err, VB_E_USAGE, "'%s' is not an absolute path on host '%s'", dir, to);
+    if (rc == 0)
+        rc = vb_shadow_send(cli, cli->argv[0], to, dir, vb_cli_flag(cli, "whole"), dry, &sent, &err);
+    if (rc == 0 && cli->json) {
+        json_t *o = vb_cli_message("shadow_sent");
+        json_object_set_new(o, "snapshot_id", vb_cli_text(sent.id));
+        json_object_set_new(o, "host", vb_cli_text(to));
+        json_object_set_new(o, "device", vb_cli_text(sent.path));
+        json_object_set_new(o, "parent", vb_cli_text(sent.parent));
+        json_object_set_new(o, "bytes", json_integer((json_int_t)sent.bytes));
+        json_object_set_new(o, "dry_run", json_boolean(dry));
+        vb_cli_json(o);
+    } else if (rc == 0 && !cli->quiet) {
+        printf("%s %s to host '%s'%s%s%s%s", dry ? "would send" : "sent", sent.id, to, sent.path ? " at " : "",
+               sent.path ? sent.path : "", sent.parent ? ", as what changed since " : "", sent.parent ? sent.parent : "");
+        if (!dry)
+            printf(" (%ju bytes)", (uintmax_t)sent.bytes);
+        putchar('\n');
+    }
+    vb_shadow_sent_clear(&sent);
+    return rc < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+}
+
+static const struct vb_opt send_opts[] = { HOST_OPT,
+                                           { "to", 0, "HOST", "the host that gets it" },
+                                           { "whole", 0, NULL, "all of it, although both have an older one" },
+                                           { "dry-run", 'n', NULL, "only say what would be sent" },
+                                           { NULL, 0, NULL, NULL } };
+
+const struct vb_cli_verb vb_verb_shadow_send = { "shadow send", "ID DIR", "make the same shadow copy on another host",
+                                                 send_opts, 2, 2, run_send };
+
 static const struct vb_opt set_opts[] = { HOST_OPT,
                                           { "note", 0, "TEXT", "a note that stands in lists" },
                                           { "service-machine", 0, "NAME", "the machine that keeps it" },

@@ -30,6 +30,7 @@ struct vb_shadow_link {
     struct vb_error why;
     uint64_t shadows;              /* SHADOW commands sent */
     size_t warnings;               /* told by the agent, and printed */
+    const struct vb_shadow_link *with; /* whose loop and links these are; NULL: ours */
     bool waiting;                  /* for the answer of a command */
     struct vb_msg reply;
     int status;
@@ -39,6 +40,12 @@ struct vb_shadow_link {
 /* Opens a job of this kind on --host (this machine without it).  policies may be NULL. */
 int vb_shadow_open(struct vb_shadow_link *l, const struct vb_cli *cli, enum vb_job_kind kind,
                    const struct vb_job_writer *policies, size_t n, struct vb_error *err);
+/* The same for a second job, on another host (by its name), beside an open one; closed before that. */
+int vb_shadow_open_beside(struct vb_shadow_link *l, const struct vb_shadow_link *with, const char *host,
+                          struct vb_error *err);
+/* Sends SHADOW without waiting: l->waiting until its answer came, then l->status and l->reply or l->error. */
+void vb_shadow_start(struct vb_shadow_link *l, const char *call, struct vb_msg *fields);
+bool vb_shadow_interrupted(const struct vb_shadow_link *l);
 /* Sends m (taken) and waits for its answer, which stays in l->reply until the next one. */
 int vb_shadow_command(struct vb_shadow_link *l, struct vb_msg *m, struct vb_error *err);
 /* SHADOW with this call; fields may be NULL, otherwise they are taken. */
@@ -52,7 +59,7 @@ int vb_shadow_wait_child(struct vb_shadow_link *l, int pid);
 
 struct vb_shadow_item { /* properties of S-16; texts may be NULL */
     char *id, *set, *volume, *subvolume, *device, *fs_type, *provider, *provider_id, *path, *exposed;
-    char *host, *service, *note, *job;
+    char *host, *service, *note, *job, *stamp;
     uint64_t count, wall_ms;
     uint32_t attributes;
     enum vb_snapshot_state state;
@@ -69,6 +76,15 @@ int vb_shadow_list(struct vb_shadow_link *l, struct vb_shadow_items *out, struct
 const struct vb_shadow_item *vb_shadow_find(const struct vb_shadow_items *l, const char *id, struct vb_error *err);
 json_t *vb_shadow_item_json(const struct vb_shadow_item *i);
 void vb_shadow_item_text(const struct vb_shadow_item *i);
+
+/* ---- from host to host (shadow_send.c) ---- */
+
+struct vb_shadow_sent { char *id, *path, *parent; uint64_t bytes; };
+void vb_shadow_sent_clear(struct vb_shadow_sent *s);
+/* The shadow copy `id` of --host, below the directory `dir` of the host `to`; only what changed since the newest one
+ * that both have there, unless whole.  dry: only looks.  Interrupted or failed it leaves nothing at `to`. */
+int vb_shadow_send(const struct vb_cli *cli, const char *id, const char *to, const char *dir, bool whole, bool dry,
+                   struct vb_shadow_sent *out, struct vb_error *err);
 
 /* ---- a set being made ---- */
 

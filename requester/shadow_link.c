@@ -57,10 +57,15 @@ static void on_open(void *arg, const struct vb_error *err)
     vb_loop_stop(l->loop, 0);
 }
 
+bool vb_shadow_interrupted(const struct vb_shadow_link *l)
+{
+    return l->interrupted || (l->with && l->with->interrupted);
+}
+
 /* Until nothing is waited for, the job is lost, or a signal came. */
 static int wait_here(struct vb_shadow_link *l, bool whatever, struct vb_error *err)
 {
-    while (l->waiting && !l->lost && (whatever || !l->interrupted))
+    while (l->waiting && !l->lost && (whatever || !vb_shadow_interrupted(l)))
         vb_loop_run(l->loop);
     if (l->waiting && l->lost) {
         l->waiting = false;
@@ -100,28 +105,12 @@ static int job_document(struct vb_shadow_link *l, enum vb_job_kind kind, const s
     return rc;
 }
 
-int vb_shadow_open(struct vb_shadow_link *l, const struct vb_cli *cli, enum vb_job_kind kind,
-                   const struct vb_job_writer *policies, size_t n, struct vb_error *err)
+static int open_job(struct vb_shadow_link *l, enum vb_job_kind kind, const struct vb_job_writer *policies, size_t n,
+                    struct vb_error *err)
 {
     static const struct vb_rjob_handler handler = { on_event, NULL, on_lost };
-    const struct vb_hosts *hosts = cli->settings.hosts;
-    const char *name = vb_cli_opt(cli, "host");
-    const struct vb_host_entry *h = vb_hosts_find(hosts, name ? name : hosts->v[hosts->self].name);
     VB_AUTO_BUF xml = VB_BUF_INIT;
     VB_AUTO_FREE char *id = NULL;
-
-    *l = (struct vb_shadow_link){ .cli = cli, .error = VB_ERROR_INIT, .why = VB_ERROR_INIT };
-    if (!h) {
-        vb_fail(err, VB_E_HOST_UNKNOWN, "host '%s' is not in the configuration", name);
-        vb_hint(err, "'vbackup host list' prints the hosts");
-        return -1;
-    }
-    l->host = h->name;
-    l->loop = vb_loop_new();
-    l->links = vb_links_real(l->loop, hosts);
-    vb_loop_signal(l->loop, SIGINT, on_signal, l);
-    vb_loop_signal(l->loop, SIGTERM, on_signal, l);
-    vb_loop_signal(l->loop, SIGHUP, on_signal, l);
     if (job_document(l, kind, policies, n, &id, &xml, err) < 0)
         return -1;
     struct vb_rjob_params p = { .links = l->links, .host = l->host, .job_id = id, .job_doc = xml.data,
@@ -130,6 +119,41 @@ int vb_shadow_open(struct vb_shadow_link *l, const struct vb_cli *cli, enum vb_j
     l->waiting = true;
     vb_rjob_open(l->rjob, on_open, l);
     return wait_here(l, false, err);
+}
+
+static const char *host_named(const struct vb_cli *cli, const char *name, struct vb_error *err)
+{
+    const struct vb_hosts *hosts = cli->settings.hosts;
+    const struct vb_host_entry *h = vb_hosts_find(hosts, name ? name : hosts->v[hosts->self].name);
+    if (h)
+        return h->name;
+    vb_fail(err, VB_E_HOST_UNKNOWN, "host '%s' is not in the configuration", name);
+    vb_hint(err, "'vbackup host list' prints the hosts");
+    return NULL;
+}
+
+int vb_shadow_open(struct vb_shadow_link *l, const struct vb_cli *cli, enum vb_job_kind kind,
+                   const struct vb_job_writer *policies, size_t n, struct vb_error *err)
+{
+    *l = (struct vb_shadow_link){ .cli = cli, .error = VB_ERROR_INIT, .why = VB_ERROR_INIT };
+    if (!(l->host = host_named(cli, vb_cli_opt(cli, "host"), err)))
+        return -1;
+    l->loop = vb_loop_new();
+    l->links = vb_links_real(l->loop, cli->settings.hosts);
+    vb_loop_signal(l->loop, SIGINT, on_signal, l);
+    vb_loop_signal(l->loop, SIGTERM, on_signal, l);
+    vb_loop_signal(l->loop, SIGHUP, on_signal, l);
+    return open_job(l, kind, policies, n, err);
+}
+
+int vb_shadow_open_beside(struct vb_shadow_link *l, const struct vb_shadow_link *with, const char *host,
+                          struct vb_error *err)
+{
+    *l = (struct vb_shadow_link){ .cli = with->cli, .loop = with->loop, .links = with->links, .with = with,
+                                  .error = VB_ERROR_INIT, .why = VB_ERROR_INIT };
+    if (!(l->host = host_named(with->cli, host, err)))
+        return -1;
+    return open_job(l, VB_JOB_IDENTIFY, NULL, 0, err);
 }
 
 static void on_reply(void *arg, const struct vb_msg *m, const struct vb_error *err)
@@ -148,6 +172,13 @@ static void on_reply(void *arg, const struct vb_msg *m, const struct vb_error *e
     vb_loop_stop(l->loop, 0);
 }
 
+static void start(struct vb_shadow_link *l, struct vb_msg *m, uint64_t limit_ms)
+{
+    m->id = m->type == VB_M_SHADOW ? m->type + (uint64_t)1000 * ++l->shadows : m->type;
+    l->waiting = true;
+    vb_rjob_command(l->rjob, m, limit_ms, on_reply, l);
+}
+
 static int send(struct vb_shadow_link *l, struct vb_msg *m, uint64_t limit_ms, bool whatever, struct vb_error *err)
 {
     if (l->lost) {
@@ -155,13 +186,11 @@ static int send(struct vb_shadow_link *l, struct vb_msg *m, uint64_t limit_ms, b
         vb_error_copy(err, &l->why);
         return -1;
     }
-    if (l->interrupted && !whatever) {
+    if (vb_shadow_interrupted(l) && !whatever) {
         vb_msg_clear(m);
         return vb_fail(err, VB_E_CANCELLED, "interrupted");
     }
-    m->id = m->type == VB_M_SHADOW ? m->type + (uint64_t)1000 * ++l->shadows : m->type;
-    l->waiting = true;
-    vb_rjob_command(l->rjob, m, limit_ms, on_reply, l);
+    start(l, m, limit_ms);
     return wait_here(l, whatever, err);
 }
 
@@ -170,7 +199,7 @@ int vb_shadow_command(struct vb_shadow_link *l, struct vb_msg *m, struct vb_erro
     return send(l, m, 0, false, err);
 }
 
-int vb_shadow_call(struct vb_shadow_link *l, const char *call, struct vb_msg *fields, struct vb_error *err)
+static struct vb_msg shadow_message(const char *call, struct vb_msg *fields)
 {
     struct vb_msg m = VB_MSG_INIT(VB_M_SHADOW);
     vb_msg_add_str(&m, VB_F_CALL, call);
@@ -178,7 +207,19 @@ int vb_shadow_call(struct vb_shadow_link *l, const char *call, struct vb_msg *fi
         vb_buf_add(&m.body, fields->body.data, fields->body.len);
         vb_msg_clear(fields);
     }
+    return m;
+}
+
+int vb_shadow_call(struct vb_shadow_link *l, const char *call, struct vb_msg *fields, struct vb_error *err)
+{
+    struct vb_msg m = shadow_message(call, fields);
     return vb_shadow_command(l, &m, err);
+}
+
+void vb_shadow_start(struct vb_shadow_link *l, const char *call, struct vb_msg *fields)
+{
+    struct vb_msg m = shadow_message(call, fields);
+    start(l, &m, 0);
 }
 
 void vb_shadow_close(struct vb_shadow_link *l)
@@ -198,8 +239,10 @@ void vb_shadow_close(struct vb_shadow_link *l)
         vb_rjob_finish(l->rjob);
     }
     vb_rjob_free(l->rjob);
-    vb_links_free(l->links);
-    vb_loop_free(l->loop);
+    if (!l->with) {
+        vb_links_free(l->links);
+        vb_loop_free(l->loop);
+    }
     vb_msg_clear(&l->reply);
     vb_error_clear(&l->error);
     vb_error_clear(&l->why);
@@ -238,7 +281,8 @@ void vb_shadow_items_clear(struct vb_shadow_items *l)
     for (size_t i = 0; i < l->n; i++) {
         struct vb_shadow_item *x = &l->v[i];
         char *all[] = { x->id,          x->set,  x->volume,  x->subvolume, x->device,  x->fs_type, x->provider,
-                        x->provider_id, x->path, x->exposed, x->host,      x->service, x->note,    x->job };
+                        x->provider_id, x->path, x->exposed, x->host,      x->service, x->note,    x->job,
+                        x->stamp };
         for (size_t k = 0; k < VB_COUNT(all); k++)
             free(all[k]);
     }
@@ -258,6 +302,7 @@ static void take_item(struct vb_shadow_items *l, const struct vb_msg *g)
                                 .path = vb_msg_str(g, VB_F_SNAPSHOT_PATH), .exposed = vb_msg_str(g, VB_F_EXPOSED),
                                 .host = vb_msg_str(g, VB_F_HOST), .service = vb_msg_str(g, VB_F_SERVICE),
                                 .note = vb_msg_str(g, VB_F_REMARK), .job = vb_msg_str(g, VB_F_JOB),
+                                .stamp = vb_msg_str(g, VB_F_STAMP),
                                 .count = vb_msg_u64(g, VB_F_COUNT, 0), .wall_ms = vb_msg_u64(g, VB_F_WALL_MS, 0),
                                 .attributes = (uint32_t)vb_msg_u64(g, VB_F_ATTRIBUTES, 0),
                                 .state = state <= VB_SS_POSTCOMMITTED ? (enum vb_snapshot_state)state : VB_SS_UNKNOWN,

@@ -156,6 +156,13 @@ struct vb_provider {
      * bytes follow the stream's end) holds.  It counts only when it is whole and what the stamp says (VB_E_CORRUPT);
      * what came of a failure is removed. */
     int (*receive)(void *ctx, const char *set_id, const char *snapshot_id, const char *dir, const char *stamp, int fd);
+
+    /* What a finished shadow copy holds, in the words of send: two hosts whose stamps are equal hold the same. */
+    int (*stamp)(void *ctx, const char *snapshot_id, char *stamp, size_t size);
+    /* As send, but fd is open for writing only and may be a pipe; with parent_id (may be NULL) only what changed since
+     * that shadow copy, which whoever receives must have below the same directory.  The fd of receive may be a pipe in any
+     * case: that it ends is no sign that the stream was whole, which the agent makes sure of. */
+    int (*send_from)(void *ctx, const char *snapshot_id, const char *parent_id, int fd, char *stamp, size_t size);
 };
 
 /* Flags of revert. */

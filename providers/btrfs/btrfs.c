@@ -312,6 +312,8 @@ static int remove_shadow(void *ctx, const struct vb_ps_record *r)
 {
     struct ctx *c = ctx;
     int shared = r->place ? vb_ps_record_shared(&c->s, r) : 1; /* the other one shows it still; or nothing was made */
+    if (vb_btrfs_receive_over(&c->s, r->snapshot_id) < 0)
+        return -1;
     if (shared < 0 || (!shared && delete_place(c, r) < 0))
         return -1;
     if (!shared)
@@ -362,7 +364,17 @@ static int make_writable(void *ctx, const char *snapshot_id, const char *path, i
 
 static int send_to(void *ctx, const char *snapshot_id, int fd, char *stamp, size_t size)
 {
-    return vb_btrfs_send(&((struct ctx *)ctx)->s, snapshot_id, fd, stamp, size);
+    return vb_btrfs_send(&((struct ctx *)ctx)->s, snapshot_id, NULL, fd, stamp, size);
+}
+
+static int send_from(void *ctx, const char *snapshot_id, const char *parent_id, int fd, char *stamp, size_t size)
+{
+    return vb_btrfs_send(&((struct ctx *)ctx)->s, snapshot_id, parent_id, fd, stamp, size);
+}
+
+static int stamp_of(void *ctx, const char *snapshot_id, char *stamp, size_t size)
+{
+    return vb_btrfs_stamp(&((struct ctx *)ctx)->s, snapshot_id, stamp, size);
 }
 
 static int receive(void *ctx, const char *set_id, const char *snapshot_id, const char *dir, const char *stamp, int fd)
@@ -397,4 +409,6 @@ const struct vb_provider vb_provider_btrfs = {
     .make_writable = make_writable,
     .send = send_to,
     .receive = receive,
+    .stamp = stamp_of,
+    .send_from = send_from,
 };

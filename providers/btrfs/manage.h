@@ -12,7 +12,11 @@ int vb_btrfs_revert(const struct vb_ps *s, const char *snapshot_id, uint32_t fla
                     const char *kept_set_id);
 int vb_btrfs_make_writable(const struct vb_ps *s, const char *snapshot_id, const char *path, int read_only);
 #define VB_BTRFS_STAMP 33
-int vb_btrfs_send(const struct vb_ps *s, const char *snapshot_id, int fd, char *stamp, size_t size);
+int vb_btrfs_stamp(const struct vb_ps *s, const char *snapshot_id, char *stamp, size_t size);
+/* parent_id may be NULL */
+int vb_btrfs_send(const struct vb_ps *s, const char *snapshot_id, const char *parent_id, int fd, char *stamp, size_t size);
+/* Waits until no command receives this shadow copy any more: one whose provider died ends a moment later. */
+int vb_btrfs_receive_over(const struct vb_ps *s, const char *snapshot_id);
 int vb_btrfs_receive(const struct vb_ps *s, const char *set_id, const char *snapshot_id, const char *dir,
                      const char *stamp, int fd);
 /* Reverts that were begun by a process that is gone: finished, or dropped where nothing was exchanged yet and the

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,15 +41,26 @@ static uint64_t limit_ms(const struct vb_ps *s)
     return left == UINT64_MAX ? NO_DEADLINE_MS : left;
 }
 
-static void child(const char *const *argv, int in, int out, int err) __attribute__((noreturn));
-static void child(const char *const *argv, int in, int out, int err)
+struct how { bool tied; int lock; pid_t parent; };
+
+static void child(const char *const *argv, int in, int out, int err, struct how how) __attribute__((noreturn));
+static void child(const char *const *argv, int in, int out, int err, struct how how)
 {
+    int high[4] = { in, out, err, how.lock };
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     setsid();
-    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 || close_range(3, ~0u, 0) < 0)
+    if (how.tied && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != how.parent))
+        _exit(126);
+    for (int i = 0; i < 4; i++) /* out of the way of the numbers they get */
+        if (high[i] >= 0 && (high[i] = fcntl(high[i], F_DUPFD, 16)) < 0)
+            _exit(126);
+    for (int i = 0; i < 4; i++)
+        if (high[i] >= 0 && dup2(high[i], i) < 0)
+            _exit(126);
+    if (close_range(how.lock >= 0 ? 4 : 3, ~0u, 0) < 0)
         _exit(126);
     execve(argv[0], (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)ENVIRONMENT);
     _exit(errno == ENOENT ? 127 : 126);
@@ -149,7 +161,7 @@ static bool ended(pid_t pid, int *status, uint64_t until)
     }
 }
 
-int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, char **out)
+static int run(const struct vb_ps *s, const char *const *argv, int stdin_fd, struct how how, char **out)
 {
     int a[2] = { -1, -1 }, b[2] = { -1, -1 }, status = 0, rc = -1;
     int null = stdin_fd >= 0 ? stdin_fd : open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -159,7 +171,7 @@ int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, 
     if (null >= 0 && pipe2(a, O_CLOEXEC) == 0 && pipe2(b, O_CLOEXEC) == 0)
         pid = fork();
     if (pid == 0)
-        child(argv, null, a[1], b[1]);
+        child(argv, null, a[1], b[1], how);
     for (int i = 0; i < 2; i++)
         if ((i ? b : a)[1] >= 0)
             close((i ? b : a)[1]);
@@ -169,7 +181,7 @@ int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, 
         int fds[2] = { a[0], b[0] };
         bool whole = collect(fds, o, until);
         if (!whole)
-            kill(pid, SIGTERM);
+            kill(pid, how.tied ? SIGKILL : SIGTERM);
         if (!ended(pid, &status, whole ? until : until + 1000) || !whole)
             vb_ps_fail(s, VB_E_TIMEOUT, "Look whether it still runs, and what it waits for.",
                        "'%s %s' did not end in time, or printed without end", argv[0], word(argv));
@@ -187,6 +199,16 @@ int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, 
         free(o[0].p);
     free(o[1].p);
     return rc;
+}
+
+int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, char **out)
+{
+    return run(s, argv, stdin_fd, (struct how){ false, -1, getpid() }, out);
+}
+
+int vb_ps_command_tied(const struct vb_ps *s, const char *const *argv, int stdin_fd, int lock_fd, char **out)
+{
+    return run(s, argv, stdin_fd, (struct how){ true, lock_fd, getpid() }, out);
 }
 
 int vb_ps_lock(const struct vb_ps *s, const char *name)

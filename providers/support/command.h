@@ -17,6 +17,9 @@
  * seconds if there is none.  -1 with a failure that holds the last line of its error output. */
 int vb_ps_command(const struct vb_ps *s, const char *const *argv, int stdin_fd, char **out);
 
+/* The same for a command that may be killed at any moment: it is, when we are, and holds lock_fd (-1: none) until then. */
+int vb_ps_command_tied(const struct vb_ps *s, const char *const *argv, int stdin_fd, int lock_fd, char **out);
+
 /* Opens (and makes) a lock file in the state directory and waits for it within the deadline; the descriptor survives
  * exec only as a command's stdin.  -1 with a failure. */
 int vb_ps_lock(const struct vb_ps *s, const char *name);
