@@ -68,9 +68,13 @@ static void compress_item(struct vb_codec *c, struct item *it)
 {
     if (vb_codec_compress(c, it->data, it->len, &it->stored, &it->encoding, NULL) < 0) {
         vb_buf_reset(&it->stored);
-        vb_buf_add(&it->stored, it->data, it->len);
         it->encoding = VB_ENC_RAW;
     }
+    if (it->encoding == VB_ENC_RAW) { /* as it is: no second copy */
+        vb_buf_clear(&it->stored);
+        it->stored = (struct vb_buf){ VB_STEAL(it->data), it->len, it->len };
+    }
+    vb_free_ptr(&it->data);
 }
 
 static void *compressor(void *arg)
@@ -202,12 +206,14 @@ static int take_error(struct vb_chunk_sender *s, const struct vb_msg *m, struct 
     return -1;
 }
 
-int vb_chunk_sender_send(struct vb_chunk_sender *s, const struct vb_msg *m, struct vb_error *err)
+/* bytes NULL: none, else the last field of the message. */
+static int send_with(struct vb_chunk_sender *s, const struct vb_msg *m, const struct vb_buf *bytes, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     if (s->broken)
         return vb_fail(err, VB_E_CONNECTION_LOST, "data stream to the requester is lost");
-    if (vb_msg_send_fd(s->fd, m, &why) == 0)
+    if ((bytes ? vb_msg_send_more_fd(s->fd, m, VB_F_BYTES, bytes->data, bytes->len, &why)
+               : vb_msg_send_fd(s->fd, m, &why)) == 0)
         return 0;
     /* the requester may have said why before it closed */
     VB_AUTO_MSG last = VB_MSG_INIT(0);
@@ -217,6 +223,11 @@ int vb_chunk_sender_send(struct vb_chunk_sender *s, const struct vb_msg *m, stru
         vb_msg_clear(&last);
     }
     return lost(s, err, &why);
+}
+
+int vb_chunk_sender_send(struct vb_chunk_sender *s, const struct vb_msg *m, struct vb_error *err)
+{
+    return send_with(s, m, NULL, err);
 }
 
 static void to_send_queue(struct vb_chunk_sender *s, struct item *it)
@@ -300,8 +311,7 @@ static int send_chunk(struct vb_chunk_sender *s, struct item *it, struct vb_erro
     vb_msg_add_u64(&m, VB_F_CHUNK_TYPE, it->type);
     vb_msg_add_u64(&m, VB_F_SIZE, it->len);
     vb_msg_add_u64(&m, VB_F_COMP, it->encoding);
-    vb_msg_add(&m, VB_F_BYTES, it->stored.data, it->stored.len);
-    return vb_chunk_sender_send(s, &m, err);
+    return send_with(s, &m, &it->stored, err);
 }
 
 /* Sends the head of the queue if it is ready, or waits until it is. 1: sent, 0: nothing to send, -1. */

@@ -15,7 +15,7 @@
 #include "store/chunk/chunk.h"
 #include "wire/msg.h"
 
-#define VB_SENDER_WINDOW ((size_t)32 << 20) /* bytes of plaintext under way */
+#define VB_SENDER_WINDOW ((size_t)16 << 20) /* bytes of plaintext under way */
 #define VB_SENDER_CHUNKS 8192u                  /* and chunks */
 #define VB_SENDER_BATCH_CHUNKS 128u
 #define VB_SENDER_BATCH_BYTES ((size_t)2 << 20)

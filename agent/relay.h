@@ -2,6 +2,9 @@
 /*
  * agent/relay.h - what `vbackup-agent` is on standard input and output: a relay to the supervisor's socket.
  *
+ * `relay --pass`, for a requester on the same machine, passes the connected socket over standard input instead (vb_fd_pass)
+ * and is gone.  VBACKUP_RELAY=copy in the environment (tests of what the loss of a relay does) has it copy all the same.
+ *
  * The job lives behind the socket; the relay knows nothing of it and may die at any time (house plan, idea 2).
  */
 #ifndef VB_AGENT_RELAY_H

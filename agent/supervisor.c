@@ -281,12 +281,13 @@ int vb_supervisor_connect(struct vb_agent *a, struct vb_error *err)
 int vb_relay_main(struct vb_agent *a, int argc, char **argv)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    (void)argc;
-    (void)argv;
+    const char *how = getenv("VBACKUP_RELAY");
+    bool pass = argc > 1 && !strcmp(argv[1], "--pass") && !(how && !strcmp(how, "copy"));
     int fd = vb_supervisor_connect(a, &err);
-    if (fd < 0) {
-        vb_log_error(VB_LOG_ERROR, &err);
-        return (int)vb_code_exit(err.code);
-    }
-    return vb_relay_run(fd);
+    if (fd >= 0 && !pass)
+        return vb_relay_run(fd);
+    if (fd >= 0 && vb_fd_pass(STDIN_FILENO, fd, &err) == 0)
+        return VB_EXIT_DONE;
+    vb_log_error(VB_LOG_ERROR, &err);
+    return (int)vb_code_exit(err.code);
 }

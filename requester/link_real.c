@@ -50,7 +50,7 @@ struct real {
     const struct vb_hosts *hosts;
     struct session *sessions;
     struct opening *openings;
-    int *children; /* local relays that have not ended */
+    int *children; /* local relays that have not ended, or not been waited for */
     size_t n_children, cap_children;
 };
 
@@ -140,7 +140,7 @@ static struct vb_conn *open_local(struct real *r, const struct vb_host_entry *ho
 {
     int sv[2];
     VB_AUTO_FREE char *program = vb_program_path("vbackup-agent");
-    const char *argv[] = { program, NULL };
+    const char *argv[] = { program, "relay", "--pass", NULL };
     struct vb_spawn s = VB_SPAWN_INIT;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
@@ -166,6 +166,7 @@ static struct vb_conn *open_local(struct real *r, const struct vb_host_entry *ho
     VB_GROW(r->children, r->n_children, r->cap_children);
     r->children[r->n_children++] = pid;
     struct vb_conn *c = vb_conn_fd(r->loop, sv[0], sv[0]);
+    vb_conn_fd_expect(c); /* the supervisor's socket: bytes need not be copied between two processes of one machine */
     VB_AUTO_FREE char *name = vb_printf("host '%s'", host->name);
     vb_conn_set_name(c, name);
     return c;

@@ -136,29 +136,44 @@ static void add_digest(const struct vb_pack *p, const struct vb_buf *trailer, st
     }
 }
 
-static int seal_pack(const struct vb_pack *p, struct vb_keys *k, uint32_t group, struct vb_buf *out,
-                     struct vb_pack_id *id, struct vb_error *err)
+/* What lies at a chunk's place, to be sealed or opened there: no second copy of the pack is needed.  A buffer wants room
+ * for a zero byte that is written by texts only; so that it never moves, it is told that there is some. */
+static struct vb_buf place(const struct vb_pack *p, size_t offset, size_t room)
+{
+    return (struct vb_buf){ p->bytes.data + offset, 0, room + 2 };
+}
+
+static int seal_pack(struct vb_pack *p, struct vb_keys *k, struct vb_object *o, uint32_t group, struct vb_error *err)
 {
     VB_AUTO_BUF trailer = VB_BUF_INIT, digest = VB_BUF_INIT;
-    struct vb_object o;
     add_entries(p, &trailer);
     add_digest(p, &trailer, &digest);
-    if (vb_object_begin(k, VB_OBJECT_PACK, group, digest.data, digest.len, &o, err) < 0)
+    if (vb_object_begin(k, VB_OBJECT_PACK, group, digest.data, digest.len, o, err) < 0)
         return -1;
-    vb_buf_reserve(out, p->bytes.len + trailer.len + VB_AEAD_TAG_LEN + VB_PACK_FOOTER_LEN);
-    vb_object_header(k, &o, out);
-    for (size_t i = 0; i < p->n; i++) {
+    struct vb_buf head = place(p, 0, VB_OBJECT_HEADER_LEN);
+    vb_object_header(k, o, &head);
+    for (size_t i = 0; vb_keys_sealed(k) && i < p->n; i++) {
         unsigned char aad[12 + VB_NAME_LEN];
         const struct vb_pack_entry *e = &p->entries[i];
+        struct vb_buf at = place(p, e->offset, vb_pack_span(k, e));
         size_t n = chunk_aad(e, aad);
-        vb_object_seal(k, &o, e->offset, aad, n, p->bytes.data + e->offset, e->stored_size, out);
+        vb_object_seal(k, o, e->offset, aad, n, at.data, e->stored_size, &at);
     }
-    size_t at = out->len;
-    vb_object_seal(k, &o, TRAILER_NONCE, NULL, 0, trailer.data, trailer.len, out);
-    add_footer(p, k, at, out);
-    memcpy(id->salt, o.salt, sizeof id->salt);
-    vb_object_end(&o);
+    size_t at = p->bytes.len;
+    vb_object_seal(k, o, TRAILER_NONCE, NULL, 0, trailer.data, trailer.len, &p->bytes);
+    add_footer(p, k, at, &p->bytes);
     return 0;
+}
+
+/* It was not written: the chunks are as they were, for reading and for another try. */
+static void unseal_pack(struct vb_pack *p, struct vb_keys *k, const struct vb_object *o)
+{
+    for (size_t i = 0; vb_keys_sealed(k) && i < p->n; i++) {
+        const struct vb_pack_entry *e = &p->entries[i];
+        struct vb_buf at = place(p, e->offset, vb_pack_span(k, e));
+        if (vb_pack_unseal(k, o, e, at.data, &at, NULL) < 0)
+            abort(); /* what was sealed a moment ago */
+    }
 }
 
 /* A file of that name is there: true when it is what we were about to write. */
@@ -169,33 +184,45 @@ static bool same_there(struct vb_backend *b, const char *path, const struct vb_b
            memcmp(there.data, bytes->data, bytes->len) == 0;
 }
 
-int vb_pack_write(struct vb_pack *p, struct vb_keys *k, uint32_t group, struct vb_backend *b, struct vb_buf *work,
-                  struct vb_pack_id *id, struct vb_error *err)
+static int write_named(const struct vb_pack *p, struct vb_backend *b, struct vb_pack_id *id, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    memset(id, 0, sizeof *id);
-    id->group = group;
-    vb_buf_reset(work);
-    if (vb_keys_format(k) == 0) {
-        vb_buf_add(work, p->bytes.data, p->bytes.len);
-        add_entries(p, work);
-        add_footer(p, k, p->bytes.len, work);
-    } else if (seal_pack(p, k, group, work, id, err) < 0) {
-        return -1;
-    }
-    vb_sha256(work->data, work->len, &id->name);
-    id->size = work->len;
+    const struct vb_buf *all = &p->bytes;
+    vb_sha256(all->data, all->len, &id->name);
+    id->size = all->len;
     VB_AUTO_FREE char *path = vb_pack_path(&id->name);
-    int result = vb_backend_write(b, path, work->data, work->len, &why);
+    int result = vb_backend_write(b, path, all->data, all->len, &why);
     if (result < 0 && why.code == VB_E_EXISTS) {
         /* Left by an interrupted run, or damaged since: the name says what the bytes must be. */
-        result = same_there(b, path, work) ? 0 : -1;
+        result = same_there(b, path, all) ? 0 : -1;
         if (result < 0 && vb_backend_remove(b, path, NULL) == 0) {
             vb_error_clear(&why);
-            result = vb_backend_write(b, path, work->data, work->len, &why);
+            result = vb_backend_write(b, path, all->data, all->len, &why);
         }
     }
     return result < 0 ? vb_error_move(err, &why) : 0;
+}
+
+int vb_pack_write(struct vb_pack *p, struct vb_keys *k, uint32_t group, struct vb_backend *b, struct vb_pack_id *id,
+                  struct vb_error *err)
+{
+    struct vb_object o = { .group = group };
+    size_t plain = p->bytes.len;
+    memset(id, 0, sizeof *id);
+    id->group = group;
+    if (vb_keys_format(k) == 0) {
+        add_entries(p, &p->bytes);
+        add_footer(p, k, plain, &p->bytes);
+    } else if (seal_pack(p, k, &o, group, err) < 0) {
+        return -1;
+    }
+    memcpy(id->salt, o.salt, sizeof id->salt);
+    int result = write_named(p, b, id, err);
+    p->bytes.len = plain;
+    if (result < 0 && vb_keys_format(k))
+        unseal_pack(p, k, &o);
+    vb_object_end(&o);
+    return result;
 }
 
 char *vb_pack_path(const struct vb_name *name)

@@ -30,6 +30,7 @@
 #define VB_PACK_TRAILER_ENTRY_LEN 48u
 #define VB_PACK_FOOTER_LEN 16u
 #define VB_PACK_TARGET ((size_t)16 << 20) /* a pack is closed when it has reached this */
+#define VB_PACK_META_TARGET ((size_t)4 << 20) /* one of directories and documents */
 #define VB_PACK_MAX ((size_t)64 << 20)    /* readers refuse more */
 
 /* One chunk in a pack. */
@@ -59,10 +60,10 @@ struct vb_pack_id {
     uint32_t group;
     uint8_t salt[VB_KEY_LEN]; /* with the group it gives the key */
 };
-/* Seals, names and writes it to the backend, with work as work space.  A pack of that name that is there already has
- * the same bytes and is fine.  The entries stay readable until vb_pack_clear. */
-int vb_pack_write(struct vb_pack *p, struct vb_keys *k, uint32_t group, struct vb_backend *b, struct vb_buf *work,
-                  struct vb_pack_id *id, struct vb_error *err);
+/* Seals it where it lies, names and writes it to the backend.  A pack of that name that is there already has the same
+ * bytes and is fine.  Afterwards its chunks can be read from the backend only; after a failure it is as it was. */
+int vb_pack_write(struct vb_pack *p, struct vb_keys *k, uint32_t group, struct vb_backend *b, struct vb_pack_id *id,
+                  struct vb_error *err);
 
 /* "packs/ab/abcd..."; caller frees. */
 char *vb_pack_path(const struct vb_name *name);

@@ -76,7 +76,7 @@ static int write_pack(struct vb_repo *r, struct vb_repo_pack *p, struct vb_error
     struct vb_pack_id id;
     if (!p->open)
         return 0;
-    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &r->sealed, &id, err) < 0 ||
+    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &id, err) < 0 ||
         call_back_pack(r, &id.name, err) < 0)
         return -1;
     vb_index_name_pack(r->index, p->number, &id);
@@ -134,7 +134,8 @@ int vb_repo_add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry 
     if (r->n_packs > VB_REPO_PACK_KINDS && keep_bounds(r, err) < 0)
         return -1;
     struct vb_repo_pack *p = pack_for(r, group, kind);
-    if (p->open && p->pack.bytes.len >= VB_PACK_TARGET && write_packs(r, group, kind, err) < 0)
+    size_t full = kind == VB_REPO_PACK_DATA ? VB_PACK_TARGET : VB_PACK_META_TARGET;
+    if (p->open && p->pack.bytes.len >= full && write_packs(r, group, kind, err) < 0)
         return -1;
     if (!p->open) {
         vb_pack_reset(&p->pack, r->keys);

@@ -36,6 +36,12 @@ struct vb_conn *vb_conn_fd(struct vb_loop *l, int rfd, int wfd);
  * rest what was read from them and not delivered yet.  For handing a peer over to another process; sends must be
  * flushed.  c is freed. */
 void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *rest);
+/* The peer may begin by passing a descriptor, one byte with it (vb_fd_pass), which takes the place of this one: the
+ * connection goes on with whoever is at its other end.  Nothing is sent before it has said something; anything else than
+ * a descriptor is an ordinary beginning.  Before the handler is set; rfd and wfd must be one socket. */
+void vb_conn_fd_expect(struct vb_conn *c);
+/* The peer's side of it, blocking. */
+int vb_fd_pass(int sock, int fd, struct vb_error *err);
 /* Bytes that were read before (by a release elsewhere); before the handler is set. */
 void vb_conn_fd_prefill(struct vb_conn *c, const void *p, size_t n);
 /* Two connected ends; max_delay 0: delivered by post in order. Hook may be NULL. */
@@ -85,6 +91,8 @@ int vb_msg_poll_fd(int fd, struct vb_buf *in, struct vb_msg *m, struct vb_error 
  * 0 at first. */
 int vb_msg_next_fd(int fd, struct vb_buf *in, size_t *at, struct vb_msg *m, bool wait, struct vb_error *err);
 int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err);
+/* The message with one more field at its end, whose bytes are sent from where they lie. */
+int vb_msg_send_more_fd(int fd, const struct vb_msg *m, uint16_t tag, const void *p, size_t n, struct vb_error *err);
 /* Messages that were encoded before (vb_msg_encode), several at once. */
 int vb_bytes_send_fd(int fd, const void *p, size_t n, struct vb_error *err);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/io.h"
@@ -23,6 +24,7 @@ struct fd_conn {
     int rfd, wfd;
     struct vb_watch *rw, *ww; /* ww only if wfd is another descriptor */
     bool hold;
+    bool expecting;           /* another descriptor may come in the place of this one */
     bool delivering;          /* what is sent meanwhile goes out together */
     bool write_broken;
     struct vb_error broken;   /* why nothing can be written any more */
@@ -59,6 +61,15 @@ static ssize_t write_no_signal(int fd, const void *p, size_t n)
     return got;
 }
 
+/* A descriptor that was handed over may still be non-blocking. */
+static void wait_for(int fd, short events)
+{
+    struct pollfd p = { .fd = fd, .events = events, .revents = 0 };
+
+    while (poll(&p, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
 static void close_fds(struct fd_conn *f)
 {
     vb_watch_cancel(f->rw);
@@ -90,7 +101,7 @@ static void set_events(struct fd_conn *f)
         return;
     if (!f->hold && !f->s.eof)
         r = POLLIN;
-    if (vb_stream_queued(&f->s) > 0 && !f->write_broken)
+    if (vb_stream_queued(&f->s) > 0 && !f->write_broken && !f->expecting)
         w = POLLOUT;
     if (f->rfd == f->wfd) {
         r = (short)(r | w);
@@ -164,7 +175,7 @@ static void flush(struct fd_conn *f, bool was_blocked)
 {
     bool some = false;
 
-    while (!f->write_broken && vb_stream_queued(&f->s) > 0) {
+    while (!f->write_broken && !f->expecting && vb_stream_queued(&f->s) > 0) {
         ssize_t n = write_no_signal(f->wfd, vb_stream_front(&f->s), vb_stream_queued(&f->s));
 
         if (n < 0 && errno == EINTR)
@@ -210,6 +221,34 @@ static void on_write_ready(void *arg, short revents)
         after_write(f);
 }
 
+/* The first bytes of a peer that may pass a descriptor: takes it in the place of ours, or what was read instead. */
+static ssize_t read_first(struct fd_conn *f, unsigned char *room)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec v = { room, VB_READ_SIZE };
+    struct msghdr h = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    ssize_t n = recvmsg(f->rfd, &h, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&h) : NULL;
+    int fd;
+
+    if (n < 0)
+        return n;
+    f->expecting = false;
+    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof fd))
+        return n;
+    memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    vb_watch_cancel(f->rw);
+    f->rw = NULL;
+    vb_close_fd(&f->rfd);
+    f->rfd = f->wfd = fd;
+    vb_set_nonblock(fd, true);
+    errno = EAGAIN; /* nothing was read from it yet */
+    return -1;
+}
+
 /* Answers to messages that came together are sent together, unless they are many.  False: the connection was freed. */
 static bool deliver(struct fd_conn *f)
 {
@@ -228,7 +267,9 @@ static bool read_some(struct fd_conn *f)
     ssize_t n;
 
     do {
-        n = read(f->rfd, vb_stream_room(&f->s, VB_READ_SIZE), VB_READ_SIZE);
+        unsigned char *room = vb_stream_room(&f->s, VB_READ_SIZE);
+
+        n = f->expecting ? read_first(f, room) : read(f->rfd, room, VB_READ_SIZE);
     } while (n < 0 && errno == EINTR);
     if (n > 0) {
         vb_stream_got(&f->s, (size_t)n);
@@ -256,7 +297,13 @@ static void on_ready(void *arg, short revents)
             return;
     }
     if (!f->hold && !f->s.eof && (revents & (POLLIN | POLLHUP | POLLERR))) {
+        bool expected = f->expecting;
+
         if (!read_some(f) || f->s.base.ended)
+            return;
+        if (expected && !f->expecting)
+            flush(f, false); /* what had to wait */
+        if (f->s.base.ended)
             return;
     } else if (revents & (POLLHUP | POLLERR)) {
         vb_watch_cancel(f->rw);
@@ -345,6 +392,32 @@ struct vb_conn *vb_conn_fd(struct vb_loop *l, int rfd, int wfd)
     return &f->s.base;
 }
 
+void vb_conn_fd_expect(struct vb_conn *c)
+{
+    ((struct fd_conn *)c)->expecting = true;
+}
+
+int vb_fd_pass(int sock, int fd, struct vb_error *err)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { .bytes = { 0 } };
+    char byte = 0;
+    struct iovec v = { &byte, 1 };
+    struct msghdr h = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    ssize_t n;
+
+    control.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+    do {
+        n = sendmsg(sock, &h, MSG_NOSIGNAL);
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            wait_for(sock, POLLOUT);
+    } while (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK));
+    return n == 1 ? 0 : vb_fail_errno(err, errno, "cannot pass a descriptor");
+}
+
 void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *rest)
 {
     struct fd_conn *f = (struct fd_conn *)c;
@@ -368,15 +441,6 @@ void vb_conn_fd_prefill(struct vb_conn *c, const void *p, size_t n)
     struct fd_conn *f = (struct fd_conn *)c;
 
     vb_buf_add(&f->s.in, p, n);
-}
-
-/* A descriptor that was handed over may still be non-blocking. */
-static void wait_for(int fd, short events)
-{
-    struct pollfd p = { .fd = fd, .events = events, .revents = 0 };
-
-    while (poll(&p, 1, -1) < 0 && errno == EINTR)
-        ;
 }
 
 static bool readable(int fd)
@@ -459,6 +523,28 @@ int vb_msg_send_fd(int fd, const struct vb_msg *m, struct vb_error *err)
     VB_AUTO_BUF out = VB_BUF_INIT;
 
     return vb_msg_encode(m, &out, err) < 0 ? -1 : vb_bytes_send_fd(fd, out.data, out.len, err);
+}
+
+int vb_msg_send_more_fd(int fd, const struct vb_msg *m, uint16_t tag, const void *p, size_t n, struct vb_error *err)
+{
+    VB_AUTO_BUF head = VB_BUF_INIT;
+    struct vb_msg all = *m;
+
+    all.body.len += 6 + n; /* what the head says */
+    if (n > VB_FRAME_MAX || vb_msg_encode_head(&all, &head, err) < 0)
+        return n > VB_FRAME_MAX ? vb_fail(err, VB_E_LIMIT, "field of %zu bytes in a message", n) : -1;
+    vb_buf_add(&head, m->body.data, m->body.len);
+    vb_buf_add_u16(&head, tag);
+    vb_buf_add_u32(&head, (uint32_t)n);
+    struct iovec v[2] = { { head.data, head.len }, { (void *)(uintptr_t)p, n } };
+    struct msghdr h = { .msg_iov = v, .msg_iovlen = 2 };
+    ssize_t sent = sendmsg(fd, &h, MSG_NOSIGNAL);
+    size_t done = sent > 0 ? (size_t)sent : 0; /* the rest, or an error, in the ordinary way */
+
+    if (done < head.len && vb_bytes_send_fd(fd, head.data + done, head.len - done, err) < 0)
+        return -1;
+    done = done > head.len ? done - head.len : 0;
+    return vb_bytes_send_fd(fd, (const unsigned char *)p + done, n - done, err);
 }
 
 int vb_bytes_send_fd(int fd, const void *p, size_t n, struct vb_error *err)

@@ -71,6 +71,8 @@ int vb_stream_queue(struct vb_stream *s, const struct vb_msg *m);
 void vb_stream_written(struct vb_stream *s, size_t n);
 void vb_stream_clear(struct vb_stream *s);
 
+/* The beginning of vb_msg_encode: what stands before the body. */
+int vb_msg_encode_head(const struct vb_msg *m, struct vb_buf *out, struct vb_error *err);
 /* As vb_msg_decode over plain memory. */
 int vb_msg_parse(const unsigned char *p, size_t n, size_t *used, struct vb_msg *m, struct vb_error *err);
 

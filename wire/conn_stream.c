@@ -60,8 +60,9 @@ static void explain_text(const struct vb_stream *s, struct vb_error *err)
 
 bool vb_stream_deliver(struct vb_stream *s)
 {
+    VB_AUTO_MSG m = VB_MSG_INIT(0); /* its memory serves one message after the other, unless a handler keeps it */
+
     while (!vb_conn_held(&s->base) && s->in_at < s->in.len) {
-        VB_AUTO_MSG m = VB_MSG_INIT(0);
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         size_t used;
         int got = vb_msg_parse(s->in.data + s->in_at, s->in.len - s->in_at, &used, &m, &err);

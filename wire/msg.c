@@ -161,16 +161,24 @@ struct vb_msg vb_msg_view(const unsigned char *p, size_t n)
     return m;
 }
 
-int vb_msg_encode(const struct vb_msg *m, struct vb_buf *out, struct vb_error *err)
+int vb_msg_encode_head(const struct vb_msg *m, struct vb_buf *out, struct vb_error *err)
 {
     if (m->body.len > VB_FRAME_MAX - VB_FRAME_HEAD)
         return vb_fail(err, VB_E_LIMIT, "message of type %u has %zu bytes, the limit is %u", (unsigned)m->type,
                        m->body.len, VB_FRAME_MAX - VB_FRAME_HEAD);
-    vb_buf_reserve(out, VB_FRAME_HEAD + m->body.len);
+    vb_buf_reserve(out, VB_FRAME_HEAD);
     vb_buf_add_u32(out, (uint32_t)(VB_FRAME_HEAD - 4 + m->body.len));
     vb_buf_add_u16(out, m->type);
     vb_buf_add_u16(out, 0);
     vb_buf_add_u64(out, m->id);
+    return 0;
+}
+
+int vb_msg_encode(const struct vb_msg *m, struct vb_buf *out, struct vb_error *err)
+{
+    if (vb_msg_encode_head(m, out, err) < 0)
+        return -1;
+    vb_buf_reserve(out, m->body.len);
     if (m->body.len)
         vb_buf_add(out, m->body.data, m->body.len);
     return 0;

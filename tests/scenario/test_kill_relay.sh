@@ -4,6 +4,7 @@
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/scenario.sh"
 grep -q "^#define VB_FAULT_POINTS 1" "$abs_top_builddir/config.h" || skip_all "built without --enable-fault-points"
+export VBACKUP_RELAY=copy # as over SSH; a local one would be gone at once
 mkdir "$T/data"
 echo content > "$T/data/a"
 cat > "$T/vbackup.conf" <<END

@@ -59,13 +59,12 @@ static struct vb_name write_sample(struct vb_backend *b, uint64_t *size)
 {
     struct vb_pack p;
     struct vb_pack_id id;
-    VB_AUTO_BUF work = VB_BUF_INIT;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     vb_pack_init(&p, keys);
     add(&p, 0, "first chunk");
     add(&p, 1, "2");
     add(&p, 2, "the third chunk is somewhat longer than the others");
-    assert_ok(vb_pack_write(&p, keys, 0, b, &work, &id, &err));
+    assert_ok(vb_pack_write(&p, keys, 0, b, &id, &err));
     vb_pack_clear(&p);
     *size = id.size;
     return id.name;
@@ -78,6 +77,41 @@ static void assert_sample(const struct vb_pack_entry *e, size_t n)
     assert_int_equal(e[0].stored_size, 11);
     assert_int_equal(e[1].offset, e[0].offset + 11 + vb_object_overhead(keys) + record_len());
     assert_int_equal(e[2].type, VB_CHUNK_LIST);
+}
+
+/* It is sealed where it lies: what could not be written is as it was, and can be read and written later. */
+static void a_pack_that_could_not_be_written_is_as_it_was(void **state)
+{
+    (void)state;
+    struct vb_backend *b = vb_backend_memory_new();
+    struct vb_pack p;
+    struct vb_pack_id id;
+    struct vb_pack_entry *e = NULL;
+    size_t n = 0;
+    VB_AUTO_BUF before = VB_BUF_INIT;
+    VB_AUTO_ERROR full = VB_ERROR_INIT, err = VB_ERROR_INIT;
+    vb_pack_init(&p, keys);
+    add(&p, 0, "first chunk");
+    add(&p, 1, "2");
+    add(&p, 2, "the third chunk is somewhat longer than the others");
+    vb_buf_add(&before, p.bytes.data, p.bytes.len);
+    vb_backend_memory_set_limit(b, 10);
+    for (int tries = 0; tries < 2; tries++) {
+        vb_error_clear(&full);
+        assert_int_equal(vb_pack_write(&p, keys, 0, b, &id, &full), -1);
+        assert_int_equal(full.code, VB_E_NO_SPACE);
+        assert_int_equal(p.bytes.len, before.len);
+        for (size_t i = 0; i < p.n; i++)
+            assert_memory_equal(p.bytes.data + p.entries[i].offset, before.data + p.entries[i].offset,
+                                p.entries[i].stored_size);
+    }
+    vb_backend_memory_set_limit(b, 0);
+    assert_ok(vb_pack_write(&p, keys, 0, b, &id, &err));
+    vb_pack_clear(&p);
+    assert_ok(vb_pack_read_entries(b, keys, &id, &e, &n, &err));
+    assert_sample(e, n);
+    free(e);
+    vb_backend_close(b);
 }
 
 static void pack_tells_what_is_in_it(void **state)
@@ -278,6 +312,7 @@ int main(void)
 #define ALL(fn) T(fn, format0), T(fn, plain), T(fn, sealed)
     const struct CMUnitTest tests[] = {
         ALL(pack_tells_what_is_in_it),
+        ALL(a_pack_that_could_not_be_written_is_as_it_was),
         ALL(writing_the_same_pack_again_is_fine),
         ALL(every_flipped_bit_is_noticed),
         ALL(truncated_or_newer_packs_are_refused),

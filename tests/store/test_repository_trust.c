@@ -469,7 +469,6 @@ static void a_forged_pack_is_not_taken_in(void **state)
 {
     struct bench *b = *state;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    VB_AUTO_BUF work = VB_BUF_INIT;
     char id[VB_GUID_LEN + 1];
     const uint8_t *naming, *cutter;
     struct vb_pack pack;
@@ -485,7 +484,7 @@ static void a_forged_pack_is_not_taken_in(void **state)
     vb_namer_free(namer);
     vb_pack_init(&pack, w->keys);
     vb_pack_add(&pack, w->keys, &entry, "evil");
-    assert_ok(vb_pack_write(&pack, w->keys, 0, w->backend, &work, &pack_id, &err));
+    assert_ok(vb_pack_write(&pack, w->keys, 0, w->backend, &pack_id, &err));
     vb_pack_clear(&pack);
     vb_repo_close(w);
     assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));

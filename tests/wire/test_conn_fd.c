@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -267,6 +268,68 @@ static void messages_wait_for_a_handler_and_follow_the_descriptor(void **state)
     two_close(&t);
 }
 
+/* What was to be sent waits for whoever is at the other end of the descriptor that the first peer passes. */
+static void a_passed_descriptor_takes_the_place_of_ours(void **state)
+{
+    struct two t;
+    int first[2], second[2];
+    char byte;
+
+    (void)state;
+    t.loop = vb_loop_new();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, first), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, second), 0);
+    struct vb_conn *c = vb_conn_fd(t.loop, first[0], first[0]);
+    vb_conn_fd_expect(c);
+    peer_start(&t.a, t.loop, c);
+    for (uint64_t i = 1; i <= 3; i++)
+        peer_send(&t.a, VB_M_OK, i, 512 * 1024);
+    assert_true(recv(first[1], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    assert_int_equal(vb_fd_pass(first[1], second[1], NULL), 0);
+    close(second[1]);
+    close(first[1]);
+    peer_start(&t.b, t.loop, vb_conn_fd(t.loop, second[0], second[0]));
+    t.b.echo = true;
+    assert_true(peer_wait(t.loop, &t.a.msgs, 3, 5000));
+    assert_true(t.a.in_order && t.b.in_order);
+    assert_int_equal(t.a.closes, 0);
+    two_close(&t);
+}
+
+/* Or for the first peer, if it speaks itself; its end is an end as always. */
+static void who_passes_none_is_the_peer_himself(void **state)
+{
+    struct two t;
+    int fd[2];
+
+    (void)state;
+    t.loop = vb_loop_new();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+    struct vb_conn *c = vb_conn_fd(t.loop, fd[0], fd[0]);
+    vb_conn_fd_expect(c);
+    peer_start(&t.a, t.loop, c);
+    peer_send(&t.a, VB_M_OK, 1, 10);
+    peer_start(&t.b, t.loop, vb_conn_fd(t.loop, fd[1], fd[1]));
+    peer_send(&t.b, VB_M_OK, 1, 10);
+    assert_true(peer_wait(t.loop, &t.b.msgs, 1, 5000));
+    assert_int_equal(t.a.msgs, 1);
+    vb_conn_finish(t.b.conn);
+    assert_true(peer_wait(t.loop, &t.a.closes, 1, 5000));
+    assert_int_equal(t.a.why.code, VB_OK);
+    two_close(&t);
+    /* one that says nothing at all */
+    t.loop = vb_loop_new();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+    c = vb_conn_fd(t.loop, fd[0], fd[0]);
+    vb_conn_fd_expect(c);
+    peer_start(&t.a, t.loop, c);
+    peer_send(&t.a, VB_M_OK, 1, 10);
+    close(fd[1]);
+    assert_true(peer_wait(t.loop, &t.a.closes, 1, 10000));
+    peer_stop(&t.a);
+    vb_loop_free(t.loop);
+}
+
 static void pipes_carry_messages_and_their_ends(void **state)
 {
     struct two t;
@@ -382,6 +445,8 @@ int main(void)
         cmocka_unit_test(a_connection_may_be_freed_inside_its_callback),
         cmocka_unit_test(too_large_a_message_ends_the_sender),
         cmocka_unit_test(messages_wait_for_a_handler_and_follow_the_descriptor),
+        cmocka_unit_test(a_passed_descriptor_takes_the_place_of_ours),
+        cmocka_unit_test(who_passes_none_is_the_peer_himself),
         cmocka_unit_test(pipes_carry_messages_and_their_ends),
         cmocka_unit_test(a_pipe_whose_reader_died_raises_no_signal),
         cmocka_unit_test(keep_alive_answers_and_notices_silence),
