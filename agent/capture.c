@@ -353,6 +353,7 @@ static void capture_clear(struct vb_capture *c)
     vb_buf_clear(&c->path);
     vb_buf_clear(&c->cut_bytes);
     vb_buf_clear(&c->rel);
+    vb_cap_originals_free(c->originals);
 }
 
 int vb_capture_serve(int worker_fd, int data_fd, const char *looks, struct vb_error *err)

@@ -211,9 +211,13 @@ static int read_xattrs(struct vb_tree_entry *e, int fd, const char *proc, struct
 }
 
 /* The time when it was made, where inodes are the original's: in a copy it is the copy's. */
-static void read_btime(struct vb_tree_entry *e, int fd)
+static void read_btime(const struct vb_capture *c, struct vb_tree_entry *e, int fd)
 {
     struct statx sx;
+    if (c->originals) {
+        vb_cap_originals_btime(c->originals, fd, &e->btime_sec, &e->btime_nsec);
+        return;
+    }
     if (e->inode && statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
         (sx.stx_mask & STATX_BTIME)) {
         e->btime_sec = sx.stx_btime.tv_sec;
@@ -221,12 +225,12 @@ static void read_btime(struct vb_tree_entry *e, int fd)
     }
 }
 
-int vb_cap_entry_attrs(struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err)
+int vb_cap_entry_attrs(const struct vb_capture *c, struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err)
 {
     VB_AUTO_FREE char *proc = path_only ? vb_printf("/proc/self/fd/%d", fd) : NULL;
     unsigned flags = 0;
     struct fsxattr x = { .fsx_projid = 0 };
-    read_btime(e, fd);
+    read_btime(c, e, fd);
     if ((e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
         e->inode_flags = flags & VB_KEPT_INODE_FLAGS;
         if (ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0)

@@ -306,7 +306,7 @@ static enum vb_cap_result read_file(struct vb_capture *c, int fd, const char *na
         vb_cap_entry_stat(c, e, name, st);
         if (link)
             e->link_group = link->group;
-        if (vb_cap_entry_attrs(e, fd, false, why) < 0)
+        if (vb_cap_entry_attrs(c, e, fd, false, why) < 0)
             return VB_CAP_FAILED;
         if (link && link->have && link->entry.mtime_sec == e->mtime_sec && link->entry.mtime_nsec == e->mtime_nsec &&
             link->entry.size == (uint64_t)st->st_size) {
@@ -319,6 +319,7 @@ static enum vb_cap_result read_file(struct vb_capture *c, int fd, const char *na
             return rc;
         if (fstat(fd, &now) < 0)
             return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+        vb_cap_originals_stat(c->originals, &now);
         if (unchanged(c, st, &now, e->size))
             return VB_CAP_TAKEN;
         if (!c->set->live)
@@ -343,6 +344,7 @@ static enum vb_cap_result regular(struct vb_capture *c, int dirfd, const char *n
         return open_failed(c, why);
     if (fstat(fd, &st) < 0)
         return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+    vb_cap_originals_stat(c->originals, &st);
     if (!S_ISREG(st.st_mode) || st.st_ino != seen->st_ino || st.st_dev != seen->st_dev) {
         if (c->set->live && !S_ISREG(st.st_mode))
             return VB_CAP_VANISHED; /* another kind took its place */
@@ -385,13 +387,14 @@ static enum vb_cap_result special(struct vb_capture *c, int dirfd, const char *n
         return open_failed(c, why);
     if (fstat(fd, &st) < 0)
         return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+    vb_cap_originals_stat(c->originals, &st);
     if ((st.st_mode & S_IFMT) != (seen->st_mode & S_IFMT))
         return c->set->live ? VB_CAP_VANISHED
                             : (vb_fail(why, VB_E_FILE_CHANGED, "was replaced during the read"), VB_CAP_FAILED);
     vb_cap_entry_stat(c, e, name, &st);
     if (link && st.st_ino == seen->st_ino)
         e->link_group = link->group;
-    if (vb_cap_entry_attrs(e, fd, true, why) < 0)
+    if (vb_cap_entry_attrs(c, e, fd, true, why) < 0)
         return VB_CAP_FAILED;
     return S_ISLNK(st.st_mode) ? read_target(c, fd, e, why) : VB_CAP_TAKEN;
 }

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 #include "agent/capture_look.h"
+#include "agent/capture_originals.h"
 #include "agent/chunk_sender.h"
 #include "agent/readset.h"
 #include "agent/idmap.h"
@@ -74,6 +75,7 @@ struct vb_capture {
     uint64_t volume_mix;  /* tells volumes apart where inode numbers are compared */
     struct vb_buf cut_bytes; /* the cutters' parameters, as they came */
     struct vb_cap_look *look; /* of the current root */
+    struct vb_cap_originals *originals; /* of the shadow copy that is read; NULL: no such records */
     struct vb_cap_dir *dir;   /* in which an entry is being taken; NULL: none */
     struct vb_buf rel;    /* path of the directory being read, as the look names it */
     bool doubt;           /* something was told since it was last cleared */
@@ -103,7 +105,7 @@ int vb_cap_open(struct vb_capture *c, int dirfd, const char *name, const struct 
 /* Name, kind, mode, owner, times from st; ids only where they are stable. */
 void vb_cap_entry_stat(struct vb_capture *c, struct vb_tree_entry *e, const char *name, const struct stat *st);
 /* Extended attributes and inode flags through a descriptor, or (O_PATH) through /proc/self/fd. */
-int vb_cap_entry_attrs(struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err);
+int vb_cap_entry_attrs(const struct vb_capture *c, struct vb_tree_entry *e, int fd, bool path_only, struct vb_error *err);
 void vb_cap_entry_clear(struct vb_tree_entry *e);
 /* A copy with owned strings; the owners' names are those of today. */
 void vb_cap_entry_copy(struct vb_capture *c, struct vb_tree_entry *to, const struct vb_tree_entry *from);

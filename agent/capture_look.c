@@ -173,6 +173,10 @@ static bool by_generations(struct vb_cap_look *l, int fd)
 static int detect(struct vb_capture *c, struct vb_cap_look *l, int fd, bool single, struct vb_error *why)
 {
     struct vb_walk_options o = { .noatime = c->noatime, .go_on = go_on, .arg = c };
+    if (c->originals) {
+        o.original = vb_cap_originals_statx;
+        o.originals = c->originals;
+    }
     struct vb_walk_counts counts;
     l->changes = vb_changes_new();
     vb_free_ptr(&l->source);

@@ -199,7 +199,7 @@ static struct frame *push(struct walk *w, int fd, const struct stat *st, size_t 
 }
 
 /* Opens the parent of a directory that ends, if it was closed on the way down. */
-static int reopen_parent(struct frame *parent, int child_fd, struct vb_error *why)
+static int reopen_parent(const struct vb_capture *c, struct frame *parent, int child_fd, struct vb_error *why)
 {
     struct stat st;
     if (parent->fd >= 0)
@@ -207,6 +207,7 @@ static int reopen_parent(struct frame *parent, int child_fd, struct vb_error *wh
     VB_AUTO_FD int fd = openat(child_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return vb_fail_errno(why, errno, "parent directory cannot be opened again");
+    vb_cap_originals_stat(c->originals, &st);
     if (st.st_dev != parent->dev || st.st_ino != parent->ino)
         return vb_fail(why, VB_E_FILE_CHANGED, "directory was moved while it was read");
     parent->fd = VB_STEAL_FD(fd);
@@ -287,7 +288,7 @@ static enum vb_cap_result dir_entry(struct vb_capture *c, const char *name, int 
                                     struct vb_tree_entry *e, struct vb_error *why)
 {
     vb_cap_entry_stat(c, e, name, st);
-    if (vb_cap_entry_attrs(e, fd, false, why) == 0)
+    if (vb_cap_entry_attrs(c, e, fd, false, why) == 0)
         return VB_CAP_TAKEN;
     vb_cap_entry_clear(e);
     return VB_CAP_FAILED;
@@ -367,6 +368,7 @@ static enum vb_cap_result open_dir(struct walk *w, const char *name, const struc
         return vb_fail_errno(why, errno, "directory cannot be opened"), VB_CAP_FAILED;
     if (fstat(*fd, st) < 0)
         return vb_fail_errno(why, errno, "cannot be examined"), VB_CAP_FAILED;
+    vb_cap_originals_stat(w->c->originals, st);
     if (w->n >= VB_CAP_MAX_DEPTH)
         return vb_fail(why, VB_E_LIMIT, "more than %u directories inside each other", VB_CAP_MAX_DEPTH), VB_CAP_FAILED;
     return VB_CAP_TAKEN;
@@ -450,6 +452,7 @@ static int take_child(struct walk *w, const struct child *k, struct vb_error *er
         vb_cap_dir_doubt(c, &f->look, k->name);
         return takes ? not_taken(w, k->name, vanished ? VB_CAP_VANISHED : VB_CAP_FAILED, &why, err) : 0;
     }
+    vb_cap_originals_stat(c->originals, &st);
     if (S_ISDIR(st.st_mode)) {
         if (!vb_readset_descends(set->filespec, set->recursive)) {
             vb_cap_dir_skipped(c, &f->look, k->name, &st, 0);
@@ -516,7 +519,7 @@ static int end_dir(struct walk *w, struct vb_error *err)
     parent->last.subtree = name; /* what was taken last before this frame was pushed is this directory's entry */
     vb_cap_dir_end(w->c, &f->look, &parent->look, &name);
     w->c->path.len = f->path_len;
-    int rc = w->n > 2 ? reopen_parent(parent, f->fd, &why) : 0;
+    int rc = w->n > 2 ? reopen_parent(w->c, parent, f->fd, &why) : 0;
     frame_clear(f);
     w->n--;
     if (rc < 0) {
@@ -552,7 +555,8 @@ static int walk_all(struct walk *w, struct vb_error *err)
 
 /* ---- the root ---- */
 
-/* Inode numbers of a shadow copy are the original's on btrfs, and new ones in a copy made by cloning files. */
+/* Inode numbers of a shadow copy are the original's on btrfs, and new ones in a copy made by cloning files, which says
+ * what the originals' were. */
 static void find_stable(struct vb_capture *c, const struct stat *st)
 {
     struct stat original;
@@ -560,7 +564,8 @@ static void find_stable(struct vb_capture *c, const struct stat *st)
     c->volume_mix = 0;
     if (statfs(c->set->path, &fs) == 0)
         memcpy(&c->volume_mix, &fs.f_fsid, sizeof c->volume_mix);
-    c->stable_ids = !strcmp(c->set->path, c->set->read_path) ||
+    vb_cap_originals_find(c);
+    c->stable_ids = c->originals || !strcmp(c->set->path, c->set->read_path) ||
                     (stat(c->set->path, &original) == 0 && original.st_ino == st->st_ino);
 }
 
@@ -673,6 +678,7 @@ static int begin(struct walk *w, struct vb_error *err)
     if (check_is_copy(c, &st, &why) < 0)
         return vb_cap_fail_path(c, NULL, &why, err);
     find_stable(c, &st);
+    vb_cap_originals_stat(c->originals, &st);
     if (!S_ISDIR(st.st_mode) && (!set->filespec || (S_ISREG(st.st_mode) && !strcmp(set->filespec, "*"))))
         return single_entry(w, &st, err);
     if (!S_ISDIR(st.st_mode)) {
@@ -685,6 +691,7 @@ static int begin(struct walk *w, struct vb_error *err)
         fd = open(set->read_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return missing(c, errno, &why), vb_cap_fail_path(c, NULL, &why, err);
+    vb_cap_originals_stat(c->originals, &st);
     if (vb_cap_look_begin(c, fd, false, err) < 0)
         return -1;
     if (take_whole(c))

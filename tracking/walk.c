@@ -135,6 +135,8 @@ static bool check_entry(struct walk *w, const struct vb_look_row *row, struct di
     }
     if (e.flags & VB_LOOK_SKIPPED)
         return kind_of(x.stx_mode) == kind_of(e.st.mode);
+    if (w->o->original)
+        w->o->original(w->o->originals, &x);
     if (S_ISDIR(x.stx_mode) && !same_file_system(w, &x)) {
         mark_child(w, path, name);
         return false; /* whoever looks again says what is left out */
@@ -275,6 +277,8 @@ static int check_top(struct walk *w, struct vb_look *look, struct vb_error *err)
     size_t i;
     if (statx(w->top, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, WANTED, &x) < 0)
         return vb_fail_errno(err, errno, "directory cannot be examined");
+    if (w->o->original)
+        w->o->original(w->o->originals, &x);
     w->mount = x.stx_mask & STATX_MNT_ID ? x.stx_mnt_id : 0;
     w->dev_major = x.stx_dev_major;
     w->dev_minor = x.stx_dev_minor;

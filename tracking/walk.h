@@ -10,6 +10,7 @@
 #define VB_TRACKING_WALK_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 #include "base/error.h"
 #include "tracking/changes.h"
 
@@ -19,6 +20,9 @@ struct vb_walk_options {
     /* Asked now and then by the calling thread; false ends the walk with VB_E_CANCELLED. NULL: never. */
     bool (*go_on)(void *arg);
     void *arg;
+    /* What is examined is a copy: puts the original's identity in its place. From any thread. NULL: it is the original. */
+    void (*original)(const void *originals, struct statx *x);
+    const void *originals;
 };
 
 struct vb_walk_counts {

@@ -28,6 +28,7 @@ static void forget(struct vb_ps_staged *c)
         if (v->stage >= 0)
             close(v->stage);
         vb_ps_record_clear(&v->record);
+        vb_ps_originals_clear(&v->originals);
         free(v->above);
         free(v);
     }
@@ -95,6 +96,7 @@ int vb_ps_staged_copy(struct vb_ps_staged *c, const struct vb_ps_tree *how)
     t.s = &c->s;
     for (struct vb_ps_staged_volume *v = c->volumes; v && rc == 0; v = v->next) {
         t.stage = v->stage;
+        t.originals = t.clone ? &v->originals : NULL;
         rc = vb_ps_tree_copy_list(&t, v->record.trees);
         vb_ps_tree_clear(&t);
     }
@@ -114,16 +116,22 @@ int vb_ps_staged_pre_final(void *ctx, const char *set_id)
 {
     struct vb_ps_staged *c = ctx;
     (void)set_id;
-    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next)
+    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next) {
+        vb_ps_originals_settle(&v->originals); /* before a writer may change a copy */
         if (vb_ps_record_created(&c->s, &v->record) < 0)
             return -1;
+    }
     return 0;
 }
 
 int vb_ps_staged_post_final(void *ctx, const char *set_id)
 {
+    struct vb_ps_staged *c = ctx;
     (void)set_id;
-    forget(ctx);
+    for (struct vb_ps_staged_volume *v = c->volumes; v; v = v->next)
+        if (v->originals.n)
+            vb_ps_originals_write(&v->originals, v->stage);
+    forget(c);
     return 0;
 }
 

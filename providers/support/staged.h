@@ -15,6 +15,7 @@ struct vb_ps_staged_volume {
     struct vb_ps_record record;
     char *above; /* directory that holds the hidden one */
     int stage;   /* descriptor of the shadow copy's directory, from end_prepare on */
+    struct vb_ps_originals originals; /* of clones */
     struct vb_ps_staged_volume *next;
 };
 

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -31,7 +30,6 @@
 #define CARRIED_FLAGS                                                                                             \
     ((unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_SYNC_FL | FS_DIRSYNC_FL | \
                 FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL | FS_TOPDIR_FL))
-#define LOCKING_FLAGS ((unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL))
 #define MORE_FILES "Raise the limit of open files of vbackup-agent, or use a file system with snapshots."
 #define USE_SNAPSHOTS "Use a provider with snapshots for this volume, or leave it out."
 
@@ -133,10 +131,10 @@ static int carry_flags(const struct walk *w, int to, unsigned flags)
 {
     unsigned now = 0, want;
     if (ioctl(to, FS_IOC_GETFLAGS, &now) < 0)
-        return flags & LOCKING_FLAGS ? bad(w, "flags of its copy cannot be set") : 0;
+        return flags & VB_PS_LOCKING_FLAGS ? bad(w, "flags of its copy cannot be set") : 0;
     want = (now & ~CARRIED_FLAGS) | (flags & CARRIED_FLAGS) | (now & (unsigned)FS_NOCOW_FL);
     if (want == now || ioctl(to, FS_IOC_SETFLAGS, &want) == 0 || not_ours_to_set(w) ||
-        !((want ^ now) & (LOCKING_FLAGS | (unsigned)FS_NODUMP_FL)))
+        !((want ^ now) & (VB_PS_LOCKING_FLAGS | (unsigned)FS_NODUMP_FL)))
         return 0;
     return bad(w, "flags of its copy cannot be set");
 }
@@ -192,6 +190,7 @@ struct link {
     dev_t dev;
     ino_t ino;
     char *path; /* of the copy, below the stage */
+    size_t original; /* its record, if they are recorded */
 };
 
 static int compare(const void *a, const void *b)
@@ -219,8 +218,8 @@ static int link_locked(const struct walk *w, const char *path, int to_dir, const
     int fd = openat(w->t->stage, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), rc = -1;
     if (fd < 0)
         return -1;
-    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & LOCKING_FLAGS)) {
-        open_flags = flags & ~LOCKING_FLAGS;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & VB_PS_LOCKING_FLAGS)) {
+        open_flags = flags & ~VB_PS_LOCKING_FLAGS;
         if (ioctl(fd, FS_IOC_SETFLAGS, &open_flags) == 0) {
             rc = linkat(w->t->stage, path, to_dir, name, 0);
             if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
@@ -231,6 +230,34 @@ static int link_locked(const struct walk *w, const char *path, int to_dir, const
     return rc;
 }
 
+/* The copy has one name more, and with it another time. */
+static int note_again(const struct walk *w, const struct link *l, int to_dir, const char *name)
+{
+    struct stat copy;
+    if (w->measure || !w->t->originals)
+        return 1;
+    if (fstatat(to_dir, name, &copy, AT_SYMLINK_NOFOLLOW) < 0)
+        return bad(w, "its copy cannot be examined");
+    vb_ps_originals_again(w->t->originals, l->original, &copy);
+    return 1;
+}
+
+/* Records what the original looked like; fd, to: open, or -1. */
+static int note(struct walk *w, const struct stat *st, int fd, int to, int to_dir, const char *name)
+{
+    struct stat copy;
+    if (!w->t->originals)
+        return 0;
+    if ((to >= 0 ? fstat(to, &copy) : fstatat(to_dir, name, &copy, AT_SYMLINK_NOFOLLOW)) < 0)
+        return bad(w, "its copy cannot be examined");
+    size_t i = vb_ps_originals_add(w->t->originals, st, fd, &copy);
+    const struct link key = { .dev = st->st_dev, .ino = st->st_ino };
+    struct link **l = st->st_nlink > 1 && !S_ISDIR(st->st_mode) ? tfind(&key, &w->t->links, compare) : NULL;
+    if (l)
+        (*l)->original = i;
+    return 0;
+}
+
 /* 1: another name of what was copied before, 0: the first one, -1. */
 static int link_again(struct walk *w, const struct stat *st, int to_dir, const char *name)
 {
@@ -238,7 +265,7 @@ static int link_again(struct walk *w, const struct stat *st, int to_dir, const c
     if (st->st_nlink < 2)
         return 0;
     l = vb_ps_alloc(sizeof *l);
-    *l = (struct link){ st->st_dev, st->st_ino, NULL };
+    *l = (struct link){ .dev = st->st_dev, .ino = st->st_ino };
     found = tsearch(l, &w->t->links, compare);
     if (!found || *found == l) {
         l->path = vb_ps_strdup(w->path + strspn(w->path, "/"));
@@ -247,7 +274,7 @@ static int link_again(struct walk *w, const struct stat *st, int to_dir, const c
     free(l);
     if (w->measure || linkat(w->t->stage, (*found)->path, to_dir, name, 0) == 0 ||
         (errno == EPERM && link_locked(w, (*found)->path, to_dir, name) == 0))
-        return 1;
+        return note_again(w, *found, to_dir, name);
     return bad(w, "its copy cannot be linked");
 }
 
@@ -333,15 +360,15 @@ static int copy_file(struct walk *w, int from_dir, int to_dir, const char *name)
         rc = bad(w, "cannot be examined");
     else if ((to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
         rc = bad(w, "its copy cannot be made");
-    else if (copy_content(w, from, to, &st) == 0)
-        rc = copy_meta(w, from_dir, to_dir, name, from, to, &st);
+    else if (copy_content(w, from, to, &st) == 0 && copy_meta(w, from_dir, to_dir, name, from, to, &st) == 0)
+        rc = note(w, &st, from, to, to_dir, name);
     close(from);
     if (to >= 0)
         close(to);
     return rc;
 }
 
-static int copy_symlink(const struct walk *w, int from_dir, int to_dir, const char *name, const struct stat *st)
+static int copy_symlink(struct walk *w, int from_dir, int to_dir, const char *name, const struct stat *st)
 {
     size_t size = (size_t)st->st_size + 65536;
     char *target = vb_ps_alloc(size + 1);
@@ -351,17 +378,17 @@ static int copy_symlink(const struct walk *w, int from_dir, int to_dir, const ch
         rc = bad(w, "symbolic link cannot be read");
     else if (n >= 0 && symlinkat(target, to_dir, name) < 0)
         rc = bad(w, "its copy cannot be made");
-    else if (n >= 0)
-        rc = copy_name_meta(w, from_dir, to_dir, name, st);
+    else if (n >= 0 && (rc = copy_name_meta(w, from_dir, to_dir, name, st)) == 0)
+        rc = note(w, st, -1, -1, to_dir, name);
     free(target);
     return rc;
 }
 
-static int copy_special(const struct walk *w, int from_dir, int to_dir, const char *name, const struct stat *st)
+static int copy_special(struct walk *w, int from_dir, int to_dir, const char *name, const struct stat *st)
 {
     if (mknodat(to_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
         return bad(w, "its copy cannot be made");
-    return copy_name_meta(w, from_dir, to_dir, name, st);
+    return copy_name_meta(w, from_dir, to_dir, name, st) < 0 ? -1 : note(w, st, -1, -1, to_dir, name);
 }
 
 static int walk_dir(struct walk *w, int from_dir, int to_dir, const char *name, unsigned depth);
@@ -441,7 +468,7 @@ static int walk_dir(struct walk *w, int from_dir, int to_dir, const char *name, 
     else if (count(w, 0) == 0 && (w->measure || (to = open_copy(w, to_dir, name)) >= 0))
         rc = st.st_dev != w->dev ? 0 : walk_children(w, d, to, depth); /* another file system begins here */
     if (rc == 0 && !w->measure)
-        rc = copy_meta(w, from_dir, to_dir, name, from, to, &st);
+        rc = copy_meta(w, from_dir, to_dir, name, from, to, &st) < 0 ? -1 : note(w, &st, from, to, to_dir, name);
     closedir(d);
     if (to >= 0)
         close(to);
@@ -473,23 +500,13 @@ static int make_parents(const struct walk *w, const char *path, const char **bas
     }
 }
 
-/* Two descriptors a level: as many as we may have. */
-static void more_descriptors(void)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-        l.rlim_cur = l.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &l);
-    }
-}
-
 static int walk_tree(struct vb_ps_tree *t, const char *path, bool measure)
 {
     struct walk w = { .t = t, .s = t->s, .root = geteuid() == 0, .measure = measure };
     struct stat st;
     const char *base = NULL;
     int rc = -1;
-    more_descriptors();
+    vb_ps_tree_more_descriptors();
     push(&w, path);
     if (lstat(path, &st) < 0) {
         rc = errno == ENOENT ? 0 : bad(&w, "cannot be examined"); /* what is missing, the capture will name */
@@ -562,75 +579,4 @@ int vb_ps_tree_copy_list(struct vb_ps_tree *t, const char *list)
         rc = vb_ps_tree_copy(t, tree);
     free(trees);
     return rc;
-}
-
-/* ---- removing ---- */
-
-static void unlock(int fd)
-{
-    unsigned flags = 0;
-    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & LOCKING_FLAGS)) {
-        flags &= ~LOCKING_FLAGS;
-        ioctl(fd, FS_IOC_SETFLAGS, &flags);
-    }
-}
-
-static int remove_file(int dir, const char *name)
-{
-    if (unlinkat(dir, name, 0) == 0)
-        return 0;
-    int fd = errno == EPERM ? openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return -1;
-    unlock(fd);
-    close(fd);
-    return unlinkat(dir, name, 0);
-}
-
-static int remove_below(int fd);
-
-static int remove_entry(int dir, const char *name)
-{
-    struct stat st;
-    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
-        return remove_file(dir, name);
-    int sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (sub < 0 && fchmodat(dir, name, 0700, 0) == 0)
-        sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return sub < 0 || remove_below(sub) < 0 ? -1 : unlinkat(dir, name, AT_REMOVEDIR);
-}
-
-/* Takes the descriptor. */
-static int remove_below(int fd)
-{
-    int rc = 0;
-    unlock(fd);
-    DIR *d = fchmod(fd, 0700) == 0 ? fdopendir(fd) : NULL; /* copied modes may keep us out */
-    if (!d) {
-        close(fd);
-        return -1;
-    }
-    for (const struct dirent *e; rc == 0 && (e = readdir(d));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-            continue;
-        rc = remove_entry(dirfd(d), e->d_name);
-        if (rc < 0 && errno == ENOENT)
-            rc = 0;
-    }
-    int saved = errno;
-    closedir(d);
-    errno = saved;
-    return rc;
-}
-
-int vb_ps_tree_remove(const struct vb_ps *s, const char *path)
-{
-    more_descriptors();
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
-        return 0;
-    if (fd < 0 || remove_below(fd) < 0 || rmdir(path) < 0)
-        return vb_ps_fail_errno(s, errno, "Remove it by hand, then delete the shadow copy again.",
-                                "shadow copy '%s' cannot be removed", path);
-    return 0;
 }

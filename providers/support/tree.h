@@ -6,7 +6,11 @@
 #ifndef VB_PROVIDERS_TREE_H
 #define VB_PROVIDERS_TREE_H
 
+#include <linux/fs.h>
+#include "providers/support/originals.h"
 #include "providers/support/support.h"
+
+#define VB_PS_LOCKING_FLAGS ((unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL))
 
 struct vb_ps_tree {
     const struct vb_ps *s;
@@ -17,6 +21,7 @@ struct vb_ps_tree {
     uint64_t bytes, files;
     bool over;              /* measuring ended at a limit */
     void *links;            /* inodes with several names that were met */
+    struct vb_ps_originals *originals; /* where they are recorded; NULL: nowhere */
 };
 
 /* Copies the file, directory or other entry `path` to the same path below the stage; missing parents are made.  What is
@@ -32,6 +37,9 @@ int vb_ps_tree_measure(struct vb_ps_tree *t, const char *path);
 
 /* Removes a directory with everything below it; missing is fine. */
 int vb_ps_tree_remove(const struct vb_ps *s, const char *path);
+
+/* Two descriptors a level: as many open files as we may have. */
+void vb_ps_tree_more_descriptors(void);
 
 /* The record's list of trees from a volume's; NULL with a failure if a name cannot be kept in it. */
 char *vb_ps_tree_join(const struct vb_ps *s, const struct vb_provider_volume *vol);

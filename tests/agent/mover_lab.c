@@ -454,6 +454,8 @@ void lab_capture(struct lab *l, struct vb_msg *comps, size_t n)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_CAPTURE);
     vb_msg_add_u64(&m, VB_F_NO_DETECTOR, l->no_detector);
+    if (l->wall_ms)
+        vb_msg_add_u64(&m, VB_F_WALL_MS, l->wall_ms);
     vb_ingest_add_keys(&m, l->repo, 0);
     for (size_t i = 0; i < n; i++) {
         vb_msg_add_group(&m, VB_F_COMPONENT, &comps[i]);

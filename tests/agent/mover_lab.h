@@ -40,6 +40,7 @@ struct lab {
     const char *base;      /* restore: TARGET of the whole request, relative; NULL: none */
     const char *looks;     /* capture: directory of the change detector's memories; NULL: none */
     bool no_detector;      /* capture: read everything */
+    uint64_t wall_ms;      /* capture: when the making of shadow copies began; 0: not told */
     bool as_nobody;        /* the process gives up root first */
     unsigned max_files;    /* the process can have so many files open; 0: as many as this one */
     struct lab_fake *fakes; /* restore: served before the repository is asked */

@@ -21,7 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "providers/support/tree.h"
+
 #include <linux/btrfs.h>
+#include <linux/fs.h>
 #include <sys/ioctl.h>
 
 static void settle(void)
@@ -41,14 +44,16 @@ static bool can_detect(struct lab *l)
     return false;
 }
 
+static const char *snapshot; /* read this instead */
+
 static void begin(struct lab *l)
 {
+    snapshot = NULL;
     lab_mkdir(l, "looks", 0700);
     l->looks = lab_path(l, "looks");
     l->no_detector = false;
 }
 
-static const char *snapshot; /* read this instead */
 static bool ruled;           /* with rules by which something is left out */
 static bool one_volume;      /* mount points are left out without a word */
 static uint64_t left[2];     /* files and directories that the last capture left out */
@@ -145,6 +150,114 @@ static bool make_subvolume(struct lab *l)
     struct btrfs_ioctl_vol_args a = { .fd = 0 };
     snprintf(a.name, sizeof a.name, "src");
     return geteuid() == 0 && ioctl(l->fd, BTRFS_IOC_SUBVOL_CREATE, &a) == 0;
+}
+
+/* ---- shadow copies made of clones ---- */
+
+static char complaint[256];
+
+static int take_failure(void *host, enum vb_code code, const char *text, const char *hint)
+{
+    (void)host, (void)code, (void)hint;
+    snprintf(complaint, sizeof complaint, "%s", text);
+    return -1;
+}
+
+static uint64_t all_the_time(void *host)
+{
+    (void)host;
+    return 1000;
+}
+
+static const struct vb_provider_services SERVICES = { .fail = take_failure, .deadline_ms = all_the_time };
+static const struct vb_ps PS = { NULL, &SERVICES };
+
+static bool can_clone(struct lab *l)
+{
+    lab_text(l, "one", "1");
+    VB_AUTO_FD int a = openat(l->fd, "one", O_RDONLY | O_CLOEXEC);
+    VB_AUTO_FD int b = openat(l->fd, "two", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (ioctl(b, FICLONE, a) == 0)
+        return true;
+    print_message("# skip: the test directory's file system cannot clone files\n");
+    skip();
+    return false;
+}
+
+static void make_clones(struct lab *l, unsigned i)
+{
+    struct vb_ps_originals o = { .v = NULL };
+    VB_AUTO_FREE char *stage = vb_printf("stage%u", i);
+    struct timespec now;
+    lab_mkdir(l, stage, 0700);
+    VB_AUTO_FD int fd = openat(l->fd, stage, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct vb_ps_tree t = { .s = &PS, .stage = fd, .clone = true, .originals = &o };
+    clock_gettime(CLOCK_REALTIME, &now);
+    l->wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    if (vb_ps_tree_copy(&t, lab_path(l, "src")) < 0)
+        fail_msg("%s", complaint);
+    vb_ps_tree_clear(&t);
+    vb_ps_originals_settle(&o);
+    vb_ps_originals_write(&o, fd);
+    vb_ps_originals_clear(&o);
+    VB_AUTO_FREE char *read_path = vb_printf("%s%s", stage, lab_path(l, "src"));
+    snapshot = lab_path(l, read_path) + strlen(l->dir) + 1;
+}
+
+static void drop_clones(struct lab *l, unsigned i)
+{
+    VB_AUTO_FREE char *stage = vb_printf("stage%u", i);
+    if (vb_ps_tree_remove(&PS, lab_path(l, stage)) < 0)
+        fail_msg("%s", complaint);
+    snapshot = NULL;
+    l->wall_ms = 0;
+}
+
+static void clones(void **state)
+{
+    struct lab *l = *state;
+    struct vb_rng rng;
+    const char *seed = getenv("VB_TEST_SEED"), *rounds = getenv("VB_TEST_ROUNDS");
+    if (!can_detect(l) || !can_clone(l))
+        return;
+    begin(l);
+    grow(l, &rng, seed ? strtoull(seed, NULL, 10) : 3);
+    VB_AUTO_FD int fd = openat(l->fd, "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    settle();
+    for (unsigned i = 0; i < 2; i++) {
+        make_clones(l, i);
+        if (look(l, "nothing") != 0)
+            assert_int_equal(i, 0);
+        drop_clones(l, i);
+    }
+    uint64_t read = 0;
+    unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 15;
+    for (unsigned i = 2; i < 2 + n; i++) {
+        VB_AUTO_BUF did = VB_BUF_INIT;
+        if (vb_rng_chance(&rng, 200))
+            mutate_map(fd, &rng);
+        for (unsigned k = 1 + (unsigned)vb_rng_below(&rng, i % 4 ? 4 : 40); k > 0; k--) {
+            const char *op = mutate_once(fd, &rng);
+            vb_buf_addf(&did, " %s;", op ? op : "");
+        }
+        mutate_store(&rng);
+        if (vb_rng_chance(&rng, 700))
+            settle();
+        make_clones(l, i);
+        mutate_store(&rng);
+        if (vb_rng_chance(&rng, 300)) { /* a writer repairs what it has in the shadow copy */
+            VB_AUTO_FD int copy = openat(l->fd, snapshot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            for (unsigned k = 0; k < 6; k++) {
+                const char *op = mutate_once(copy, &rng);
+                vb_buf_addf(&did, " in the copy: %s;", op ? op : "");
+            }
+        }
+        read += look(l, vb_buf_str(&did));
+        drop_clones(l, i);
+        mutate_store(&rng);
+    }
+    mutate_unmap();
+    assert_true(read < n * 150); /* of 300 each */
 }
 
 static void never_a_missed_change(void **state)
@@ -514,6 +627,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LAB_TEST("random changes: never a missed one", never_a_missed_change),
+        LAB_TEST("random changes, read in clones: never a missed one", clones),
         LAB_TEST("random changes among what is left out", what_is_left_out),
         LAB_TEST("what is unchanged is not opened, not encoded, not offered", unchanged_is_not_opened),
         LAB_TEST("times, modes and attributes alone are changes", only_metadata),

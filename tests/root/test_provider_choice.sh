@@ -51,6 +51,13 @@ else
     skip "overlayfs" "it cannot be mounted here"
 fi
 
+ok "reflink: a first backup" vb backup "$x/data"
+ok "... and a second" vb backup "$x/data"
+like "... that reads nothing, though every clone has an inode of its own" "$(vb show)" "0 of 1 files read; walk"
+touch -m -d 2001-01-01 "$x/data/file"
+ok "... and one after a time was changed" vb backup "$x/data"
+like "... that reads this file" "$(vb show)" "1 of 1 files read; walk"
+
 mount --bind "$x/data" "$T/bind" && extra+=("$T/bind")
 like "a bind mount on xfs: the provider reflink" "$(plan "$T/bind")" "reflink"
 ok "VSS-S-31 a directory and its bind mount in one set" vb backup "$x/data" "$T/bind"
