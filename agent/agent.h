@@ -20,6 +20,7 @@
 #include "base/config.h"
 #include "agent/paths.h"
 
+#define VB_LOOKS_DIR "looks" /* below the state directory: what captures remember (agent/capture_look.h) */
 #define VB_CHILD_SOCKET_FD 3
 #define VB_CHILD_DATA_FD 4
 

@@ -396,7 +396,7 @@ int vb_capture_main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &files);
     }
     if (argc == 3 && !strcmp(argv[1], "--state-dir")) {
-        looks = vb_path_join(argv[2], "looks");
+        looks = vb_path_join(argv[2], VB_LOOKS_DIR);
         if (vb_mkdirs_at(AT_FDCWD, looks, 0700, &err) < 0) { /* without it everything is read */
             vb_log_error(VB_LOG_WARNING, &err);
             vb_error_clear(&err);

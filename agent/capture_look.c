@@ -249,8 +249,10 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
     l->device = l->has_generation ? top.st_dev : 0;
     if (use_memory(c, l, fd, single, err) < 0)
         return -1;
-    if (!l->memory && !l->busy)
+    if (!l->memory && !l->busy) {
         l->memory = vb_look_create(l->path, &why);
+        l->busy = !l->memory && why.code == VB_E_BUSY;
+    }
     if (l->memory && (vb_look_set_note(l->memory, "began", &l->began, sizeof l->began, &why) < 0 ||
                       vb_look_set_note(l->memory, "generation", &l->generation,
                                        l->has_generation ? sizeof l->generation : 0, &why) < 0))

@@ -205,10 +205,32 @@ static void drop_inherited(int fd, const char *proc, const struct vb_tree_entry 
     }
 }
 
+/* What a file that is kept, or a directory that was there, has of its own and did not have in the backup.  Labels of
+ * security modules are this host's, and stay. */
+static void drop_foreign(int fd, const struct vb_tree_entry *e, bool trusted)
+{
+    ssize_t n = flistxattr(fd, NULL, 0);
+    if (n <= 0)
+        return;
+    VB_AUTO_FREE char *names = vb_alloc((size_t)n + 1);
+    n = flistxattr(fd, names, (size_t)n);
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
+        const char *name = names + at;
+        bool ours = !strncmp(name, "user.", 5) || !strcmp(name, "security.capability") ||
+                    (trusted && !strncmp(name, "trusted.", 8) && strncmp(name, "trusted.SGI_ACL_", 16) != 0);
+        for (size_t i = 0; ours && i < e->n_xattrs; i++)
+            ours = strcmp(e->xattrs[i].name, name) != 0;
+        if (ours)
+            (void)fremovexattr(fd, name);
+    }
+}
+
 static void set_xattrs(struct setting *s, int fd, const char *proc, const struct vb_tree_entry *e, bool trusted)
 {
     if (e->type != VB_TREE_SYMLINK)
         drop_inherited(fd, proc, e);
+    if (!proc)
+        drop_foreign(fd, e, trusted);
     for (size_t i = 0; i < e->n_xattrs; i++) {
         const struct vb_xattr *x = &e->xattrs[i];
         if (privileged(x->name) && !trusted) {

@@ -91,6 +91,9 @@ struct vb_session_env {
     /* Whether an unused data stream is at hand. */
     bool (*data_ready)(void *arg);
 
+    /* Forgets what captures on this host have seen: the next ones read everything.  NULL: nothing is remembered. */
+    void (*forget_looks)(void *arg);
+
     /* --- the freeze window --- */
     /* Answered by vb_session_watchdog_done.  START takes the pids of the writer hosts and the mounts to freeze. */
     void (*watchdog)(void *arg, enum vb_watchdog_call call, uint64_t deadline_ms, const int *pids, size_t n_pids,

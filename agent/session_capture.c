@@ -164,6 +164,8 @@ static bool add_lost(struct vb_session *s, const struct vb_sw *w, struct vb_comp
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     if (!lost)
         return false;
+    if (s->env->forget_looks)
+        s->env->forget_looks(s->env->arg); /* the capture believed what it read; what it remembers of it is all in there */
     identity(&g, w, c);
     vb_msg_add_error(&g, lost);
     vb_msg_add_u64(&g, VB_F_CONSISTENCY, (uint64_t)c->consistency);

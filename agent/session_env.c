@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -274,6 +275,17 @@ static bool env_job_alive(void *arg, const char *job)
     return dir >= 0 && lock < 0; /* an entry that cannot be locked is somebody's */
 }
 
+/* Those of other jobs go with them, which costs these some time. */
+static void env_forget_looks(void *arg)
+{
+    struct vb_real_env *e = arg;
+    VB_AUTO_FREE char *looks = vb_path_join(e->agent->paths.state, VB_LOOKS_DIR);
+    VB_AUTO_DIR DIR *d = opendir(looks);
+    for (const struct dirent *f; d && (f = readdir(d));)
+        if (f->d_name[0] != '.')
+            unlinkat(dirfd(d), f->d_name, 0);
+}
+
 static bool env_is_there(void *arg, const char *path)
 {
     struct stat st;
@@ -411,6 +423,7 @@ struct vb_real_env *vb_real_env_new(struct vb_agent *a, struct vb_loop *l, struc
         .start = env_start,
         .stop = env_stop,
         .data_ready = env_data_ready,
+        .forget_looks = env_forget_looks,
         .watchdog = env_watchdog,
         .never_frozen = env_never_frozen,
         .window = env_window,

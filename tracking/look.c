@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,6 +61,7 @@ struct vb_look {
     sqlite3_stmt *q[Q_COUNT];
     char *path;
     bool created; /* lies at PATH.new */
+    int lock;     /* on that file, while it is being written; closed last, as closing drops the database's own locks */
 };
 
 static char *new_name(const char *path)
@@ -87,6 +89,7 @@ static struct vb_look *open_db(const char *path, const char *file, int flags, st
 {
     struct vb_look *l = vb_alloc(sizeof *l);
     l->path = vb_strdup(path);
+    l->lock = -1;
     if (sqlite3_open_v2(file, &l->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
         bad(l, "opening", err);
         vb_look_close(l);
@@ -134,19 +137,31 @@ struct vb_look *vb_look_reader(const char *path, struct vb_error *err)
     return l;
 }
 
+/* The empty file of a new memory, locked: two captures of the same tree may begin one at the same time.  Who comes second
+ * does without, also if the file that he opened has been put in place meanwhile. */
+static int make_file(const char *file, struct vb_error *err)
+{
+    struct stat mine, there;
+    VB_AUTO_FD int fd = open(file, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600); /* the mode is ours, not umask's */
+    if (fd < 0)
+        return vb_fail_errno(err, errno, "memory of the look '%s' cannot be made", file);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &mine) < 0 || lstat(file, &there) < 0 ||
+        mine.st_ino != there.st_ino || mine.st_dev != there.st_dev)
+        return vb_fail(err, VB_E_BUSY, "memory of the look '%s' is being made by another process", file);
+    if (ftruncate(fd, 0) < 0)
+        return vb_fail_errno(err, errno, "memory of the look '%s' cannot be made", file);
+    return VB_STEAL_FD(fd);
+}
+
 struct vb_look *vb_look_create(const char *path, struct vb_error *err)
 {
     VB_AUTO_FREE char *file = new_name(path);
-    int fd = open(file, O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600); /* the mode is ours, not umask's */
-    if (fd < 0) {
-        vb_fail_errno(err, errno, "memory of the look '%s' cannot be made", file);
-        return NULL;
-    }
-    close(fd);
-    struct vb_look *l = open_db(path, file, SQLITE_OPEN_READWRITE, err);
+    VB_AUTO_FD int fd = make_file(file, err);
+    struct vb_look *l = fd < 0 ? NULL : open_db(path, file, SQLITE_OPEN_READWRITE, err);
     if (!l)
         return NULL;
     l->created = true;
+    l->lock = VB_STEAL_FD(fd);
     if (run(l, "PRAGMA page_size=16384; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
                "PRAGMA cache_size=-16384; BEGIN;"
                "CREATE TABLE note(key TEXT PRIMARY KEY, value BLOB, sum INT) WITHOUT ROWID;"
@@ -172,6 +187,7 @@ void vb_look_close(struct vb_look *l)
         VB_AUTO_FREE char *file = new_name(l->path);
         unlink(file);
     }
+    vb_close_fd(&l->lock);
     free(l->path);
     free(l);
 }

@@ -72,7 +72,7 @@ struct vb_look;
 struct vb_look *vb_look_open(const char *path, struct vb_error *err);
 /* Another view of an existing one, for a thread that only reads. */
 struct vb_look *vb_look_reader(const char *path, struct vb_error *err);
-/* Begins an empty one, which takes the place of any other at commit. */
+/* Begins an empty one, which takes the place of any other at commit.  VB_E_BUSY: another process is at it. */
 struct vb_look *vb_look_create(const char *path, struct vb_error *err);
 void vb_look_close(struct vb_look *l); /* NULL ok; what was not committed is forgotten */
 

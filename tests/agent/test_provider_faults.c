@@ -173,6 +173,16 @@ static void lies(void **state)
 
 /* ---- a shadow copy that is lost while it is read ---- */
 
+static size_t memories(struct alab *l)
+{
+    size_t n = 0;
+    VB_AUTO_FREE char *looks = vb_printf("%s/state/looks", l->dir);
+    VB_AUTO_DIR DIR *d = opendir(looks);
+    for (const struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    return n;
+}
+
 static int one_loss(const char *kind)
 {
     const char *call = "check";
@@ -197,6 +207,8 @@ static int one_loss(const char *kind)
         WRONG("the component did not fail for that reason: %s", vb_error_text(&err));
     } else if (vb_msg_u64(&g, VB_F_COMPLETENESS, 0) != VB_FAILED || vb_msg_has(&g, VB_F_ROOT)) {
         WRONG("what was read counts all the same");
+    } else if (memories(l)) {
+        WRONG("what was read is remembered");
     }
     (void)alab_release(l);
     if (!alab_spool_empty(l, 5000))

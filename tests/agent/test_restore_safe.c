@@ -456,12 +456,43 @@ static void races(void **state)
         race(l, &root, ATTACKS[i].what, ATTACKS[i].how, LAB_KEEP_OWNER | (i & 1 ? LAB_RESUME : 0));
 }
 
+/* ---- attributes that were not there ---- */
+
+static void attributes_of_a_kept_file(void **state)
+{
+    struct lab *l = *state;
+    char value[8];
+    lab_mkdir(l, "src", 0755);
+    lab_text(l, "src/f", "content");
+    if (setxattr(lab_path(l, "src/f"), "user.kept", "1", 1, 0) < 0) {
+        print_message("# skip: no extended attributes here\n");
+        skip();
+    }
+    struct vb_name root = captured(l, "src");
+    lab_restore_tree(l, &root, "dst", 0);
+    assert_done(l);
+    assert_int_equal(setxattr(lab_path(l, "dst/f"), "user.kept", "2", 1, 0), 0);
+    assert_int_equal(setxattr(lab_path(l, "dst/f"), "user.foreign", "3", 1, 0), 0);
+    assert_int_equal(setxattr(lab_path(l, "dst"), "user.foreign", "3", 1, 0), 0);
+    struct stat before, after;
+    assert_int_equal(fstatat(l->fd, "dst/f", &before, 0), 0);
+    lab_restore_tree(l, &root, "dst", LAB_OVERWRITE);
+    assert_done(l);
+    assert_int_equal(fstatat(l->fd, "dst/f", &after, 0), 0);
+    assert_int_equal(before.st_ino, after.st_ino); /* the content was right, and the file was kept */
+    assert_int_equal(getxattr(lab_path(l, "dst/f"), "user.kept", value, sizeof value), 1);
+    assert_int_equal(value[0], '1');
+    assert_int_equal(getxattr(lab_path(l, "dst/f"), "user.foreign", value, sizeof value), -1);
+    assert_int_equal(getxattr(lab_path(l, "dst"), "user.foreign", value, sizeof value), -1);
+}
+
 #define LAB_TEST(name, fn) { name, fn, lab_setup, lab_teardown, NULL }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         LAB_TEST("a restore is verified on request", verified),
+        LAB_TEST("a file that is kept loses the attributes that it had not in the backup", attributes_of_a_kept_file),
         LAB_TEST("verifying finds what was spoilt meanwhile", verify_finds_what_was_spoilt),
         LAB_TEST("over what is there: the same content stays, other content is replaced", same_content_stays),
         LAB_TEST("a file that another user owns is not kept", foreign_file_is_not_kept),

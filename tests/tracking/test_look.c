@@ -183,6 +183,25 @@ static void new_one_takes_the_place_at_commit_only(void **state)
     vb_look_close(l);
 }
 
+static void one_makes_it_at_a_time(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_look *l = create();
+    put(l, "", 1, "mine");
+    assert_null(vb_look_create(path, &err));
+    assert_int_equal(err.code, VB_E_BUSY);
+    assert_int_equal(vb_look_commit(l, NULL), 0);
+    vb_look_close(l);
+    l = reopen();
+    assert_true(payload_is(l, "", "mine"));
+    vb_look_close(l);
+    l = create(); /* and one that was given up leaves nothing in the way */
+    vb_look_close(l);
+    l = create();
+    vb_look_close(l);
+}
+
 static void absent_and_foreign(void **state)
 {
     (void)state;
@@ -254,7 +273,7 @@ static void settled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LOOK_TEST(kept_and_forgotten), LOOK_TEST(parts_of_entries),
+        LOOK_TEST(kept_and_forgotten), LOOK_TEST(parts_of_entries), LOOK_TEST(one_makes_it_at_a_time),
         LOOK_TEST(new_one_takes_the_place_at_commit_only),
         LOOK_TEST(absent_and_foreign),
         LOOK_TEST(damage_is_never_believed),
