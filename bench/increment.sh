@@ -43,7 +43,7 @@ if [ "$(id -u)" != 0 ] || ! mkfs.btrfs -q -f -m single "$W/image" > /dev/null 2>
     echo "skipped: btrfs generations (needs root and loop devices)"
     exit 0
 fi
-printf pw > "$W/password"
+(umask 077 && printf pw > "$W/password")
 export VBACKUP_PASSWORD_FILE=$W/password
 for n in "$few" "$files"; do
     v=$W/mnt/v$n

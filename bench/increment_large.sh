@@ -18,7 +18,7 @@ if [ "$(id -u)" != 0 ] || ! mkfs.btrfs -q -f -m single "$W/image" > /dev/null 2>
     echo "skipped: changed ranges (needs root and loop devices)"
     exit 0
 fi
-printf pw > "$W/password"
+(umask 077 && printf pw > "$W/password")
 export VBACKUP_LOG=error VBACKUP_PASSWORD_FILE=$W/password VBACKUP_STATE_DIR=$W/state VBACKUP_RUNTIME_DIR=$W/run
 vb() { "$abs_top_builddir/run" vbackup "$@" -q -r "$W/repo"; }
 how() { "$abs_top_builddir/run" vbackup -r "$W/repo" show latest | sed -n 's/^ *\([0-9]* of [0-9]* files read; .*\)/\1/p'; }
