@@ -25,11 +25,11 @@ const struct vb_cli_verb *const vb_verbs[] = {
     &vb_verb_shadow_create, &vb_verb_shadow_list, &vb_verb_shadow_providers, &vb_verb_shadow_volumes,
     &vb_verb_shadow_writers, &vb_verb_shadow_delete, &vb_verb_shadow_expose, &vb_verb_shadow_unexpose,
     &vb_verb_shadow_set, &vb_verb_shadow_revert, &vb_verb_shadow_break, &vb_verb_shadow_run,
-    &vb_verb_shadow_export, &vb_verb_shadow_import, &vb_verb_shadow_send, &vb_verb_completion, NULL
+    &vb_verb_shadow_export, &vb_verb_shadow_import, &vb_verb_shadow_send, &vb_verb_serve, &vb_verb_completion, NULL
 };
 
 static const struct vb_opt global_opts[] = {
-    { "repo", 'r', "LOCATION", "repository: a directory or sftp://... (or VBACKUP_REPOSITORY)" },
+    { "repo", 'r', "LOCATION", "repository: a directory, sftp://..., ssh://... (or VBACKUP_REPOSITORY)" },
     { "config", 'c', "FILE", "configuration file (or VBACKUP_CONFIG)" },
     { "json", 0, NULL, "results and errors as JSON, one object per line" },
     { "quiet", 'q', NULL, "no progress and no notices" },

@@ -15,7 +15,13 @@
 static struct vb_repo *open_write(struct vb_cli *cli, struct vb_error *err)
 {
     const char *location = vb_cli_repository(cli, err);
-    return location ? vb_repo_open_auth(location, VB_REPO_WRITE, vb_settings_auth(&cli->settings), err) : NULL;
+    struct vb_repo *r =
+        location ? vb_repo_open_auth(location, VB_REPO_WRITE, vb_settings_auth(&cli->settings), err) : NULL;
+    if (r && vb_repo_may_remove(r, cli->verb->name, err) < 0) {
+        vb_repo_close(r);
+        return NULL;
+    }
+    return r;
 }
 
 static uint64_t wall_ms(void)

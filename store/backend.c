@@ -103,6 +103,16 @@ void vb_backend_unlock(struct vb_backend *b)
     b->ops->unlock(b);
 }
 
+int vb_backend_may_remove(const struct vb_backend *b, const char *what, struct vb_error *err)
+{
+    if (!b->append_only)
+        return 0;
+    vb_fail(err, VB_E_GUARD, "'%s': the repository is served append-only: %s is done on the machine where it lies", b->location,
+            what);
+    vb_hint(err, "run it there, with --repo and the directory");
+    return -1;
+}
+
 void vb_backend_close(struct vb_backend *b)
 {
     if (!b)

@@ -102,6 +102,18 @@ struct vb_sftp_params {
 };
 struct vb_backend *vb_backend_sftp_open(const struct vb_sftp_params *p, struct vb_error *err);
 
+/* What `vbackup serve` offers on another machine; store/serve.h. */
+struct vb_served_params {
+    const char *location;              /* for messages */
+    const struct vb_link_params *link; /* copied */
+    bool create;
+    uint64_t retry_ms;
+};
+struct vb_backend *vb_backend_served_open(const struct vb_served_params *p, struct vb_error *err);
+
+/* VB_E_GUARD where the other side lets nothing be removed: `what` is done there. */
+int vb_backend_may_remove(const struct vb_backend *b, const char *what, struct vb_error *err);
+
 /*
  * The lock of stores that have none of their own: a file "lock" that is made only once.  That of a process of this
  * machine which is gone is taken over; any other has to be removed by a person.

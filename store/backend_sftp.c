@@ -74,14 +74,14 @@ static int connect_to(struct sftp_store *d, struct vb_error *err)
 int vb_sftp_try(struct sftp_store *d, sftp_op_fn *op, void *arg, struct vb_error *err)
 {
     struct vb_retry retry;
-    vb_retry_start(&retry, d->opened ? d->retry_ms : 0);
+    vb_retry_start(&retry, d->opened || d->retry_ms < VB_RETRY_OPEN_MS ? d->retry_ms : VB_RETRY_OPEN_MS);
     for (;;) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         if (connect_to(d, &why) == 0 && op(d, arg, &why) == 0)
             return 0;
         if (d->s && (d->s->broken || d->s->waiting > 0))
             disconnect(d);
-        if (!vb_retry_again(&retry, d->b.location, &why, 0))
+        if ((!d->opened && why.code != VB_E_CONNECTION_LOST) || !vb_retry_again(&retry, d->b.location, &why, 0))
             return vb_error_move(err, &why);
     }
 }

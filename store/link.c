@@ -27,7 +27,8 @@
 
 struct vb_link {
     uint64_t silence_ms;
-    struct vb_buf out;
+    struct vb_buf out, arrived;
+    size_t out_at;
     /* a program */
     int fd;
     pid_t pid;
@@ -36,7 +37,6 @@ struct vb_link {
     struct vb_loop *loop;
     struct vb_ssh *ssh;
     struct vb_conn *conn;
-    struct vb_buf arrived;
     bool over;
     struct vb_error why;
 };
@@ -77,11 +77,12 @@ static void on_ready(void *arg)
     (void)arg;
 }
 
-static int wait_ssh(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
+/* Turns the loop until something has come, or with `most` until no more than that is queued. */
+static int turn_ssh(struct vb_link *l, const size_t *most, struct vb_error *err)
 {
     uint64_t since = vb_loop_now_ms(l->loop);
     size_t queued = vb_conn_queued(l->conn);
-    while (l->arrived.len == 0 && !l->over) {
+    while (!l->over && (most ? vb_conn_queued(l->conn) > *most : l->arrived.len == 0)) {
         uint64_t now = vb_loop_now_ms(l->loop);
         if (vb_conn_queued(l->conn) < queued) { /* the other side takes bytes: it is not silent */
             queued = vb_conn_queued(l->conn);
@@ -91,13 +92,19 @@ static int wait_ssh(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
             return vb_fail(err, VB_E_TIMEOUT, "no answer in %llu s", (unsigned long long)l->silence_ms / 1000);
         vb_loop_turn(l->loop, l->silence_ms - (now - since));
     }
-    if (l->arrived.len > 0) {
-        vb_buf_add(in, l->arrived.data, l->arrived.len);
-        vb_buf_reset(&l->arrived);
+    if (most ? !l->over : l->arrived.len > 0)
         return 0;
-    }
     vb_error_copy(err, &l->why);
     return -1;
+}
+
+static int wait_ssh(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
+{
+    if (turn_ssh(l, NULL, err) < 0)
+        return -1;
+    vb_buf_add(in, l->arrived.data, l->arrived.len);
+    vb_buf_reset(&l->arrived);
+    return 0;
 }
 
 static void open_ssh(struct vb_link *l, const struct vb_link_params *p)
@@ -112,36 +119,49 @@ static void open_ssh(struct vb_link *l, const struct vb_link_params *p)
 
 /* ---- a program ---- */
 
-static int wait_program(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
+/* Until something has come, or with `most` until no more than that is queued; what comes goes to l->arrived. */
+static int turn_program(struct vb_link *l, const size_t *most, struct vb_error *err)
 {
     uint64_t since = now_ms();
-    for (;;) {
-        struct pollfd p = { l->fd, (short)(POLLIN | (l->out.len ? POLLOUT : 0)), 0 };
+    while (most ? l->out.len - l->out_at > *most : l->arrived.len == 0) {
+        struct pollfd p = { l->fd, (short)(POLLIN | (l->out.len > l->out_at ? POLLOUT : 0)), 0 };
         uint64_t silent = now_ms() - since;
         if (silent >= l->silence_ms)
             return vb_fail(err, VB_E_TIMEOUT, "no answer in %llu s", (unsigned long long)l->silence_ms / 1000);
         if (poll(&p, 1, (int)(l->silence_ms - silent)) < 0 && errno != EINTR)
             return vb_fail_errno(err, errno, "cannot wait");
         if (p.revents & POLLOUT) {
-            ssize_t n = send(l->fd, l->out.data, l->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+            ssize_t n = send(l->fd, l->out.data + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n > 0) {
-                vb_buf_consume(&l->out, (size_t)n);
+                l->out_at += (size_t)n;
                 since = now_ms();
             } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                vb_buf_reset(&l->out); /* what it has said may be read still */
+                l->out_at = l->out.len; /* what it has said may be read still */
             }
+        }
+        if (l->out_at == l->out.len) {
+            vb_buf_reset(&l->out);
+            l->out_at = 0;
         }
         if (!(p.revents & (POLLIN | POLLHUP | POLLERR)))
             continue;
-        vb_buf_reserve(in, READ_SIZE);
-        ssize_t n = recv(l->fd, in->data + in->len, READ_SIZE, MSG_DONTWAIT);
-        if (n > 0) {
-            in->len += (size_t)n;
-            return 0;
-        }
-        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        vb_buf_reserve(&l->arrived, READ_SIZE);
+        ssize_t n = recv(l->fd, l->arrived.data + l->arrived.len, READ_SIZE, MSG_DONTWAIT);
+        if (n > 0)
+            l->arrived.len += (size_t)n;
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR))
             return vb_fail(err, VB_E_CONNECTION_LOST, "'%s' has ended", l->program);
     }
+    return 0;
+}
+
+static int wait_program(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
+{
+    if (turn_program(l, NULL, err) < 0)
+        return -1;
+    vb_buf_add(in, l->arrived.data, l->arrived.len);
+    vb_buf_reset(&l->arrived);
+    return 0;
 }
 
 static int open_program(struct vb_link *l, const char *const *argv, struct vb_error *err)
@@ -257,6 +277,11 @@ void vb_link_send(struct vb_link *l, const void *p, size_t n)
 int vb_link_wait(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
 {
     return l->conn ? wait_ssh(l, in, err) : wait_program(l, in, err);
+}
+
+int vb_link_drain(struct vb_link *l, size_t most, struct vb_error *err)
+{
+    return l->conn ? turn_ssh(l, &most, err) : turn_program(l, &most, err);
 }
 
 void vb_link_free(struct vb_link *l)

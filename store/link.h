@@ -30,6 +30,8 @@ void vb_link_params_clear(struct vb_link_params *p);
 struct vb_link *vb_link_open(const struct vb_link_params *p, struct vb_error *err);
 /* Queues; what goes wrong is told by the next wait. */
 void vb_link_send(struct vb_link *l, const void *p, size_t n);
+/* Waits until no more than so many bytes are queued; what comes in meanwhile is kept for vb_link_wait. */
+int vb_link_drain(struct vb_link *l, size_t most, struct vb_error *err);
 /* Sends what is queued and waits until at least one byte has come, which is appended to in.  -1: the line is of no use
  * any more (VB_E_CONNECTION_LOST, VB_E_TIMEOUT, or what vb_ssh_open says). */
 int vb_link_wait(struct vb_link *l, struct vb_buf *in, struct vb_error *err);
@@ -42,6 +44,7 @@ struct vb_retry {
     uint64_t limit_ms, began_ms, pause_ms;
 };
 #define VB_RETRY_LIMIT_MS 60000u
+#define VB_RETRY_OPEN_MS 5000u /* at the opening, of a connection that was lost; one that cannot be made is told at once */
 /* limit_ms 0: never again. */
 void vb_retry_start(struct vb_retry *r, uint64_t limit_ms);
 /* Whether what went wrong may be over soon (connection, time, busy server). */

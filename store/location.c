@@ -14,6 +14,8 @@
 #include "base/text.h"
 #include "store/link.h"
 
+#define SERVED_SILENCE_MS 300000u /* a server may have much to list and to sync */
+
 /* ---- parts ---- */
 
 void vb_location_parts_clear(struct vb_location_parts *p)
@@ -157,6 +159,37 @@ static struct vb_backend *open_sftp(const char *location, const struct vb_locati
     return b;
 }
 
+/* One word of the login shell's there. */
+static char *quoted(const char *s)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    vb_buf_add_char(&b, '\'');
+    for (; *s; s++)
+        if (*s == '\'')
+            vb_buf_add_str(&b, "'\\''");
+        else
+            vb_buf_add_char(&b, *s);
+    vb_buf_add_char(&b, '\'');
+    return vb_buf_take_str(&b);
+}
+
+static struct vb_backend *open_served(const char *location, const struct vb_location_parts *p, enum vb_location_use use,
+                                      const struct vb_location_options *o, struct vb_error *err)
+{
+    const struct vb_config_section *r = repository_section(o);
+    const char *program = r ? vb_section_get(r, "serve-command") : NULL;
+    VB_AUTO_FREE char *path = quoted(strncmp(p->path, "/~/", 3) == 0 ? p->path + 3 : p->path);
+    VB_AUTO_FREE char *command = vb_printf("%s serve %s", program ? program : "vbackup", path);
+    struct vb_link_params link = { .command = command, .silence_ms = SERVED_SILENCE_MS };
+    struct vb_served_params s = { .location = location, .link = &link, .create = use == VB_LOCATION_CREATE };
+    struct vb_backend *b = NULL;
+    if (fill_ssh(p, o, &link.ssh, err) == 0 && retry_limit(o, &s.retry_ms, err) == 0)
+        b = vb_backend_served_open(&s, err);
+    free((void *)(uintptr_t)link.ssh.identities);
+    free((void *)(uintptr_t)link.ssh.known_hosts);
+    return b;
+}
+
 /* File systems whose names, sizes and listings are this kernel's own doing. */
 static bool kernel_vouches(const char *path)
 {
@@ -186,9 +219,12 @@ static struct vb_backend *open_kind(const char *location, enum vb_location_use u
     if (vb_location_parse(location, &p, err) == 0) {
         if (strcmp(p.scheme, "sftp") == 0) {
             b = open_sftp(location, &p, use, o, err);
+        } else if (strcmp(p.scheme, "ssh") == 0) {
+            b = open_served(location, &p, use, o, err);
+            *vouched = true; /* the server has tried out its store */
         } else {
             vb_fail(err, VB_E_NOT_SUPPORTED, "'%s': there are no repositories of that kind", location);
-            vb_hint(err, "name a directory, or sftp://[USER@]HOST[:PORT]/PATH");
+            vb_hint(err, "name a directory, or sftp:// or ssh://[USER@]HOST[:PORT]/PATH");
         }
     }
     vb_location_parts_clear(&p);

@@ -4,6 +4,7 @@
  *
  *     /srv/backup, file:///srv/backup            a directory
  *     sftp://[user@]host[:port]/srv/backup       a directory behind SFTP; /~/backup begins in the login's own directory
+ *     ssh://[user@]host[:port]/srv/backup        what `vbackup serve` offers there
  *
  * host may be the name of a section [host NAME] of the configuration, with its address, port, user, identities and known
  * hosts; what stands in the location itself counts more.  Settings of [repository]: see vbackup.conf(5).

@@ -233,6 +233,11 @@ const struct vb_repo_info *vb_repo_info(const struct vb_repo *r)
     return &r->info;
 }
 
+int vb_repo_may_remove(const struct vb_repo *r, const char *what, struct vb_error *err)
+{
+    return vb_backend_may_remove(r->backend, what, err);
+}
+
 /* ---- lock ---- */
 
 int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err)

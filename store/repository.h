@@ -173,6 +173,9 @@ struct vb_catalog_entry *vb_repo_find(struct vb_repo *r, const char *which, cons
 
 /* ---- forgetting and pruning ---- */
 
+/* VB_E_GUARD where the repository is served append-only: `what`, a verb, is done on the machine where it lies. */
+int vb_repo_may_remove(const struct vb_repo *r, const char *what, struct vb_error *err);
+
 /* The backup is not listed and not found any more.  Needs the lock, as all of these. */
 int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t wall_ms, const char *reason,
                    struct vb_error *err);
