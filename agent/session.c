@@ -334,7 +334,7 @@ void vb_session_command(struct vb_session *s, const struct vb_msg *m)
         const struct rule *r = &RULES[i];
         if (r->type != m->type)
             continue;
-        if (s->ending || s->phase == VB_PH_RELEASED)
+        if (s->ending || s->leaving || s->phase == VB_PH_RELEASED)
             refuse(s, m, "'%s' refused: the job is being released", r->name);
         else if (s->busy || s->aborting_ours)
             refuse(s, m, "'%s' refused: the command before it has not been answered yet", r->name);
@@ -348,7 +348,15 @@ void vb_session_command(struct vb_session *s, const struct vb_msg *m)
             s->cmd.id = m->id;
             vb_buf_reset(&s->cmd.body);
             vb_buf_add(&s->cmd.body, m->body.data, m->body.len);
-            r->run(s);
+            if (!s->delayed) {
+                r->run(s);
+            } else if (m->type != VB_M_RELEASE) {
+                s->held = r->run;
+            } else {
+                struct vb_msg ok = VB_MSG_INIT(VB_M_REPLY);
+                s->leaving = true;
+                vb_s_reply(s, &ok);
+            }
         }
         return;
     }

@@ -3,6 +3,8 @@
  * agent/session_created.c - the end of SNAPSHOT, from the closed window to the reply (sections 2.1, 6.4).
  *
  *   pre_final -> where the data are seen -> PostSnapshot -> post_final -> slot back -> what was reached is recorded
+ *
+ * With the attribute delayed-postsnapshot the requester is answered before PostSnapshot, and may leave (S-15).
  */
 #include "config.h"
 
@@ -111,6 +113,16 @@ static void fill_window(struct vb_session *s)
     s->bcd->skew_us = skew(s);
 }
 
+static void fill_consistency(struct vb_session *s)
+{
+    for (size_t i = 0; i < s->n_writers; i++) {
+        struct vb_sw *w = s->writers[i];
+        struct vb_writer_components *r = vb_sw_record(w);
+        for (size_t k = 0; r && k < r->n_components; k++)
+            r->components[k].consistency = reached(s, w, &r->components[k]);
+    }
+}
+
 static void fill_document(struct vb_session *s)
 {
     fill_window(s);
@@ -121,12 +133,7 @@ static void fill_document(struct vb_session *s)
             r->snapshot_path = vb_strdup(s->set[i].map_to.v[0]);
         note_skew(s, &s->set[i], r);
     }
-    for (size_t i = 0; i < s->n_writers; i++) {
-        struct vb_sw *w = s->writers[i];
-        struct vb_writer_components *r = vb_sw_record(w);
-        for (size_t k = 0; r && k < r->n_components; k++)
-            r->components[k].consistency = reached(s, w, &r->components[k]);
-    }
+    fill_consistency(s);
 }
 
 void vb_s_slot_back(struct vb_session *s)
@@ -136,28 +143,10 @@ void vb_s_slot_back(struct vb_session *s)
     s->slot_wanted = s->slot_held = false;
 }
 
-static void done(struct vb_session *s)
+static void answer(struct vb_session *s)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_msg m = VB_MSG_INIT(VB_M_REPLY);
-    if (s->calls.failure.code != VB_OK) {
-        vb_s_fail_set(s, &s->calls.failure);
-        return;
-    }
-    s->set_begun = false; /* "created": abort would be ignored from here on (S-34) */
-    for (size_t i = 0; i < s->n_set; i++)
-        s->set[i].created = s->set[i].provider != NULL;
-    vb_s_slot_back(s);
-    s->snapshot_ok = true;
-    s->phase = VB_PH_SNAPSHOT;
-    fill_document(s);
-    if (vb_s_shadow_created(s, &err) < 0 || /* without a record nobody would find it again */
-        vb_s_journal(s, true, "created set=%s kept=%d", s->set_id, s->kept) < 0) {
-        s->snapshot_ok = s->kept = false;
-        /* nobody needs the abort any more: past PostSnapshot, past "created" */
-        vb_s_fail_set(s, err.code != VB_OK ? &err : &s->journal_error);
-        return;
-    }
     if (vb_s_add_bcd(s, &m, &err) < 0) {
         vb_msg_clear(&m);
         vb_s_fail(s, &err);
@@ -182,6 +171,45 @@ static void done(struct vb_session *s)
     vb_s_reply(s, &m);
 }
 
+void vb_s_delayed_over(struct vb_session *s)
+{
+    vb_step *next = s->leaving ? vb_s_release : s->held;
+    s->delayed = s->leaving = false;
+    s->held = NULL;
+    if (next)
+        next(s);
+}
+
+static void done(struct vb_session *s)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (s->calls.failure.code != VB_OK) {
+        vb_s_fail_set(s, &s->calls.failure);
+        return;
+    }
+    s->set_begun = false; /* "created": abort would be ignored from here on (S-34) */
+    for (size_t i = 0; i < s->n_set; i++)
+        s->set[i].created = s->set[i].provider != NULL;
+    vb_s_slot_back(s);
+    s->snapshot_ok = true;
+    s->phase = VB_PH_SNAPSHOT;
+    if (s->delayed)
+        fill_consistency(s); /* a writer may have said in PostSnapshot that it is less */
+    else
+        fill_document(s);
+    if (vb_s_shadow_created(s, &err) < 0 || /* without a record nobody would find it again */
+        vb_s_journal(s, true, "created set=%s kept=%d", s->set_id, s->kept) < 0) {
+        s->snapshot_ok = s->kept = false;
+        /* nobody needs the abort any more: past PostSnapshot, past "created" */
+        vb_s_fail_set(s, err.code != VB_OK ? &err : &s->journal_error);
+        return;
+    }
+    if (s->delayed)
+        vb_s_delayed_over(s);
+    else
+        answer(s);
+}
+
 static void post_final(struct vb_session *s)
 {
     vb_calls_set(s, "post_final", s->env->limits.provider_prepare, done);
@@ -194,10 +222,17 @@ static bool waits_for_post(const struct vb_sw *w)
 
 static void post_snapshot(struct vb_session *s)
 {
-    if (s->calls.failure.code != VB_OK)
+    if (s->calls.failure.code != VB_OK) {
         vb_s_fail_set(s, &s->calls.failure);
-    else
-        vb_round(s, VB_EV_POST_SNAPSHOT, waits_for_post, post_final);
+        return;
+    }
+    if (s->attributes & VB_SA_DELAYED_POSTSNAPSHOT) { /* S-15 */
+        s->phase = VB_PH_SNAPSHOT;
+        fill_document(s);
+        answer(s);
+        s->delayed = true;
+    }
+    vb_round(s, VB_EV_POST_SNAPSHOT, waits_for_post, post_final);
 }
 
 static void on_path(struct vb_session *s, struct vb_pcall *c, const struct vb_msg *m, const struct vb_error *err)

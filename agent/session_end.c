@@ -53,6 +53,8 @@ void vb_s_cancel(struct vb_session *s, vb_step *next)
     if (s->cancelling)
         return;
     s->cancelling = true;
+    s->delayed = s->leaving = false;
+    s->held = NULL;
     vb_mover_stop(s);
     vb_s_watch_stop(s);
     if (s->slot_wanted && !s->slot_held)
@@ -173,7 +175,7 @@ static void abort_now(struct vb_session *s)
 
 void vb_s_abort(struct vb_session *s, const struct vb_msg *m)
 {
-    if (s->ending || s->phase == VB_PH_RELEASED || s->phase == VB_PH_ABORTED || s->aborting_ours ||
+    if (s->ending || s->leaving || s->phase == VB_PH_RELEASED || s->phase == VB_PH_ABORTED || s->aborting_ours ||
         (!s->busy && (s->phase == VB_PH_NEW || s->phase == VB_PH_COMPLETED || s->phase == VB_PH_POST_RESTORED))) {
         VB_AUTO_MSG r = VB_MSG_INIT(VB_M_REPLY); /* nothing is under way: harmless (B-71) */
         r.id = m->id;
@@ -307,7 +309,7 @@ const char *vb_session_left_behind(struct vb_session *s)
 
 void vb_session_end(struct vb_session *s, enum vb_code code, const char *text)
 {
-    if (s->ending || s->phase == VB_PH_RELEASED)
+    if (s->ending || s->phase == VB_PH_RELEASED || (s->leaving && code == VB_E_JOB_LOST)) /* S-15: it was let go */
         return;
     s->ending = true;
     vb_error_clear(&s->why);

@@ -165,6 +165,10 @@ struct vb_session {
     bool still_frozen;              /* a thaw failed: the journal's window stays open, so that recover tries */
     bool set_begun;                 /* providers must hear abort until post_final */
     bool snapshot_ok;
+    /* SNAPSHOT was answered before PostSnapshot (S-15): until that is over commands wait, but for RELEASE, which is
+     * answered as well; then the session brings the set to its end, and itself, without anybody. */
+    bool delayed, leaving;
+    vb_step *held;                  /* the command that waits */
     uint64_t window_us;             /* monotonic begin */
     uint64_t commit_us;             /* monotonic begin of commit, then its length */
     struct { const char *name; uint64_t begin, end, inner; } phases[24]; /* parts of it, the last one open */
@@ -311,6 +315,8 @@ void vb_s_leave_window(struct vb_session *s);
 void vb_s_fail_set(struct vb_session *s, const struct vb_error *err);
 
 /* ---- session_created.c ---- */
+/* A PostSnapshot that was delayed is over, well or not: what waits for it goes on. */
+void vb_s_delayed_over(struct vb_session *s);
 /* Everybody is released: the set is brought to its end, and SNAPSHOT answered. */
 void vb_s_window_settled(struct vb_session *s);
 

@@ -29,7 +29,21 @@ static void thaw_level(struct vb_session *s);
 
 static void failed(struct vb_session *s)
 {
-    vb_s_fail(s, &s->trouble);
+    if (!s->delayed) {
+        vb_s_fail(s, &s->trouble);
+        return;
+    }
+    vb_s_event(s, "snapshot", "PostSnapshot", "failed", NULL, &s->trouble, 0);
+    vb_log_error(VB_LOG_ERROR, &s->trouble); /* the requester may have left */
+    if (s->busy) /* what waits has nothing to wait for */
+        vb_s_fail(s, &s->trouble);
+    s->held = NULL;
+    if (s->leaving) {
+        s->delayed = s->leaving = false;
+        vb_session_end(s, s->trouble.code, vb_error_text(&s->trouble));
+        return;
+    }
+    vb_s_delayed_over(s);
 }
 
 void vb_s_fail_set(struct vb_session *s, const struct vb_error *err)

@@ -33,7 +33,7 @@ static const struct { const char *word; uint32_t bit; bool may_add; } ATTRIBUTES
     { "exposed-remotely", VB_SA_EXPOSED_REMOTELY, false },
     { "autorecover", VB_SA_AUTORECOVER, false },
     { "rollback-recovery", VB_SA_ROLLBACK_RECOVERY, true },
-    { "delayed-postsnapshot", VB_SA_DELAYED_POSTSNAPSHOT, false },
+    { "delayed-postsnapshot", VB_SA_DELAYED_POSTSNAPSHOT, true } /* S-15 */,
     { "file-share", VB_SA_FILE_SHARE, false },
 };
 
@@ -107,6 +107,9 @@ int vb_context_check(uint32_t attributes, struct vb_error *err)
         return vb_fail(err, VB_E_UNSUPPORTED_CONTEXT, "attribute 'no-autorecovery' excludes 'rollback-recovery'");
     if ((added & VB_SA_TRANSPORTABLE) && (added & recoveries))
         return vb_fail(err, VB_E_UNSUPPORTED_CONTEXT, "attribute 'transportable' excludes 'rollback-recovery'");
+    if ((added & VB_SA_DELAYED_POSTSNAPSHOT) && (!(attributes & VB_SA_PERSISTENT) || (attributes & VB_SA_NO_WRITERS)))
+        return vb_fail(err, VB_E_UNSUPPORTED_CONTEXT,
+                       "attribute 'delayed-postsnapshot' is for persistent shadow copies with writers");
     if ((added & recoveries) && (attributes & VB_SA_NO_WRITERS))
         return vb_fail(err, VB_E_UNSUPPORTED_CONTEXT,
                        "attribute 'rollback-recovery' is done by writers, and this context has none");

@@ -22,14 +22,15 @@
  * NULL for a combination that is none. */
 const char *vb_context_word(uint32_t attributes);
 bool vb_context_from_word(const char *word, uint32_t *attributes);
-/* One attribute that may be added: "transportable", "differential", "plex", "no-autorecovery", "rollback-recovery". */
+/* One attribute that may be added: "transportable", "differential", "plex", "no-autorecovery", "rollback-recovery",
+ * "delayed-postsnapshot". */
 bool vb_attribute_from_word(const char *word, uint32_t *bit);
 /* All bits as words with commas, in the order of their numbers; bits without a name in hexadecimal. */
 void vb_attributes_text(uint32_t attributes, struct vb_buf *out);
 
 /* Whether a set may be created so: a known context (S-3 to S-5), only what may be added (S-6), differential and plex
  * not both (S-7), nothing added to client-accessible ones (S-8), no recovery that excludes the other (8.2), none with
- * transport (S-14).  UNSUPPORTED_CONTEXT with the reason otherwise. */
+ * transport (S-14), a PostSnapshot delayed (S-15) only of what stays and has writers.  UNSUPPORTED_CONTEXT with the reason otherwise. */
 int vb_context_check(uint32_t attributes, struct vb_error *err);
 
 /* It survives its requester: not auto-release (S-10). */

@@ -87,6 +87,10 @@ static int take_options(const struct vb_cli *cli, struct vb_shadow_make *m, stru
     m->dry_run = vb_cli_flag(cli, "dry-run");
     if (vb_shadow_make_check(m, err) < 0)
         return -1;
+    if ((m->attributes & VB_SA_DELAYED_POSTSNAPSHOT) && (vb_cli_opt(cli, "exec") || vb_cli_flag(cli, "wait") ||
+                                                         vb_cli_opt(cli, "save") || vb_cli_opt(cli, "note")))
+        return vb_fail(err, VB_E_USAGE, "with 'delayed-postsnapshot' this command leaves before the shadow copies are "
+                                        "finished: --exec, --wait, --save and --note have nothing to go by");
     if (!vb_context_kept(m->attributes) && !m->dry_run && !vb_cli_opt(cli, "exec") && !vb_cli_flag(cli, "wait")) {
         vb_fail(err, VB_E_USAGE, "a volatile shadow copy goes when this command ends");
         vb_hint(err, "give it something to do with --exec or --wait, or make it --persistent");
@@ -130,7 +134,7 @@ static int use(struct vb_shadow_link *l, struct vb_shadow_make *m, int *status, 
     }
     if (rc == 0 && vb_cli_flag(cli, "wait"))
         wait_for_line(l);
-    if (!(m->attributes & VB_SA_NO_WRITERS)) {
+    if (!(m->attributes & (VB_SA_NO_WRITERS | VB_SA_DELAYED_POSTSNAPSHOT))) {
         VB_AUTO_ERROR e = VB_ERROR_INIT;
         if (vb_shadow_complete(l, m, rc == 0 && *status == 0, rc < 0 ? &e : err) < 0)
             return -1;

@@ -123,6 +123,55 @@ static void vss_s_13_a_component_asks_for_auto_recovery(void **state)
     assert_int_equal(vb_remove_tree_at(AT_FDCWD, dir, NULL), 0);
 }
 
+/* Answered before PostSnapshot; released while it runs, the requester gone; the set comes to its end by itself. */
+static void vss_s_15_delayed_post_snapshot(void **state)
+{
+    (void)state;
+    enum { WELL, BROKEN, CANCELLED, WAITED, N };
+    char dir[] = "/tmp/vbackup-store-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    store_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int how = 0; how < N; how++) {
+        struct vb_fake_host *h = host();
+        h->env.shadow_store = store;
+        h->p[0].attributes = ~0u;
+        if (how == BROKEN) {
+            h->p[0].fail_call = "post_final";
+            h->p[0].way = FAKE_FAIL;
+        }
+        vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data/front")->delay_ms[VB_EV_POST_SNAPSHOT] = 5000;
+        assert_int_equal(prepare_with(h, VB_CTX_APP_ROLLBACK | VB_SA_DELAYED_POSTSNAPSHOT), VB_OK);
+        assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_SNAPSHOT, NULL)), VB_OK);
+        assert_int_equal(vb_fake_count(h, "front Thaw"), 1);
+        assert_int_equal(vb_fake_count(h, "prov post_final"), 0);
+        if (how == WAITED) { /* another command waits until it is over */
+            VB_AUTO_MSG marks = VB_MSG_INIT(0);
+            vb_fake_marks(h, true, &marks);
+            assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_COMPLETE, &marks)), VB_OK);
+            assert_int_equal(vb_fake_count(h, "prov post_final"), 1);
+        }
+        assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_RELEASE, NULL)), VB_OK);
+        if (how != WAITED) {
+            assert_int_equal(vb_fake_count(h, "prov post_final"), 0);
+            assert_false(h->ended);
+            assert_int_equal(vb_fake_code(vb_fake_command(h, VB_M_CAPTURE, NULL)), VB_E_BAD_STATE);
+            vb_session_end(h->session, VB_E_JOB_LOST, "the requester was gone for longer than the job's lease");
+            if (how == CANCELLED)
+                vb_session_end(h->session, VB_E_CANCELLED, "by hand");
+            vb_fake_run(h, 20000);
+        }
+        assert_true(h->ended);
+        assert_int_equal(h->why.code, how == BROKEN ? VB_E_PROVIDER_VETO : how == CANCELLED ? VB_E_CANCELLED : VB_OK);
+        assert_int_equal(vb_fake_count(h, "prov post_final"), how != CANCELLED);
+        assert_int_equal(vb_fake_count(h, "front PostSnapshot"), 1);
+        assert_true(vb_fake_count(h, "front BackupShutdown") + vb_fake_count(h, "front BackupShutdown (owed)") > 0);
+        assert_int_equal(vb_fake_count(h, "prov delete"), how == BROKEN || how == CANCELLED);
+        vb_fake_host_free(h);
+    }
+    close(store_fd);
+    assert_int_equal(vb_remove_tree_at(AT_FDCWD, dir, NULL), 0);
+}
+
 /* Two volumes, one after the other: how far apart is recorded with each (B-40); where one call made both, it is not. */
 static void vss_b_40_skew_is_recorded(void **state)
 {
@@ -428,6 +477,7 @@ int main(void)
         CM_TEST("a copy under freeze is never chosen silently", a_copy_under_freeze_is_never_chosen_silently),
         CM_TEST("VSS-S-13 a component asks for auto-recovery of its volume (S-9, S-11, S-14)",
                 vss_s_13_a_component_asks_for_auto_recovery),
+        CM_TEST("VSS-S-15 a delayed PostSnapshot: the requester leaves before it", vss_s_15_delayed_post_snapshot),
         CM_TEST("VSS-B-40 how far apart the volumes are is recorded", vss_b_40_skew_is_recorded),
         CM_TEST("VSS-S-27 volumes with different providers share the window",
                 vss_s_27_two_providers_share_the_window),

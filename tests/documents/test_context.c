@@ -77,6 +77,9 @@ static void exclusions(void **state VB_UNUSED)
     assert_false(allowed(VB_CTX_APP_ROLLBACK | VB_SA_TRANSPORTABLE | VB_SA_ROLLBACK_RECOVERY));
     assert_false(allowed(VB_CTX_NAS_ROLLBACK | VB_SA_ROLLBACK_RECOVERY));
     assert_true(allowed(VB_CTX_APP_ROLLBACK | VB_SA_TRANSPORTABLE | VB_SA_NO_AUTORECOVERY));
+    assert_true(allowed(VB_CTX_APP_ROLLBACK | VB_SA_DELAYED_POSTSNAPSHOT));
+    assert_false(allowed(VB_CTX_NAS_ROLLBACK | VB_SA_DELAYED_POSTSNAPSHOT)); /* no PostSnapshot */
+    assert_false(allowed(VB_CTX_BACKUP | VB_SA_DELAYED_POSTSNAPSHOT));       /* nothing would be left */
 }
 
 static void words(void **state VB_UNUSED)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Auto-recovery (S-11 to S-14) on a real btrfs: a writer repairs its shadow copy in PostSnapshot, and nobody does afterwards.
+# Auto-recovery (S-11 to S-14) on a real btrfs: a writer repairs its shadow copy in PostSnapshot, and nobody does afterwards;
+# also if the requester has left before (S-15).
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/loopfs.sh"
 loopfs_available btrfs || skip_all "$LOOPFS_WHY"
@@ -75,6 +76,26 @@ ok "and does if the requester wants it" kept --attribute rollback-recovery
 ok "which the writer sees" grep -q "post-snapshot repairs" "$T/events"
 gone
 is "nothing is left" "$(btrfs subvolume list -s "$b" | wc -l)" 0
+# PostSnapshot after the requester has left
+config backup "$b/data"
+echo "delay.post-snapshot = 3s" >> "$T/vbackup.conf"
+jobs_left() { ls "$T/state/agent/jobs" 2> /dev/null | wc -l; }
+finished() { for _ in $(seq 1 600); do [ "$(jobs_left)" = 0 ] && return 0; sleep 0.1; done; return 1; }
+ok "VSS-S-15 a delayed PostSnapshot: the command returns" kept --attribute delayed-postsnapshot
+is "while PostSnapshot is still under way" "$(grep -c 'post-snapshot end' "$T/events")" 0
+is "and no list shows what is not finished" "$(vb shadow list --json 2> /dev/null | grep -c '"shadow')" 0
+ok "the job ends by itself" finished
+ok "PostSnapshot was done" grep -q 'post-snapshot end ok' "$T/events"
+ok "and BackupShutdown" grep -q 'backup-shutdown end ok' "$T/events"
+is "the shadow copy is repaired" "$(cat "$(in_copy rolled-back)")" repaired
+not_ok "and read-only" touch "$(in_copy b)"
+ok "it says so: delayed-postsnapshot" sh -c "'$abs_top_builddir/run' vbackup shadow list --json | grep -q delayed-postsnapshot"
+gone
+ok "once more" kept --attribute delayed-postsnapshot
+worker=$(sed -n 's/.* worker job=.* pid=\([0-9]*\).*/\1/p' "$T/state/agent/supervisor.journal" | tail -1)
+ok "and its worker dies" kill -9 "$worker"
+ok "that is cleaned up after" finished
+is "and nothing is left of it" "$(btrfs subvolume list -s "$b" | wc -l)" 0
 mkdir "$T/plain" && echo x > "$T/plain/x"
 config backup "$T/plain"
 not_ok "VSS-S-9 no shadow copy that could be repaired: refused, though live reading is allowed" vb backup -q --allow-live
