@@ -25,7 +25,7 @@
 #define MAX_THREADS 8u
 #define GATHER_REQUESTS 32u                    /* requests, and bytes asked for by them, that are sent together */
 #define GATHER_WINDOW (VB_FETCH_WINDOW / 8)
-#define WORTH_WAKING ((size_t)48 << 10)        /* stored bytes that wait; for fewer a sleeping thread is left alone */
+#define WORTH_WAKING ((size_t)16 << 10)        /* stored bytes that wait; for fewer a sleeping thread is left alone */
 #define ENOUGH_JOBS ((size_t)1 << 20)          /* above that no more is read than is asked for */
 
 enum state {
@@ -41,7 +41,7 @@ struct slot {
     uint64_t id;
     size_t window; /* what it takes of the window */
     unsigned uses;
-    bool arrived, kept;
+    bool arrived, kept, hinted;
     struct vb_msg message; /* as it came, until it is decoded */
     struct vb_buf bytes;
     struct vb_error error;
@@ -281,7 +281,27 @@ bool vb_chunk_fetcher_want(struct vb_chunk_fetcher *f, enum vb_chunk_type type, 
             return false;
     }
     (*p)->uses++;
+    (*p)->hinted = false;
     return true;
+}
+
+bool vb_chunk_fetcher_hint(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name, uint64_t size)
+{
+    struct slot **p = find(f, type, name);
+    size_t n = size && size <= VB_CHUNK_MAX_RAW ? (size_t)size : ASSUMED_TREE;
+    if (*p)
+        return true;
+    bool room = type == VB_CHUNK_TREE || (f->requests < VB_FETCH_REQUESTS / 2 && f->window + n <= VB_FETCH_WINDOW / 2);
+    if (f->broken || !room || f->requests >= BUCKETS / 2 || !ask(f, p, type, name, n, NULL))
+        return false;
+    (*p)->hinted = true;
+    return true;
+}
+
+bool vb_chunk_fetcher_coming(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name)
+{
+    const struct slot *s = *find(f, type, name);
+    return s && !s->arrived;
 }
 
 /* Decompresses and verifies; what is wrong with the chunk becomes the slot's error. */
@@ -372,7 +392,7 @@ static int handle(struct vb_chunk_fetcher *f, struct vb_msg *m, bool *ended, str
     f->by_id[m->id % BUCKETS] = NULL;
     f->requests--;
     s->arrived = true;
-    if (s->uses) {
+    if (s->uses || s->hinted) {
         take_chunk(f, s, m);
         return 0;
     }
@@ -380,10 +400,11 @@ static int handle(struct vb_chunk_fetcher *f, struct vb_msg *m, bool *ended, str
     return 0;
 }
 
-static bool has_enough(struct vb_chunk_fetcher *f)
+/* The threads have that much to do, at least. */
+static bool has_jobs(struct vb_chunk_fetcher *f, size_t bytes)
 {
     pthread_mutex_lock(&f->lock);
-    bool enough = f->jobs_bytes > ENOUGH_JOBS;
+    bool enough = f->jobs_bytes >= bytes;
     pthread_mutex_unlock(&f->lock);
     return enough;
 }
@@ -403,7 +424,7 @@ static int receive(struct vb_chunk_fetcher *f, bool *ended, struct vb_error *err
     if (send_requests(f, err) < 0)
         return -1;
     int rc = receive_some(f, ended, true, err);
-    while (rc == 0 && f->n_threads && !(ended && *ended) && f->requests && !has_enough(f))
+    while (rc == 0 && f->n_threads && !(ended && *ended) && f->requests && !has_jobs(f, ENOUGH_JOBS))
         rc = receive_some(f, NULL, false, err);
     return rc < 0 ? -1 : 0;
 }
@@ -435,11 +456,35 @@ void vb_chunk_fetcher_forget(struct vb_chunk_fetcher *f)
         for (struct slot **p = &f->buckets[i]; *p;) {
             struct slot *s = *p;
             s->uses = 0;
+            s->hinted = false;
             if (!s->kept && s->arrived)
                 use(f, p, false);
             else
                 p = &s->next;
         }
+}
+
+void vb_chunk_fetcher_drop_hints(struct vb_chunk_fetcher *f)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct slot **p = &f->buckets[i]; *p;) {
+            struct slot *s = *p;
+            bool drop = s->hinted && s->arrived;
+            s->hinted = false; /* one that has not come is dropped when it does */
+            if (drop)
+                use(f, p, false);
+            else
+                p = &s->next;
+        }
+}
+
+const struct vb_buf *vb_chunk_fetcher_peek(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name)
+{
+    struct slot *s = *find(f, type, name);
+    if (!s || !s->arrived)
+        return NULL;
+    settle(f, s);
+    return s->error.code == VB_OK ? &s->bytes : NULL;
 }
 
 int vb_chunk_fetcher_get(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name, bool keep,
@@ -448,11 +493,20 @@ int vb_chunk_fetcher_get(struct vb_chunk_fetcher *f, enum vb_chunk_type type, co
     struct slot **p = find(f, type, name), *s = *p;
     if (!s && !(s = ask(f, p, type, name, ASSUMED_TREE, err)))
         return -1;
+    s->hinted = false;
     if (!s->uses && !s->arrived)
         s->uses = 1;
     while (!s->arrived)
         if (receive(f, NULL, err) < 0)
             return -1;
+    /* What has come meanwhile gives the threads something to do before we need it. */
+    while (f->n_threads && f->requests && !has_jobs(f, WORTH_WAKING)) {
+        int more = receive_some(f, NULL, false, err);
+        if (more < 0)
+            return -1;
+        if (more)
+            break;
+    }
     settle(f, s);
     p = find(f, type, name);
     int rc = 0;

@@ -29,6 +29,14 @@ bool vb_chunk_fetcher_want(struct vb_chunk_fetcher *f, enum vb_chunk_type type, 
                            uint64_t size);
 /* Takes one want back: this get will not come. Of a chunk that was not wanted: nothing happens. */
 void vb_chunk_fetcher_unwant(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name);
+/* Asks for a chunk that will be wanted later, most likely; wants and gets find it.  Data take half of the window at
+ * most: false when that is full.  Of directories one at a time is expected.  What is not needed after all is dropped by vb_chunk_fetcher_drop_hints. */
+bool vb_chunk_fetcher_hint(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name, uint64_t size);
+void vb_chunk_fetcher_drop_hints(struct vb_chunk_fetcher *f);
+/* The bytes of a chunk that is there, kept or hinted at, until the next call; NULL. */
+const struct vb_buf *vb_chunk_fetcher_peek(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name);
+/* It was asked for and has not come. */
+bool vb_chunk_fetcher_coming(struct vb_chunk_fetcher *f, enum vb_chunk_type type, const struct vb_name *name);
 /* Takes back every want, after a failure in the middle. */
 void vb_chunk_fetcher_forget(struct vb_chunk_fetcher *f);
 /* Waits for the plaintext, appended to out.  keep: it will be needed again.  A failure of the stream shows in

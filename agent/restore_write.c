@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/restore_internal.h"
+#include "agent/restore_scout.h"
 #include "agent/safe_open.h"
 #include "base/io.h"
 
@@ -32,6 +33,8 @@ struct write {
     struct vb_dirstack dirs;
     struct frame *frames;
     size_t n, cap;
+    struct vb_rst_scout *scout;
+    uint64_t passed; /* entries of the directories below the root, for the scout */
 };
 
 /* ---- asking ahead ---- */
@@ -58,9 +61,8 @@ static bool finished_before(const struct write *w, const struct vb_tree_entry *e
 
 /* Chunks of the next files in this directory, as far as the window allows. Only contents without lists: the others
  * ask for themselves. */
-static void look_ahead(void *arg)
+static void look_ahead_here(struct write *w)
 {
-    struct write *w = arg;
     struct frame *f = &w->frames[w->n - 1];
     size_t next = 0;
     const struct vb_tree *leaf = vb_dirscan_leaf(&f->scan, &next);
@@ -80,6 +82,14 @@ static void look_ahead(void *arg)
                                        e->content.refs[f->ahead_ref].size))
                 return;
     }
+}
+
+static void look_ahead(void *arg)
+{
+    struct write *w = arg;
+    look_ahead_here(w);
+    if (w->scout)
+        vb_rst_scout_run(w->scout, w->passed);
 }
 
 /* How much of the file that is written next was asked for; the rest it asks for itself, so we look behind it. */
@@ -233,6 +243,7 @@ static int walk(struct write *w, struct vb_error *err)
                 return -1;
             continue;
         }
+        w->passed++;
         if (!vb_rst_takes(w->root, e, w->n - 1))
             continue;
         look_ahead(w);
@@ -284,13 +295,16 @@ static int tree(struct write *w, const struct vb_tree_entry *e, struct vb_error 
     if (!made && w->r->resume)
         sweep(fd);
     bool ours = made || (whole && (w->root->empty_before || w->r->overwrite || w->r->resume));
+    w->scout = vb_rst_scout_new(w->r, w->root, &e->subtree);
     if (push(w, e, fd, ours, w->r->path.len, err) < 0 || walk(w, err) < 0)
         return -1;
+    vb_rst_scout_free(VB_STEAL(w->scout));
     return vb_rst_sync(w->r, sync_fd, err) < 0 ? vb_rst_name_error(w->r, NULL, err) : 0;
 }
 
 static void write_clear(struct write *w)
 {
+    vb_rst_scout_free(w->scout);
     while (w->n)
         vb_dirscan_close(&w->frames[--w->n].scan);
     vb_free_ptr(&w->frames);

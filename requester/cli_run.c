@@ -140,6 +140,20 @@ static int take_paths(struct vb_cli_run *r, struct vb_error *err)
     return take_rules(r, err);
 }
 
+/* The level of the data: as on the command line, else as configured, else the repository's. */
+static int take_level(struct vb_cli_run *r, const struct vb_config_section *s, struct vb_error *err)
+{
+    const char *level = vb_cli_opt(r->cli, "compression");
+    if (!level && s)
+        level = vb_section_get(s, "compression");
+    if (!level)
+        return 0;
+    r->opt.level_set = true;
+    if (vb_parse_u32(level, &r->opt.level) && r->opt.level <= 19)
+        return 0;
+    return vb_fail(err, VB_E_USAGE, "compression level '%s' is not a number from 0 to 19", level);
+}
+
 static int backup_options(struct vb_cli_run *r, const struct vb_config_section *s, struct vb_error *err)
 {
     const char *type = vb_cli_opt(r->cli, "type");
@@ -160,6 +174,8 @@ static int backup_options(struct vb_cli_run *r, const struct vb_config_section *
     r->opt.allow_freeze = !strict && (freeze || r->opt.allow_freeze);
     r->opt.min_consistency = r->opt.allow_live ? VB_CONSISTENCY_NONE : VB_CONSISTENCY_CRASH;
     r->opt.no_detector = vb_cli_flag(r->cli, "no-detector");
+    if (take_level(r, s, err) < 0)
+        return -1;
     add_policies(r, "require", VB_POLICY_REQUIRED);
     add_policies(r, "ignore", VB_POLICY_IGNORED);
     r->opt.writers = r->writers;

@@ -71,6 +71,7 @@ static int run_plan_restore(struct vb_cli *cli)
     { "require-snapshot", 0, NULL, "neither of these, whatever the configuration allows" },                             \
     { "type", 0, "TYPE", "full (default) or copy: outside of any chain, no logs are cut" },                             \
     { "no-detector", 0, NULL, "read every file, also where nothing seems to have changed" },                            \
+    { "compression", 0, "LEVEL", "zstd level 1 to 19 of the data, 0 for none (else the repository's)" },                \
     { "freeze-limit", 0, "TIME", "longest time any application may be held" },                                          \
     { "lease", 0, "TIME", "how long agents keep the job without a connection" },                                        \
     { "front-end", 0, "HOST", "begin on this host instead of this machine" }

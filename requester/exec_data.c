@@ -433,6 +433,8 @@ static void send_command(struct vb_xh *h)
     struct vb_exec *x = h->x;
     const struct vb_run_store *s = x->p.env->store;
     struct vb_msg m = VB_MSG_INIT(restoring(h) ? VB_M_RESTORE_FILES : VB_M_CAPTURE);
+    if (!restoring(h) && x->p.opt->level_set)
+        vb_msg_add_u64(&m, VB_F_LEVEL, x->p.opt->level); /* before the repository's own */
     s->announce(s->ctx, vb_x_host_label(h), &m);
     if (!restoring(h) && x->p.opt->no_detector)
         vb_msg_add_u64(&m, VB_F_NO_DETECTOR, 1);

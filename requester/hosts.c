@@ -17,7 +17,7 @@
 
 static const char *const host_keys[] = { "address", "port", "user", "identity", "known-hosts", "agent-command",
                                          "alias", "local", "trust-group", NULL };
-static const char *const requester_keys[] = { "name", "missing-dependency", "lease", "allow-live", "allow-freeze", "state-dir",
+static const char *const requester_keys[] = { "name", "missing-dependency", "lease", "allow-live", "allow-freeze", "compression", "state-dir",
                                               "on-writer-failure", "answer-limit", NULL };
 
 static void entry_clear(struct vb_host_entry *e)

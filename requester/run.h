@@ -76,6 +76,8 @@ struct vb_run_options {
     bool allow_live;                    /* to read without a shadow copy where none can be made */
     bool allow_freeze;                  /* to copy while the file system is kept frozen */
     bool no_detector;                   /* backup: every file is read, whatever the change detector says */
+    bool level_set;                     /* backup: zstd level of the data; else the repository's */
+    uint32_t level;                     /* 1 to 19, 0: as they are */
 };
 
 enum vb_run_phase { VB_PHASE_GATHER = 1, VB_PHASE_PLAN = 2, VB_PHASE_RUN = 3, VB_PHASE_ABORT = 4, VB_PHASE_END = 5 };

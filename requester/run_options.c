@@ -111,6 +111,8 @@ void vb_run_opts_json(const struct vb_run_options *o, struct vb_buf *out)
     json_object_set_new(j, "allow_live", json_boolean(o->allow_live));
     json_object_set_new(j, "allow_freeze", json_boolean(o->allow_freeze));
     json_object_set_new(j, "no_detector", json_boolean(o->no_detector));
+    if (o->level_set)
+        json_object_set_new(j, "level", json_integer(o->level));
     json_object_set_new(j, "writers", a = json_array());
     for (size_t i = 0; i < o->n_writers; i++) {
         json_t *w = json_object();
@@ -175,6 +177,8 @@ int vb_run_opts_from_json(struct vb_run_opts *o, const void *json, size_t n, str
     f.allow_live = json_is_true(json_object_get(j, "allow_live"));
     f.allow_freeze = json_is_true(json_object_get(j, "allow_freeze"));
     f.no_detector = json_is_true(json_object_get(j, "no_detector"));
+    f.level_set = json_is_integer(json_object_get(j, "level"));
+    f.level = (uint32_t)json_integer_value(json_object_get(j, "level"));
     const json_t *a = json_object_get(j, "writers");
     struct vb_job_writer *w = vb_alloc_n(json_array_size(a) + 1, sizeof *w);
     for (size_t i = 0; i < json_array_size(a); i++) {
