@@ -23,6 +23,7 @@
 #define MAX_PART ((size_t)256 << 20)
 #define NEAR ((uint64_t)1 << 20)
 #define SMALL_STEP ((uint64_t)64 << 10)
+#define LEAST_STEP ((uint64_t)4 << 10)
 
 /* A stretch of the new content that is the same as one of the old. */
 struct run {
@@ -253,12 +254,9 @@ static const struct run *run_at(struct vb_cap_plan *p, uint64_t position)
     return p->at_run < p->n_runs ? &p->runs[p->at_run] : NULL;
 }
 
-const struct vb_ref *vb_cap_plan_take(struct vb_cap_plan *p, uint64_t position)
+/* The first chunk of then that begins at this position or behind it. */
+static size_t chunk_from(const struct vb_cap_plan *p, uint64_t then)
 {
-    const struct run *r = run_at(p, position);
-    if (!r || r->now > position)
-        return NULL;
-    uint64_t then = r->then + (position - r->now);
     size_t low = 0, high = p->n_old;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -267,6 +265,16 @@ const struct vb_ref *vb_cap_plan_take(struct vb_cap_plan *p, uint64_t position)
         else
             high = mid;
     }
+    return low;
+}
+
+const struct vb_ref *vb_cap_plan_take(struct vb_cap_plan *p, uint64_t position)
+{
+    const struct run *r = run_at(p, position);
+    if (!r || r->now > position)
+        return NULL;
+    uint64_t then = r->then + (position - r->now);
+    size_t low = chunk_from(p, then);
     if (low >= p->n_old || p->begin[low] != then || p->old[low].size > r->now + r->len - position)
         return NULL;
     if (low + 1 == p->n_old && position + p->old[low].size != p->total)
@@ -277,7 +285,15 @@ const struct vb_ref *vb_cap_plan_take(struct vb_cap_plan *p, uint64_t position)
 uint64_t vb_cap_plan_step(struct vb_cap_plan *p, uint64_t position)
 {
     const struct run *r = run_at(p, position);
-    return r && r->now < position + NEAR ? SMALL_STEP : VB_CAP_READ;
+    if (!r || r->now >= position + NEAR)
+        return VB_CAP_READ;
+    /* up to where a chunk may begin as it did: mostly it will */
+    uint64_t from = r->now > position ? r->now : position + 1;
+    uint64_t begin = p->begin[chunk_from(p, r->then + (from - r->now))];
+    if (begin < r->then + (from - r->now) || begin - r->then > r->len)
+        return SMALL_STEP;
+    uint64_t step = r->now + (begin - r->then) - position;
+    return step < LEAST_STEP ? LEAST_STEP : step > VB_CAP_READ ? VB_CAP_READ : step;
 }
 
 void vb_cap_plan_chunk(struct vb_cap_plan *p, const struct vb_name *name, uint64_t size)
