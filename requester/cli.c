@@ -29,7 +29,7 @@ const struct vb_cli_verb *const vb_verbs[] = {
 };
 
 static const struct vb_opt global_opts[] = {
-    { "repo", 'r', "LOCATION", "repository: a directory, sftp://..., ssh://... (or VBACKUP_REPOSITORY)" },
+    { "repo", 'r', "LOCATION", "repository: a directory, sftp://, ssh:// or s3://... (or VBACKUP_REPOSITORY)" },
     { "config", 'c', "FILE", "configuration file (or VBACKUP_CONFIG)" },
     { "json", 0, NULL, "results and errors as JSON, one object per line" },
     { "quiet", 'q', NULL, "no progress and no notices" },

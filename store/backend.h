@@ -111,6 +111,24 @@ struct vb_served_params {
 };
 struct vb_backend *vb_backend_served_open(const struct vb_served_params *p, struct vb_error *err);
 
+/* Objects in S3-compatible storage; store/backend_s3.c. */
+struct vb_s3_params {
+    const char *location;              /* for messages */
+    const char *endpoint;              /* "https://host[:port]" */
+    const char *bucket, *prefix;       /* prefix "": none */
+    const char *region;
+    const char *access_key, *secret_key, *token; /* token NULL: none */
+    const char *ca_file;               /* NULL: the system's authorities */
+    bool virtual_style;                /* the bucket is in the host's name, not in the path */
+    bool write;
+    uint64_t retry_ms, rate;           /* bytes a second; 0: no limit */
+    size_t part_size;                  /* larger files go in parts of this size; 0: 32 MiB */
+};
+struct vb_backend *vb_backend_s3_open(const struct vb_s3_params *p, struct vb_error *err);
+/* An address with which whoever has it can make this one file, once, with the header If-None-Match: *, until it expires;
+ * NULL where names are not exclusive or b is of another kind.  Caller frees. */
+char *vb_backend_s3_presign(struct vb_backend *b, const char *name, unsigned expires_s);
+
 /* VB_E_GUARD where the other side lets nothing be removed: `what` is done there. */
 int vb_backend_may_remove(const struct vb_backend *b, const char *what, struct vb_error *err);
 

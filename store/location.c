@@ -216,6 +216,8 @@ static struct vb_backend *open_kind(const char *location, enum vb_location_use u
         *vouched = b && use != VB_LOCATION_CREATE && kernel_vouches(path);
         return b;
     }
+    if (strncmp(location, "s3://", 5) == 0)
+        return vb_location_open_s3(location, use, o, err);
     if (vb_location_parse(location, &p, err) == 0) {
         if (strcmp(p.scheme, "sftp") == 0) {
             b = open_sftp(location, &p, use, o, err);
@@ -224,7 +226,7 @@ static struct vb_backend *open_kind(const char *location, enum vb_location_use u
             *vouched = true; /* the server has tried out its store */
         } else {
             vb_fail(err, VB_E_NOT_SUPPORTED, "'%s': there are no repositories of that kind", location);
-            vb_hint(err, "name a directory, or sftp:// or ssh://[USER@]HOST[:PORT]/PATH");
+            vb_hint(err, "name a directory, sftp:// or ssh://[USER@]HOST[:PORT]/PATH, or s3://BUCKET/PREFIX");
         }
     }
     vb_location_parts_clear(&p);

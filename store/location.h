@@ -6,6 +6,8 @@
  *     sftp://[user@]host[:port]/srv/backup       a directory behind SFTP; /~/backup begins in the login's own directory
  *     ssh://[user@]host[:port]/srv/backup        what `vbackup serve` offers there
  *
+ *     s3://bucket[/prefix]                       objects; endpoint, region and credentials from settings or environment
+ *
  * host may be the name of a section [host NAME] of the configuration, with its address, port, user, identities and known
  * hosts; what stands in the location itself counts more.  Settings of [repository]: see vbackup.conf(5).
  */
@@ -26,6 +28,10 @@ struct vb_location_options {
  * vouches for it.  options NULL: as usual. */
 struct vb_backend *vb_location_open(const char *location, enum vb_location_use use,
                                     const struct vb_location_options *options, struct vb_error *err);
+
+/* Only for location.c: s3://, with its settings and credentials (location_s3.c). */
+struct vb_backend *vb_location_open_s3(const char *location, enum vb_location_use use,
+                                       const struct vb_location_options *options, struct vb_error *err);
 
 /* The parts of a location with a host.  The entry point of a fuzz target: host, user, port and path are safe to use. */
 struct vb_location_parts {
