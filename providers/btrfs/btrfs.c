@@ -45,6 +45,7 @@ static int bopen(void *host, const struct vb_provider_services *svc, void **out)
     struct ctx *c = vb_ps_alloc(sizeof *c);
     c->s = (struct vb_ps){ host, svc };
     *out = c;
+    vb_btrfs_copies_finish(&c->s);
     vb_btrfs_revert_finish(&c->s);
     return 0;
 }

@@ -33,6 +33,10 @@ int vb_btrfs_nested_open(const struct vb_ps *s, const char *root, struct vb_btrf
 /* Snapshots each at its place in the snapshot of the outer one, which is writable still. */
 int vb_btrfs_nested_snapshot(const struct vb_ps *s, const struct vb_btrfs_nested *list, int snapshot);
 
+/* A copy of a shadow copy with all that are nested in it, at a path that does not exist; nothing is left of a failure, and of
+ * a kill a part of it. */
+int vb_btrfs_copy(const struct vb_ps *s, const char *shadow_copy, const char *at, bool read_only);
+
 /* For a subvolume with all that are in it. */
 int vb_btrfs_set_read_only(const struct vb_ps *s, const char *path, bool read_only);
 int vb_btrfs_delete(const struct vb_ps *s, const char *path);

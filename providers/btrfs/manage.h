@@ -26,8 +26,12 @@ void vb_btrfs_revert_finish(const struct vb_ps *s);
 #define VB_BTRFS_GUID 36
 /* Whether these n bytes look like the id, and so the name, of a shadow copy. */
 bool vb_btrfs_is_guid(const char *name, size_t n);
-/* *found: a subvolume in this one that is none of our shadow copies, or NULL; caller frees.  -1: they cannot be listed. */
-int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *subvolume, char **found);
+/* *found: a subvolume in this one that is none of our shadow copies, nor (unless that is NULL) at the same place in
+ * this shadow copy; or NULL.  Caller frees.  -1: they cannot be listed. */
+int vb_btrfs_foreign_nested(const struct vb_ps *s, const char *subvolume, const char *shadow_copy, char **found);
+#define VB_BTRFS_COPYING ".copying-"
+/* Removes what killed processes left of copies that they were making. */
+void vb_btrfs_copies_finish(const struct vb_ps *s);
 /* Fails with VB_E_NOT_SUPPORTED if the shadow copy holds nested ones: what would be made of it would lack them. */
 int vb_btrfs_refuse_nested(const struct vb_ps *s, const struct vb_ps_record *r);
 

@@ -257,6 +257,60 @@ int vb_btrfs_nested_snapshot(const struct vb_ps *s, const struct vb_btrfs_nested
 
 /* ---- a shadow copy with all that is in it ---- */
 
+/* All that are in it, outer ones first, and open. */
+static int inside(const struct vb_ps *s, const char *path, int top, struct vb_btrfs_nested **list)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    char *inner = NULL;
+    int rc = 0;
+    enum btrfs_util_error e = btrfs_util_create_subvolume_iterator(path, 0, 0, &it);
+    if (e != BTRFS_UTIL_OK)
+        return vb_btrfs_failed(s, e, "listing the subvolumes", path);
+    while (rc == 0 && (e = btrfs_util_subvolume_iterator_next(it, &inner, NULL)) == BTRFS_UTIL_OK) {
+        struct vb_btrfs_nested *n = *list = vb_ps_alloc(sizeof *n);
+        list = &n->next;
+        n->path = inner;
+        n->fd = open_inside(top, inner);
+        if (n->fd < 0)
+            rc = vb_ps_fail_errno(s, errno, BY_HAND, "nested subvolume '%s' of '%s' cannot be opened", inner, path);
+    }
+    btrfs_util_destroy_subvolume_iterator(it);
+    return rc == 0 && e != BTRFS_UTIL_ERROR_STOP_ITERATION ? vb_btrfs_failed(s, e, "listing the subvolumes", path) : rc;
+}
+
+static int copy_nested(const struct vb_ps *s, const struct vb_btrfs_nested *list, const char *at, bool read_only)
+{
+    int fd = open(at, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return vb_ps_fail_errno(s, errno, BY_HAND, "copy '%s' cannot be opened", at);
+    int rc = vb_btrfs_nested_snapshot(s, list, fd);
+    close(fd);
+    if (rc == 0 && read_only)
+        rc = vb_btrfs_set_read_only(s, at, true);
+    if (rc < 0)
+        (void)vb_btrfs_delete(s, at);
+    return rc;
+}
+
+int vb_btrfs_copy(const struct vb_ps *s, const char *shadow_copy, const char *at, bool read_only)
+{
+    struct vb_btrfs_nested *list = NULL;
+    int top = open(shadow_copy, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int rc = top < 0 ? vb_ps_fail_errno(s, errno, BY_HAND, "shadow copy '%s' cannot be opened", shadow_copy)
+                     : inside(s, shadow_copy, top, &list);
+    errno = 0;
+    if (rc == 0 && btrfs_util_create_snapshot(shadow_copy, at, read_only && !list ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0,
+                                              NULL, NULL) != BTRFS_UTIL_OK)
+        rc = vb_ps_fail_errno(s, errno ? errno : EIO, "Give a path on the same btrfs, below a directory that exists.",
+                              "copy of shadow copy '%s' cannot be made at '%s'", shadow_copy, at);
+    else if (rc == 0 && list)
+        rc = copy_nested(s, list, at, read_only);
+    vb_btrfs_nested_free(list);
+    if (top >= 0)
+        close(top);
+    return rc;
+}
+
 static int each_inside(const struct vb_ps *s, const char *path, int flags,
                        int (*fn)(const struct vb_ps *s, const char *path, bool arg), bool arg)
 {

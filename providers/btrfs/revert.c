@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,15 +213,13 @@ static int make_clone(const struct vb_ps *s, struct intent *in)
     struct vb_ps_record r;
     char left[UUID_TEXT];
     errno = 0;
-    if (uuid_of(in->temp, left) && btrfs_util_delete_subvolume(in->temp, 0) != BTRFS_UTIL_OK)
-        return failed(s, "removing the clone an earlier revert left", in->temp);
+    if (uuid_of(in->temp, left) && vb_btrfs_delete(s, in->temp) < 0)
+        return -1;
     int rc = vb_ps_record_load(s, in->snapshot, &r);
     if (rc == 0)
         rc = vb_ps_fail(s, VB_E_OBJECT_NOT_FOUND, NULL, "shadow copy '%s' is gone", in->snapshot);
     else if (rc == 1)
-        rc = btrfs_util_create_snapshot(r.place, in->temp, 0, NULL, NULL) == BTRFS_UTIL_OK
-                 ? 0
-                 : failed(s, "cloning the shadow copy", r.place);
+        rc = vb_btrfs_copy(s, r.place, in->temp, false);
     vb_ps_record_clear(&r);
     if (rc < 0)
         return -1;
@@ -306,8 +305,8 @@ static int keep_old(const struct vb_ps *s, const struct intent *in, const char *
             close(fd);
         rc = fd < 0 ? -1 : rename(in->temp, to) < 0 ? failed(s, "keeping the old state", in->temp) : 0;
     }
-    if (rc == 0 && btrfs_util_set_subvolume_read_only(to, true) != BTRFS_UTIL_OK)
-        rc = failed(s, "making read-only", to);
+    if (rc == 0)
+        rc = vb_btrfs_set_read_only(s, to, true);
     free(to);
     free(old_place);
     return rc;
@@ -352,7 +351,7 @@ static void undo(const struct vb_ps *s, const struct intent *in)
 {
     char ignored[UUID_TEXT];
     if (*in->new_uuid ? is_uuid(in->temp, in->new_uuid) : uuid_of(in->temp, ignored))
-        (void)btrfs_util_delete_subvolume(in->temp, 0);
+        (void)vb_btrfs_delete(s, in->temp);
     (void)vb_ps_record_remove(s, in->kept);
     unlinkat(in->dir, in->name, 0);
 }
@@ -391,6 +390,21 @@ static bool is_mount_root(const char *path)
            (x.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
+/* A mount goes with the directory it is on, into the old state. */
+static bool mounted_inside(const char *path, char *where, size_t size)
+{
+    FILE *f = setmntent("/proc/self/mounts", "r");
+    bool found = false;
+    for (const struct mntent *m; f && !found && (m = getmntent(f));)
+        if (vb_ps_below(m->mnt_dir, path) && strcmp(m->mnt_dir, path) != 0) {
+            found = true;
+            snprintf(where, size, "%s", m->mnt_dir);
+        }
+    if (f)
+        endmntent(f);
+    return found;
+}
+
 static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t flags)
 {
     char why[256], ignored[UUID_TEXT];
@@ -404,13 +418,14 @@ static int refuse(const struct vb_ps *s, const struct vb_ps_record *r, uint32_t 
                         "Mount the file system's top at another place too and name the volume there, or copy the files "
                         "back from the shadow copy.",
                         "'%s' is a mount point, and what is mounted cannot be exchanged", r->source);
-    else if (vb_btrfs_foreign_nested(s, r->source, &nested) < 0)
+    else if (mounted_inside(r->source, why, sizeof why))
+        rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Unmount it first, or copy the files back from the shadow copy.",
+                        "something is mounted at '%s', which would go out of sight", why);
+    else if (vb_btrfs_foreign_nested(s, r->source, r->place, &nested) < 0)
         rc = -1;
     else if (nested)
         rc = vb_ps_fail(s, VB_E_NOT_SUPPORTED, "Move it out of the volume first, or copy the files back.",
                         "volume '%s' holds the subvolume '%s', which is not in the shadow copy", r->source, nested);
-    else if (vb_btrfs_refuse_nested(s, r) < 0)
-        rc = -1;
     else if (!(flags & VB_REVERT_FORCE) && vb_btrfs_in_use(r->source, why, sizeof why) > 0)
         rc = vb_ps_fail(s, VB_E_VOLUME_IN_USE,
                         "Stop what uses it; with force it goes on seeing the old state until it opens its files anew.",

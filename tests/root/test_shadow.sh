@@ -107,12 +107,39 @@ is "--discard" "$status $(cat "$V/file")" "0 two"
 is "... keeps nothing" "$(jq -r .old_state <<< "$out") $(count)" "null 3"
 btrfs -q subvolume create "$V/nested"
 refused "a nested subvolume would go out of sight" 1 NOT_SUPPORTED revert "$second"
+mkdir "$V/dir2" && btrfs -q subvolume create "$V/dir2/inner" && echo deep > "$V/dir2/inner/file" && echo in > "$V/nested/file"
 nest=$(make "$V")
-refused "a shadow copy with nested ones is not broken off" 1 NOT_SUPPORTED break "$nest" "$b/never"
-refused "... nor exported" 1 NOT_SUPPORTED export "$nest" "$T/never"
+run break "$nest" "$b/never" --keep
+is "VSS-S-54 a shadow copy with nested ones is broken off with them" \
+    "$status $(cat "$b/never/nested/file" "$b/never/dir2/inner/file" | paste -sd' ') $(stat -c %i "$b/never/nested")" "0 in deep 256"
+is "... writable, all of them" "$(echo x > "$b/never/nested/x" && echo x > "$b/never/dir2/inner/x" && echo yes)" yes
+run break "$nest" "$b/never2" --keep --read-only
+is "... or read-only, all of them" "$status $( (echo x > "$b/never2/nested/x" || echo x > "$b/never2/dir2/inner/x" || echo x > "$b/never2/x") 2> /dev/null || echo ro)" "0 ro"
+btrfs -q subvolume delete "$b/never/nested" "$b/never/dir2/inner" "$b/never"
+for i in nested dir2/inner; do btrfs property set -ts "$b/never2/$i" ro false; done; btrfs property set -ts "$b/never2" ro false
+btrfs -q subvolume delete "$b/never2/nested" "$b/never2/dir2/inner" "$b/never2"
+btrfs -q subvolume create "$b/.vbackup-$nest"; btrfs -q subvolume create "$b/.vbackup-$nest/nested"
+printf %s "$b/.vbackup-$nest" > "$VBACKUP_STATE_DIR/providers/btrfs/.copying-$nest"
+shadow list > /dev/null
+is "... what a kill left in the middle of that goes with the next call" \
+    "$(find "$b" -maxdepth 1 -name '.vbackup-*' | wc -l) $(find "$VBACKUP_STATE_DIR/providers/btrfs" -name '.copying-*' | wc -l)" "0 0"
+refused "... but not exported" 1 NOT_SUPPORTED export "$nest" "$T/never"
 ok "... which leaves no file" test ! -e "$T/never"
-shadow delete -q "$nest"
-btrfs -q subvolume delete "$V/nested"
+echo out > "$V/nested/file"; btrfs -q subvolume delete "$V/dir2/inner"
+(exec 9< "$V/nested/file"; exec sleep 30) & holder=$!
+sleep 0.2
+refused "VSS-S-60 in use in a nested subvolume" 8 VOLUME_IN_USE revert "$nest"
+kill $holder; wait $holder 2> /dev/null
+mount -t tmpfs none "$V/dir2"
+refused "what is mounted inside would go out of sight" 1 NOT_SUPPORTED revert "$nest"
+umount "$V/dir2"
+run revert "$nest"
+is "VSS-S-60 a revert takes the nested subvolumes along" "$status $(cat "$V/nested/file" "$V/dir2/inner/file" | paste -sd' ')" "0 in deep"
+is "... writable" "$(echo x > "$V/nested/x" && echo x > "$V/dir2/inner/x" && echo yes)" yes
+old=$(jq -r .old_state <<< "$out")
+is "... and keeps what they held before, read-only" "$(cat "$(path_of "$old")/nested/file") $(btrfs property get -ts "$(path_of "$old")/nested" ro)" "out ro=true"
+shadow delete -q "$nest"; shadow delete -q "$old"
+btrfs -q subvolume delete "$V/nested" "$V/dir2/inner"; rm -r "$V/dir2"
 top=$(make "$b")
 refused "VSS-S-60 what is mounted cannot be exchanged" 1 NOT_SUPPORTED revert "$top"
 shadow delete -q "$top"
