@@ -27,39 +27,23 @@
 /* Gone after a restart of the machine, like what is mounted there: an empty directory in its place would read like a tree
  * without files. */
 #define MOUNTS "/run/vbackup-lvm"
-#define LOCK ".lock"
 
 #define ATTRIBUTES                                                                                                   \
     (VB_SA_PERSISTENT | VB_SA_NO_AUTORECOVERY | VB_SA_NO_AUTO_RELEASE | VB_SA_NO_WRITERS | VB_SA_CLIENT_ACCESSIBLE | \
      VB_SA_DIFFERENTIAL | VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY | VB_SA_DELAYED_POSTSNAPSHOT)
 
-struct volume {
-    struct vb_ps_record record;
-    char *fs_type;
-    char *vg, *lv;      /* the origin */
-    char *device;       /* of the shadow copy, once it is there */
-    uint64_t store;     /* bytes; 0: thin */
-    uint32_t attributes;
-    struct volume *next;
-};
-
-struct ctx {
-    struct vb_ps s;
-    struct volume *volumes; /* of the set being made */
-};
-
 static int lopen(void *host, const struct vb_provider_services *svc, void **out)
 {
-    struct ctx *c = vb_ps_alloc(sizeof *c);
+    struct vb_lvm *c = vb_ps_alloc(sizeof *c);
     c->s = (struct vb_ps){ host, svc };
     *out = c;
     return 0;
 }
 
-static void forget(struct ctx *c)
+static void forget(struct vb_lvm *c)
 {
     while (c->volumes) {
-        struct volume *v = c->volumes;
+        struct vb_lvm_volume *v = c->volumes;
         c->volumes = v->next;
         vb_ps_record_clear(&v->record);
         free(v->fs_type);
@@ -78,21 +62,21 @@ static void lclose(void *ctx)
 
 /* ---- the command ---- */
 
-static const char *option(const struct ctx *c, const char *key)
+const char *vb_lvm_option(const struct vb_lvm *c, const char *key)
 {
     const char *v = c->s.svc->option(c->s.host, key);
     return v && v[0] ? v : NULL;
 }
 
-static const char *command(const struct ctx *c)
+const char *vb_lvm_command(const struct vb_lvm *c)
 {
-    const char *v = option(c, "command");
+    const char *v = vb_lvm_option(c, "command");
     return v ? v : USUAL_COMMAND;
 }
 
-static int report(struct ctx *c, struct vb_lvm_list *l)
+int vb_lvm_report(struct vb_lvm *c, struct vb_lvm_list *l)
 {
-    const char *argv[] = { command(c), "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
+    const char *argv[] = { vb_lvm_command(c), "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
                            "-o", VB_LVM_COLUMNS, NULL };
     const char *why = NULL;
     char *text = NULL;
@@ -103,12 +87,12 @@ static int report(struct ctx *c, struct vb_lvm_list *l)
     if (rc < 0) {
         vb_lvm_list_clear(l);
         return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Run the command by hand and look at its output.",
-                          "the report of '%s lvs' cannot be understood: %s", command(c), why);
+                          "the report of '%s lvs' cannot be understood: %s", vb_lvm_command(c), why);
     }
     return 0;
 }
 
-static const struct vb_lvm_lv *lv_of(const struct vb_lvm_list *l, const char *mount_point)
+const struct vb_lvm_lv *vb_lvm_of(const struct vb_lvm_list *l, const char *mount_point)
 {
     struct stat st;
     if (stat(mount_point, &st) < 0)
@@ -127,7 +111,7 @@ static bool knows_file_system(const char *type)
     return false;
 }
 
-static const char *no_room(const struct ctx *c, const struct vb_lvm_list *l, const struct vb_lvm_lv *lv, uint64_t taken,
+static const char *no_room(const struct vb_lvm *c, const struct vb_lvm_list *l, const struct vb_lvm_lv *lv, uint64_t taken,
                            uint64_t *store)
 {
     const char *why = NULL;
@@ -140,14 +124,14 @@ static const char *no_room(const struct ctx *c, const struct vb_lvm_list *l, con
             return "its thin pool is nearly full";
         return NULL;
     }
-    *store = vb_lvm_store(option(c, "change-store"), lv->size, lv->extent, lv->vg_free > taken ? lv->vg_free - taken : 0,
+    *store = vb_lvm_store(vb_lvm_option(c, "change-store"), lv->size, lv->extent, lv->vg_free > taken ? lv->vg_free - taken : 0,
                           &why);
     return why;
 }
 
 static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_provider_support *out)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     struct vb_lvm_list l = { NULL, 0, 0 };
     const struct vb_lvm_lv *lv;
     const char *why = NULL;
@@ -156,11 +140,11 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
         why = "not a file system that it knows (ext2, ext3, ext4, xfs)";
     } else if (geteuid() != 0) {
         why = "only root may make snapshots of logical volumes";
-    } else if (access(command(c), X_OK) < 0) {
+    } else if (access(vb_lvm_command(c), X_OK) < 0) {
         why = "the command lvm is not there (install lvm2, or give its path)";
-    } else if (report(c, &l) < 0) {
+    } else if (vb_lvm_report(c, &l) < 0) {
         return -1;
-    } else if (!(lv = lv_of(&l, vol->mount_point))) {
+    } else if (!(lv = vb_lvm_of(&l, vol->mount_point))) {
         why = "not on a logical volume";
     } else if (!(why = vb_lvm_refusal(lv)) && !(why = no_room(c, &l, lv, 0, &store))) {
         out->supported = 1;
@@ -184,8 +168,8 @@ static int supports(void *ctx, const struct vb_provider_volume *vol, struct vb_p
 
 static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider_volume *vol)
 {
-    struct ctx *c = ctx;
-    struct volume *v = vb_ps_alloc(sizeof *v), **end = &c->volumes;
+    struct vb_lvm *c = ctx;
+    struct vb_lvm_volume *v = vb_ps_alloc(sizeof *v), **end = &c->volumes;
     v->record = (struct vb_ps_record){ .snapshot_id = vb_ps_strdup(vol->snapshot_id),
                                        .set_id = vb_ps_strdup(set_id),
                                        .mount_point = vb_ps_strdup(vol->mount_point),
@@ -198,7 +182,7 @@ static int begin_prepare(void *ctx, const char *set_id, const struct vb_provider
     return 0;
 }
 
-static char *name_of(const char *snapshot_id)
+char *vb_lvm_name(const char *snapshot_id)
 {
     char *name = vb_ps_printf(VB_LVM_PREFIX "%s", snapshot_id);
     for (char *p = name; *p; p++)
@@ -208,17 +192,17 @@ static char *name_of(const char *snapshot_id)
 }
 
 /* What the volumes before it in the set take from the same group. */
-static uint64_t taken_before(const struct ctx *c, const struct volume *v, const char *vg)
+static uint64_t taken_before(const struct vb_lvm *c, const struct vb_lvm_volume *v, const char *vg)
 {
     uint64_t sum = 0;
-    for (const struct volume *x = c->volumes; x && x != v; x = x->next)
+    for (const struct vb_lvm_volume *x = c->volumes; x && x != v; x = x->next)
         if (x->vg && !strcmp(x->vg, vg))
             sum += x->store;
     return sum;
 }
 
 /* The mount point, in a directory that is ours alone. */
-static int make_place(struct ctx *c, const char *place)
+int vb_lvm_make_place(struct vb_lvm *c, const char *place)
 {
     struct stat st;
     char *above = vb_ps_strdup(place);
@@ -234,9 +218,9 @@ static int make_place(struct ctx *c, const char *place)
     return rc;
 }
 
-static int prepare_volume(struct ctx *c, struct volume *v, const struct vb_lvm_list *l)
+static int prepare_volume(struct vb_lvm *c, struct vb_lvm_volume *v, const struct vb_lvm_list *l)
 {
-    const struct vb_lvm_lv *lv = lv_of(l, v->record.mount_point);
+    const struct vb_lvm_lv *lv = vb_lvm_of(l, v->record.mount_point);
     const char *why = lv ? vb_lvm_refusal(lv) : "it is not on a logical volume any more";
     if (why)
         return vb_ps_fail(&c->s, VB_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, "Look at the volume with lvs.",
@@ -248,23 +232,23 @@ static int prepare_volume(struct ctx *c, struct volume *v, const struct vb_lvm_l
                           "volume '%s' cannot be snapshotted: %s", v->record.mount_point, why);
     v->vg = vb_ps_strdup(lv->vg);
     v->lv = vb_ps_strdup(lv->name);
-    char *name = name_of(v->record.snapshot_id);
+    char *name = vb_lvm_name(v->record.snapshot_id);
     v->record.object = vb_ps_printf("%s/%s", v->vg, name);
     free(name);
-    const char *mounts = option(c, "mounts");
+    const char *mounts = vb_lvm_option(c, "mounts");
     v->record.place = vb_ps_printf("%s/%s", mounts ? mounts : MOUNTS, v->record.snapshot_id);
-    int rc = make_place(c, v->record.place);
+    int rc = vb_lvm_make_place(c, v->record.place);
     vb_lvm_flush(v->record.mount_point); /* less is left to write while the device is suspended */
     return rc < 0 ? -1 : vb_ps_record_save(&c->s, &v->record);
 }
 
 static int end_prepare(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     struct vb_lvm_list l = { NULL, 0, 0 };
-    int rc = report(c, &l);
+    int rc = vb_lvm_report(c, &l);
     (void)set_id;
-    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next)
+    for (struct vb_lvm_volume *v = c->volumes; rc == 0 && v; v = v->next)
         rc = prepare_volume(c, v, &l);
     vb_lvm_list_clear(&l);
     return rc;
@@ -272,20 +256,20 @@ static int end_prepare(void *ctx, const char *set_id)
 
 static int pre_commit(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
+    for (struct vb_lvm_volume *v = c->volumes; v; v = v->next)
         vb_lvm_flush(v->record.mount_point);
     return 0;
 }
 
-static int create(struct ctx *c, const struct volume *v, int lock)
+static int create(struct vb_lvm *c, const struct vb_lvm_volume *v, int lock)
 {
     char *size = vb_ps_printf("%llub", (unsigned long long)v->store), *origin = vb_ps_printf("%s/%s", v->vg, v->lv);
     const char *name = strchr(v->record.object, '/') + 1;
-    const char *thick[] = { command(c), "lvcreate", "--yes", "--quiet", "--snapshot", "--addtag", "vbackup",
+    const char *thick[] = { vb_lvm_command(c), "lvcreate", "--yes", "--quiet", "--snapshot", "--addtag", "vbackup",
                             "--size",   size,       "--name", name,     origin,       NULL };
-    const char *thin[] = { command(c), "lvcreate", "--yes",  "--quiet", "--snapshot",         "--addtag", "vbackup",
+    const char *thin[] = { vb_lvm_command(c), "lvcreate", "--yes",  "--quiet", "--snapshot",         "--addtag", "vbackup",
                            "--name",   name,       "--activate", "y",   "--setactivationskip", "n",       origin, NULL };
     int rc = vb_ps_command(&c->s, v->store ? thick : thin, lock, NULL);
     free(size);
@@ -295,18 +279,18 @@ static int create(struct ctx *c, const struct volume *v, int lock)
 
 static int commit(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
-    int rc = 0, lock = vb_ps_lock(&c->s, LOCK);
+    struct vb_lvm *c = ctx;
+    int rc = 0, lock = vb_ps_lock(&c->s, VB_LVM_LOCK);
     (void)set_id;
     if (lock < 0)
         return -1;
-    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next)
+    for (struct vb_lvm_volume *v = c->volumes; rc == 0 && v; v = v->next)
         rc = create(c, v, lock);
     close(lock);
     return rc;
 }
 
-static int mount_copy(struct ctx *c, struct volume *v, const struct vb_lvm_list *l)
+static int mount_copy(struct vb_lvm *c, struct vb_lvm_volume *v, const struct vb_lvm_list *l)
 {
     const char *name = strchr(v->record.object, '/') + 1;
     const struct vb_lvm_lv *copy = vb_lvm_by_name(l, v->vg, name);
@@ -323,21 +307,21 @@ static int mount_copy(struct ctx *c, struct volume *v, const struct vb_lvm_list 
 
 static int post_commit(void *ctx, const char *set_id, unsigned *n_created)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
+    for (struct vb_lvm_volume *v = c->volumes; v; v = v->next)
         *n_created += 1;
     return 0;
 }
 
-static bool wants_recovery(const struct volume *v)
+static bool wants_recovery(const struct vb_lvm_volume *v)
 {
     return (v->attributes & (VB_SA_AUTORECOVER | VB_SA_ROLLBACK_RECOVERY)) && !(v->attributes & VB_SA_NO_AUTORECOVERY);
 }
 
-static int set_writable(struct ctx *c, bool writable)
+static int set_writable(struct vb_lvm *c, bool writable)
 {
-    for (struct volume *v = c->volumes; v; v = v->next) {
+    for (struct vb_lvm_volume *v = c->volumes; v; v = v->next) {
         int e = wants_recovery(v) ? vb_lvm_mount_writable(v->record.place, writable) : 0;
         if (e)
             return vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made %s", v->record.object,
@@ -349,11 +333,11 @@ static int set_writable(struct ctx *c, bool writable)
 /* Mounted, and the record completed, here and not in post_commit: the writers wait for post_commit. */
 static int pre_final(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     struct vb_lvm_list l = { NULL, 0, 0 };
-    int rc = report(c, &l);
+    int rc = vb_lvm_report(c, &l);
     (void)set_id;
-    for (struct volume *v = c->volumes; rc == 0 && v; v = v->next) {
+    for (struct vb_lvm_volume *v = c->volumes; rc == 0 && v; v = v->next) {
         rc = mount_copy(c, v, &l);
         if (rc == 0)
             rc = vb_ps_record_created(&c->s, &v->record);
@@ -363,9 +347,9 @@ static int pre_final(void *ctx, const char *set_id)
 }
 
 /* The device as well: nothing may write to it any more, whoever mounts it once more. */
-static int close_devices(struct ctx *c)
+static int close_devices(struct vb_lvm *c)
 {
-    for (struct volume *v = c->volumes; v; v = v->next) {
+    for (struct vb_lvm_volume *v = c->volumes; v; v = v->next) {
         int e = v->device ? vb_lvm_device_read_only(v->device) : ENODEV;
         if (e)
             return vb_ps_fail_errno(&c->s, e, NULL, "shadow copy '%s' cannot be made read-only", v->record.object);
@@ -382,204 +366,15 @@ static int post_final(void *ctx, const char *set_id)
     return 0;
 }
 
-/* ---- removing ---- */
-
-/* A device that a killed command left suspended blocks everybody: lvm is told to put it right. */
-static int resume_origin(struct ctx *c, const struct vb_ps_record *r, const struct vb_lvm_list *l, int lock)
-{
-    const struct vb_lvm_lv *lv = lv_of(l, r->mount_point);
-    if (!lv || !vb_lvm_is_suspended(lv))
-        return 0;
-    char *name = vb_ps_printf("%s/%s", lv->vg, lv->name);
-    const char *argv[] = { command(c), "lvchange", "--refresh", name, NULL };
-    c->s.svc->log(c->s.host, 1, "logical volume '%s' was left suspended; it is resumed", name);
-    int rc = vb_ps_command(&c->s, argv, lock, NULL);
-    free(name);
-    return rc;
-}
-
-/* Only a logical volume whose name is made of the shadow copy's own id is removed, whatever the record says. */
-static int check_object(struct ctx *c, const struct vb_ps_record *r)
-{
-    char *name = name_of(r->snapshot_id);
-    const char *slash = r->object ? strchr(r->object, '/') : NULL;
-    bool ours = slash && slash != r->object && !strcmp(slash + 1, name);
-    free(name);
-    if (ours)
-        return 0;
-    return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
-                      "record of shadow copy '%s' names the foreign volume '%s'", r->snapshot_id,
-                      r->object ? r->object : "");
-}
-
-/* Nor is anything unmounted but what has the id as its name. */
-static int check_place(struct ctx *c, const struct vb_ps_record *r)
-{
-    const char *base = strrchr(r->place, '/');
-    if (base && !strcasecmp(base + 1, r->snapshot_id))
-        return 0;
-    return vb_ps_fail(&c->s, VB_E_PROVIDER_VETO, "Look at the record and remove it by hand.",
-                      "record of shadow copy '%s' names the foreign path '%s'", r->snapshot_id, r->place);
-}
-
-static int remove_lv(struct ctx *c, const struct vb_ps_record *r, const struct vb_lvm_list *l, int lock)
-{
-    const char *argv[] = { command(c), "lvremove", "--yes", "--force", "--quiet", r->object, NULL };
-    char *vg = vb_ps_strdup(r->object);
-    char *slash = strchr(vg, '/');
-    *slash = 0;
-    bool there = vb_lvm_by_name(l, vg, slash + 1) != NULL;
-    free(vg);
-    return there ? vb_ps_command(&c->s, argv, lock, NULL) : 0;
-}
-
-static int remove_shadow(void *ctx, const struct vb_ps_record *r)
-{
-    struct ctx *c = ctx;
-    struct vb_lvm_list l = { NULL, 0, 0 };
-    if (check_object(c, r) < 0 || check_place(c, r) < 0)
-        return -1;
-    int lock = vb_ps_lock(&c->s, LOCK);
-    if (lock < 0)
-        return -1;
-    int rc = report(c, &l);
-    if (rc == 0)
-        rc = resume_origin(c, r, &l, lock);
-    int e = rc == 0 ? vb_lvm_unmount(r->place) : 0;
-    if (e)
-        rc = vb_ps_fail_errno(&c->s, e, "See who uses it with fuser -m.", "shadow copy at '%s' cannot be unmounted",
-                              r->place);
-    if (rc == 0)
-        rc = remove_lv(c, r, &l, lock);
-    vb_lvm_list_clear(&l);
-    close(lock);
-    if (rc == 0 && rmdir(r->place) < 0 && errno != ENOENT)
-        rc = vb_ps_fail_errno(&c->s, errno, NULL, "mount point '%s' cannot be removed", r->place);
-    return rc == 0 ? vb_ps_record_remove(&c->s, r->snapshot_id) : -1;
-}
-
 static int abort_set(void *ctx, const char *set_id)
 {
-    struct ctx *c = ctx;
+    struct vb_lvm *c = ctx;
     int rc = 0;
     (void)set_id;
-    for (struct volume *v = c->volumes; v; v = v->next)
-        if (v->record.object && v->record.place && remove_shadow(c, &v->record) < 0)
+    for (struct vb_lvm_volume *v = c->volumes; v; v = v->next)
+        if (v->record.object && v->record.place && vb_lvm_remove(c, &v->record) < 0)
             rc = -1;
     forget(c);
-    return rc;
-}
-
-static int delete_snapshot(void *ctx, const char *snapshot_id)
-{
-    return vb_ps_delete(&((struct ctx *)ctx)->s, snapshot_id, remove_shadow, ctx);
-}
-
-/* ---- looking ---- */
-
-/* One that outlives a restart of the machine is not mounted any more. */
-static int mount_again(struct ctx *c, const struct vb_ps_record *r)
-{
-    struct vb_lvm_list l = { NULL, 0, 0 };
-    const struct vb_lvm_lv *copy = NULL;
-    if (!r->created_sec || vb_lvm_is_mounted(r->place))
-        return 0;
-    if (check_object(c, r) < 0 || check_place(c, r) < 0 || make_place(c, r->place) < 0 ||
-        report(c, &l) < 0)
-        return -1;
-    char *vg = vb_ps_strdup(r->object), *slash = strchr(vg, '/');
-    *slash = 0;
-    copy = vb_lvm_by_name(&l, vg, slash + 1);
-    int e = copy && copy->path[0] ? vb_lvm_mount(copy->path, r->place, "ext4") : ENODEV;
-    if (e == EINVAL)
-        e = vb_lvm_mount(copy->path, r->place, "xfs");
-    if (!e)
-        e = vb_lvm_device_read_only(copy->path);
-    free(vg);
-    vb_lvm_list_clear(&l);
-    if (!e)
-        return 0;
-    return vb_ps_fail_errno(&c->s, e, "Look at it with lvs; lvchange -ay activates it.",
-                            "shadow copy '%s' cannot be mounted again", r->object);
-}
-
-static int snapshot_path(void *ctx, const char *snapshot_id, const char *path, char **out)
-{
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1 && mount_again(c, &r) < 0)
-        rc = -1;
-    vb_ps_record_clear(&r);
-    return rc < 0 ? -1 : vb_ps_path(&c->s, snapshot_id, path, out);
-}
-
-static int again(void *arg, const struct vb_ps_record *r)
-{
-    (void)mount_again(arg, r); /* who reads it hears why it cannot be */
-    return 0;
-}
-
-static int query(void *ctx,
-                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
-                           const char *path, int64_t created_sec), void *arg)
-{
-    struct ctx *c = ctx;
-    if (vb_ps_record_each(&c->s, again, c) < 0)
-        return -1;
-    return vb_ps_query(&c->s, fn, arg);
-}
-
-static int grow(struct ctx *c, const char *object, const struct vb_lvm_lv *copy, const struct vb_lvm_lv *origin)
-{
-    uint64_t more = vb_lvm_grow(option(c, "change-store-max"), copy, origin->size);
-    if (!more)
-        return 0;
-    char *size = vb_ps_printf("+%llub", (unsigned long long)more);
-    const char *argv[] = { command(c), "lvextend", "--yes", "--quiet", "--size", size, object, NULL };
-    c->s.svc->log(c->s.host, 2, "change store of '%s' is %d%% full; it grows by %llu MiB", object, copy->data / 100,
-                  (unsigned long long)(more >> 20));
-    int rc = vb_ps_command(&c->s, argv, -1, NULL);
-    free(size);
-    return rc;
-}
-
-static int check_volume(struct ctx *c, const struct vb_ps_record *r)
-{
-    struct vb_lvm_list l = { NULL, 0, 0 };
-    if (check_object(c, r) < 0 || report(c, &l) < 0)
-        return -1;
-    char *vg = vb_ps_strdup(r->object);
-    char *slash = strchr(vg, '/');
-    *slash = 0;
-    const struct vb_lvm_lv *copy = vb_lvm_by_name(&l, vg, slash + 1);
-    const struct vb_lvm_lv *origin = copy ? vb_lvm_by_name(&l, vg, copy->origin) : NULL;
-    const struct vb_lvm_lv *pool = copy && copy->pool[0] ? vb_lvm_by_name(&l, vg, copy->pool) : NULL;
-    const char *why = copy ? vb_lvm_damage(copy, pool) : "its logical volume is gone";
-    int rc = 0;
-    if (why)
-        rc = vb_ps_fail(&c->s, VB_E_INSUFFICIENT_STORAGE,
-                        copy && !vb_lvm_is_thin(copy) ? "Set change-store larger in [provider lvm], or free more of the volume group."
-                                                      : "Enlarge the thin pool.",
-                        "shadow copy '%s' of '%s': %s", r->object, r->mount_point, why);
-    else if (origin && !vb_lvm_is_thin(copy))
-        rc = grow(c, r->object, copy, origin);
-    free(vg);
-    vb_lvm_list_clear(&l);
-    return rc;
-}
-
-static int check(void *ctx, const char *snapshot_id)
-{
-    struct ctx *c = ctx;
-    struct vb_ps_record r;
-    int rc = vb_ps_record_load(&c->s, snapshot_id, &r);
-    if (rc == 1)
-        rc = check_volume(c, &r);
-    else if (rc == 0)
-        rc = vb_ps_fail(&c->s, VB_E_OBJECT_NOT_FOUND, "It was deleted: make another one.",
-                        "there is no shadow copy '%s'", snapshot_id);
-    vb_ps_record_clear(&r);
     return rc;
 }
 
@@ -604,8 +399,8 @@ const struct vb_provider vb_provider_lvm = {
     .pre_final = pre_final,
     .post_final = post_final,
     .abort = abort_set,
-    .snapshot_path = snapshot_path,
-    .delete_snapshot = delete_snapshot,
-    .query = query,
-    .check = check,
+    .snapshot_path = vb_lvm_path,
+    .delete_snapshot = vb_lvm_delete,
+    .query = vb_lvm_query,
+    .check = vb_lvm_check,
 };

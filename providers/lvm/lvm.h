@@ -2,7 +2,8 @@
 /*
  * providers/lvm/lvm.h - what the parts of the lvm provider share.
  *
- *   lvm.c      the callbacks
+ *   lvm.c      the callbacks that make a set
+ *   kept.c     those about a shadow copy that is there
  *   report.c   what `lvm lvs` printed, as structs; sizes as a user writes them; how large a change store is (pure)
  *   mount.c    the shadow copy's file system
  */
@@ -51,6 +52,43 @@ uint64_t vb_lvm_store_least(uint64_t volume);
 uint64_t vb_lvm_store(const char *option, uint64_t volume, uint64_t extent, uint64_t free, const char **why);
 /* What it is enlarged by when it is three quarters full, 0: not (full size, limit reached, nothing free). */
 uint64_t vb_lvm_grow(const char *max_option, const struct vb_lvm_lv *copy, uint64_t volume);
+
+/* ---- the provider ---- */
+
+struct vb_lvm_volume {
+    struct vb_ps_record record;
+    char *fs_type;
+    char *vg, *lv;      /* the origin */
+    char *device;       /* of the shadow copy, once it is there */
+    uint64_t store;     /* bytes; 0: thin */
+    uint32_t attributes;
+    struct vb_lvm_volume *next;
+};
+
+struct vb_lvm {
+    struct vb_ps s;
+    struct vb_lvm_volume *volumes; /* of the set being made */
+};
+
+#define VB_LVM_LOCK ".lock" /* held by every command that changes something */
+
+/* lvm.c.  An option of the section, NULL for an empty one; the command's path; what `lvm lvs` says (-1 with a failure);
+ * the volume that a path lies on, or NULL; the name that goes with an id (caller frees). */
+const char *vb_lvm_option(const struct vb_lvm *c, const char *key);
+const char *vb_lvm_command(const struct vb_lvm *c);
+int vb_lvm_report(struct vb_lvm *c, struct vb_lvm_list *l);
+const struct vb_lvm_lv *vb_lvm_of(const struct vb_lvm_list *l, const char *mount_point);
+char *vb_lvm_name(const char *snapshot_id);
+int vb_lvm_make_place(struct vb_lvm *c, const char *place);
+
+/* kept.c: callbacks of vbackup/provider.h; remove is for a record that names its object and place. */
+int vb_lvm_remove(void *ctx, const struct vb_ps_record *r);
+int vb_lvm_delete(void *ctx, const char *snapshot_id);
+int vb_lvm_path(void *ctx, const char *snapshot_id, const char *path, char **out);
+int vb_lvm_query(void *ctx,
+                 int (*fn)(void *arg, const char *snapshot_id, const char *set_id, const char *mount_point,
+                           const char *path, int64_t created_sec), void *arg);
+int vb_lvm_check(void *ctx, const char *snapshot_id);
 
 /* mount.c.  All return 0 or an errno. */
 int vb_lvm_mount(const char *device, const char *dir, const char *fs_type); /* read-only, after replaying the journal */
