@@ -247,6 +247,27 @@ refused "VSS-S-57 import works once" 1 OBJECT_ALREADY_EXISTS import "$T/moved" "
 run delete "$e"
 is "VSS-S-59 the importing host deletes it when done" "$status $(find "$b/import" -mindepth 1 | wc -l)" "0 0"
 
+# ---- two at once ----
+echo A > "$V/file"; at_a=$(make "$V"); echo B > "$V/file"; at_b=$(make "$V"); echo C > "$V/file"
+before=$(count)
+shadow revert "$at_a" --force --json > "$T/a" 2> /dev/null & pid_a=$!
+shadow revert "$at_b" --force --json > "$T/b" 2> /dev/null & pid_b=$!
+wait $pid_a; status_a=$?; wait $pid_b; status_b=$?
+done=$(((status_a == 0) + (status_b == 0)))
+is "VSS-S-60 two reverts of one volume at once: each is done, or refused because the other one runs" \
+    "$(jq -r 'select(.message_type == "error").code' "$T/a" "$T/b" | sort -u | grep -vx REVERT_IN_PROGRESS) $((done > 0))" " 1"
+case $status_a$status_b in 0[!0]*) want=A ;; [!0]*0) want=B ;; *) want="[AB]" ;; esac
+like "... the volume holds one of them whole" "$(cat "$V/file")" "^$want\$"
+is "... and as many old states were kept" "$(($(count) - before)) $(shadow list --json --orphans | grep -c .)" "$done 0"
+for i in 1 2 3; do
+    goes=$(make "$V")
+    shadow create --persistent --no-writers -q "$V" & pid_a=$!
+    shadow delete -q "$goes" & pid_b=$!
+    wait $pid_a || echo "# create: status $?"
+    wait $pid_b || echo "# delete: status $?"
+done
+is "a set is made while another one is deleted" "$(($(count) - before - done)) $(shadow list --json --orphans | grep -c .)" "3 0"
+
 # ---- break ----
 echo four > "$V/file"
 third=$(make "$V")
