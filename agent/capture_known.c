@@ -204,7 +204,8 @@ void vb_cap_dir_begin(struct vb_capture *c, struct vb_cap_dir *d, const struct v
         vb_look_row_get(&parent->old->row, i, &e);
     /* the paths below say nothing if another directory has taken this one's place */
     d->foreign = parent && (parent->foreign || !e.name || e.st.ino != st->st_ino || !S_ISDIR(e.st.mode) ||
-                            (e.flags & (VB_LOOK_SKIPPED | VB_LOOK_CLOSED)));
+                            (e.flags & (VB_LOOK_SKIPPED | VB_LOOK_CLOSED)) ||
+                            (c->look->changes && vb_changes_moved(c->look->changes, st->st_ino)));
     if (parent)
         d->change = change_below(c, d, name);
     else if (c->look->changes)
@@ -371,7 +372,8 @@ bool vb_cap_dir_reuse(struct vb_capture *c, struct vb_cap_dir *d, const char *na
     if (d->change != VB_CHANGE_THROUGH &&
         (!(r.flags & VB_LOOK_TRUSTED) || (r.flags & VB_LOOK_SKIPPED) || !vb_look_stat_equal(&r.st, &now)))
         return false;
-    if (dir && !(r.flags & VB_LOOK_CLOSED) && change_below(c, d, name) != VB_CHANGE_CLEAN)
+    if (dir && !(r.flags & VB_LOOK_CLOSED) &&
+        (change_below(c, d, name) != VB_CHANGE_CLEAN || vb_changes_moved(c->look->changes, st->st_ino)))
         return false;
     if (dir != (d->old->entries[k]->type == VB_TREE_DIR))
         return false;

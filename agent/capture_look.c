@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 
 #define FORMAT 1u
 #define KEEP_DAYS 60u
+#define WALK_AGAIN_NS (86400 * (int64_t)1000000000) /* the journal is not told of inode flags set alone */
 
 /* Only where it is known that every change of content or metadata changes ctime or mtime once the data were synced.
  * tmpfs, for one, never notices a second store through a mapping. */
@@ -170,6 +172,103 @@ static bool by_generations(struct vb_cap_look *l, int fd)
     return false;
 }
 
+/* ---- the journal ---- */
+
+/* The living directory of which a shadow copy is read: the same inode, made at the same instant. */
+static int open_original(struct vb_capture *c, int fd)
+{
+    struct statx copy, now;
+    const unsigned want = STATX_INO | STATX_BTIME;
+    VB_AUTO_FD int live = open(c->set->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (live < 0 || statx(fd, "", AT_EMPTY_PATH, want, &copy) < 0 || statx(live, "", AT_EMPTY_PATH, want, &now) < 0 ||
+        (copy.stx_mask & now.stx_mask & want) != want || copy.stx_ino != now.stx_ino ||
+        copy.stx_btime.tv_sec != now.stx_btime.tv_sec || copy.stx_btime.tv_nsec != now.stx_btime.tv_nsec)
+        return -1;
+    return VB_STEAL_FD(live);
+}
+
+/* Asked in every look, also where another source answers: files that are open now are looked at in the next one. */
+static void ask_journal(struct vb_capture *c, struct vb_cap_look *l, int fd)
+{
+    struct vb_journal_position then;
+    const unsigned char *p;
+    size_t n;
+    struct stat st;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    l->live = geteuid() != 0 ? -1 : c->set->live ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : open_original(c, fd);
+    if (l->live < 0 || fstat(l->live, &st) < 0)
+        return;
+    bool have = l->memory && vb_look_note(l->memory, "journal", &p, &n) == 1 && n == sizeof then;
+    if (have)
+        memcpy(&then, p, sizeof then);
+    l->asked = vb_journal_ask(vb_journal_socket(), st.st_dev, have ? &then : NULL, false, &l->journal, &why) == 0;
+    if (!l->asked && why.code != VB_E_CONNECT)
+        l->journal.reason = vb_strdup(vb_error_text(&why));
+    if (l->asked && vb_journal_mounts(fd, &l->mounts, &why) < 0)
+        l->asked = false;
+}
+
+static int64_t time_note(struct vb_look *memory, const char *key)
+{
+    const unsigned char *p;
+    size_t n;
+    int64_t v = 0;
+    if (vb_look_note(memory, key, &p, &n) == 1 && n == sizeof v)
+        memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static const char *no_journal(struct vb_cap_look *l)
+{
+    const unsigned char *p;
+    size_t n;
+    int64_t walked = time_note(l->memory, "walked");
+    if (!l->asked || !l->journal.covered)
+        return l->journal.reason;
+    if (walked <= 0 || l->began - walked > WALK_AGAIN_NS)
+        return "the last walk was more than a day ago";
+    if (vb_look_note(l->memory, "mounts", &p, &n) != 1 ? l->mounts.len != 0
+                                                       : n != l->mounts.len || (n && memcmp(p, l->mounts.data, n) != 0))
+        return "other volumes are mounted below";
+    return NULL;
+}
+
+/* By what the service was told of, where it is running and has no gap. */
+static bool by_journal(struct vb_capture *c, struct vb_cap_look *l, int fd)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    const struct vb_walk_options o = { .noatime = c->noatime, .go_on = go_on, .arg = c };
+    const struct vb_journal_source src = { .socket = vb_journal_socket(), .live = l->live, .tree = fd };
+    unsigned long dirs;
+    const char *no = no_journal(l);
+    if (!no && l->asked && vb_journal_changes(&src, &l->journal, l->path, &o, l->changes, &dirs, &why) == 0) {
+        vb_free_ptr(&l->source);
+        l->source = vb_printf("journal (%lu directories examined)", dirs);
+        l->walked = time_note(l->memory, "walked");
+        return true;
+    }
+    if (!no && why.code != VB_OK)
+        no = vb_error_text(&why);
+    if (no) {
+        vb_free_ptr(&l->source);
+        l->source = vb_printf("walk (no journal: %s)", no);
+    }
+    vb_changes_free(l->changes);
+    l->changes = vb_changes_new();
+    return false;
+}
+
+/* What the next look will ask for. */
+static int note_journal(struct vb_cap_look *l, struct vb_error *err)
+{
+    struct vb_journal_position next;
+    bool have = l->asked && vb_journal_position_at(&l->journal, l->began, &next);
+    if (vb_look_set_note(l->memory, "journal", &next, have ? sizeof next : 0, err) < 0 ||
+        vb_look_set_note(l->memory, "mounts", l->mounts.data, l->mounts.len, err) < 0)
+        return -1;
+    return vb_look_set_note(l->memory, "walked", &l->walked, sizeof l->walked, err);
+}
+
 static int detect(struct vb_capture *c, struct vb_cap_look *l, int fd, bool single, struct vb_error *why)
 {
     struct vb_walk_options o = { .noatime = c->noatime, .go_on = go_on, .arg = c };
@@ -185,7 +284,7 @@ static int detect(struct vb_capture *c, struct vb_cap_look *l, int fd, bool sing
         vb_changes_mark(l->changes, "");
         return 0;
     }
-    if (by_generations(l, fd))
+    if (by_generations(l, fd) || by_journal(c, l, fd))
         return 0;
     return vb_walk(l->path, fd, &o, l->changes, &counts, why);
 }
@@ -213,6 +312,8 @@ static int use_memory(struct vb_capture *c, struct vb_cap_look *l, int fd, bool 
     }
     if (!began_before(l))
         return full(l, "the clock was set back"), 0;
+    if (!single)
+        ask_journal(c, l, fd);
     int has = repository_has(c, l, err);
     if (has < 0)
         return -1;
@@ -231,6 +332,7 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct vb_cap_look *l = vb_alloc(sizeof *l);
     c->look = c->root->look = l;
+    l->live = -1;
     vb_buf_reset(&c->rel);
     const char *no = why_not(c, fd);
     if (no) {
@@ -242,6 +344,7 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
     l->began = now_ns();
     if (c->began && c->began < l->began)
         l->began = c->began;
+    l->walked = l->began;
     if (c->set->live)
         syncfs(fd); /* pages that are mapped and dirty: the next store to them must be seen in the times */
     struct stat top;
@@ -250,12 +353,15 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
     if (use_memory(c, l, fd, single, err) < 0)
         return -1;
     if (!l->memory && !l->busy) {
+        if (!single && !l->asked)
+            ask_journal(c, l, fd); /* files are read from here on: what is open now is for the next look */
         l->memory = vb_look_create(l->path, &why);
         l->busy = !l->memory && why.code == VB_E_BUSY;
     }
     if (l->memory && (vb_look_set_note(l->memory, "began", &l->began, sizeof l->began, &why) < 0 ||
                       vb_look_set_note(l->memory, "generation", &l->generation,
-                                       l->has_generation ? sizeof l->generation : 0, &why) < 0))
+                                       l->has_generation ? sizeof l->generation : 0, &why) < 0 ||
+                      note_journal(l, &why) < 0))
         full(l, vb_error_text(&why));
     if (!l->memory) {
         l->off = true;
@@ -286,6 +392,9 @@ void vb_cap_look_finish(struct vb_cap_look *l, bool keep, bool forget)
     if (l->path && !l->busy && (l->broken || forget))
         vb_look_remove(l->path);
     vb_changes_free(l->changes);
+    vb_journal_answer_clear(&l->journal);
+    vb_buf_clear(&l->mounts);
+    vb_close_fd(&l->live);
     free(l->path);
     free(l->source);
     free(l);

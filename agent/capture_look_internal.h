@@ -7,6 +7,7 @@
 
 #include "agent/capture_look.h"
 #include "tracking/generations.h"
+#include "tracking/journal.h"
 
 struct vb_cap_look {
     char *path, *source;
@@ -19,6 +20,11 @@ struct vb_cap_look {
     uint64_t device;            /* on which the tree lies */
     struct vb_generation generation; /* of the snapshot that is read */
     bool has_generation;
+    struct vb_journal_answer journal; /* of the service, if there is one */
+    struct vb_buf mounts;             /* below the tree, as it is now */
+    int64_t walked;                   /* when everything was looked at last */
+    int live;                         /* the tree's top on the volume that the journal is about; -1: not known */
+    bool asked;                       /* the service answered */
     bool off;    /* no detector here */
     bool busy;   /* another process has the memory: it is left alone */
     bool broken; /* could not be written: to be removed */

@@ -22,6 +22,8 @@ struct vb_changes {
     pthread_mutex_t lock;
     struct slot *slots;
     size_t n, cap, dirty;
+    uint64_t *moved; /* a hash table; 0 is no inode */
+    size_t n_moved, cap_moved;
 };
 
 struct vb_changes *vb_changes_new(void)
@@ -39,6 +41,7 @@ void vb_changes_free(struct vb_changes *c)
         free(c->slots[i].path);
     pthread_mutex_destroy(&c->lock);
     free(c->slots);
+    free(c->moved);
     free(c);
 }
 
@@ -117,6 +120,40 @@ static void mark(struct vb_changes *c, const char *path, enum vb_change what)
         more = raise_to(c, path, n, VB_CHANGE_THROUGH);
     }
     pthread_mutex_unlock(&c->lock);
+}
+
+static size_t place_of(const uint64_t *table, size_t cap, uint64_t ino)
+{
+    size_t at = (size_t)(ino * 11400714819323198485u >> 20) & (cap - 1);
+    while (table[at] && table[at] != ino)
+        at = (at + 1) & (cap - 1);
+    return at;
+}
+
+void vb_changes_mark_moved(struct vb_changes *c, uint64_t ino)
+{
+    if (!ino)
+        return;
+    pthread_mutex_lock(&c->lock);
+    if ((c->n_moved + 1) * 2 > c->cap_moved) {
+        size_t cap = c->cap_moved ? c->cap_moved * 2 : 64;
+        uint64_t *table = vb_alloc_n(cap, sizeof *table);
+        for (size_t i = 0; i < c->cap_moved; i++)
+            if (c->moved[i])
+                table[place_of(table, cap, c->moved[i])] = c->moved[i];
+        free(c->moved);
+        c->moved = table;
+        c->cap_moved = cap;
+    }
+    uint64_t *to = &c->moved[place_of(c->moved, c->cap_moved, ino)];
+    c->n_moved += *to == 0;
+    *to = ino;
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool vb_changes_moved(const struct vb_changes *c, uint64_t ino)
+{
+    return c->cap_moved && ino && c->moved[place_of(c->moved, c->cap_moved, ino)] == ino;
 }
 
 void vb_changes_mark(struct vb_changes *c, const char *path)

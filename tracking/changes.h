@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum vb_change { VB_CHANGE_CLEAN = 0, VB_CHANGE_THROUGH = 1, VB_CHANGE_DIRTY = 2, VB_CHANGE_UNKNOWN = 3 };
 
@@ -24,6 +25,9 @@ void vb_changes_free(struct vb_changes *c); /* NULL ok */
 void vb_changes_mark(struct vb_changes *c, const char *path);
 /* The same for a directory that could not be looked into: whoever asks for one below it gets what was marked there. */
 void vb_changes_mark_unknown(struct vb_changes *c, const char *path);
+/* A directory with this inode, wherever it is met, is not known to be the one that was there. */
+void vb_changes_mark_moved(struct vb_changes *c, uint64_t ino);
+bool vb_changes_moved(const struct vb_changes *c, uint64_t ino);
 enum vb_change vb_changes_of(const struct vb_changes *c, const char *path);
 size_t vb_changes_count(const struct vb_changes *c); /* of dirty and unknown directories */
 /* Calls fn for every marked directory, in no order. */

@@ -7,6 +7,7 @@
  *     made(path, payload)     what the owner made of it; apart, so that a comparison does not read it
  *     again(path)             to be looked at whatever is found
  *     part(path, value)       what the owner knows of a single entry
+ *     watched(path)           has an entry that a source which is told of changes must examine each time
  *
  * Every value has a checksum over itself and its key; that of a payload covers the row beside it as well, so that the two
  * are of the same look.
@@ -31,10 +32,11 @@
 #include "base/text.h"
 #include "tracking/look.h"
 
-#define FORMAT "vbackup look 2"
+#define FORMAT "vbackup look 3"
 
 enum { Q_NOTE, Q_ROW, Q_PAYLOAD, Q_PART, Q_SET_NOTE, Q_PUT_ROW, Q_PUT_PAYLOAD, Q_FORGET_ROW, Q_FORGET_PAYLOAD, Q_FORGET_AGAIN,
-       Q_FORGET_PART, Q_BELOW_ROW, Q_BELOW_PAYLOAD, Q_BELOW_AGAIN, Q_BELOW_PART, Q_AGAIN, Q_PUT_PART, Q_COUNT };
+       Q_FORGET_PART, Q_FORGET_WATCHED, Q_BELOW_ROW, Q_BELOW_PAYLOAD, Q_BELOW_AGAIN, Q_BELOW_PART, Q_BELOW_WATCHED, Q_AGAIN,
+       Q_PUT_PART, Q_WATCHED, Q_COUNT };
 
 static const char *const QUERIES[Q_COUNT] = {
     [Q_NOTE] = "SELECT value, sum FROM note WHERE key = ?1",
@@ -48,11 +50,14 @@ static const char *const QUERIES[Q_COUNT] = {
     [Q_FORGET_PAYLOAD] = "DELETE FROM made WHERE path = ?1",
     [Q_FORGET_AGAIN] = "DELETE FROM again WHERE path = ?1",
     [Q_FORGET_PART] = "DELETE FROM part WHERE path = ?1",
+    [Q_FORGET_WATCHED] = "DELETE FROM watched WHERE path = ?1",
     [Q_BELOW_ROW] = "DELETE FROM dir WHERE path > ?1 AND path < ?2",
     [Q_BELOW_PAYLOAD] = "DELETE FROM made WHERE path > ?1 AND path < ?2",
     [Q_BELOW_AGAIN] = "DELETE FROM again WHERE path > ?1 AND path < ?2",
     [Q_BELOW_PART] = "DELETE FROM part WHERE path > ?1 AND path < ?2",
+    [Q_BELOW_WATCHED] = "DELETE FROM watched WHERE path > ?1 AND path < ?2",
     [Q_PUT_PART] = "INSERT OR REPLACE INTO part VALUES (?1, ?2, ?3)",
+    [Q_WATCHED] = "INSERT OR IGNORE INTO watched VALUES (?1)",
     [Q_AGAIN] = "INSERT OR IGNORE INTO again VALUES (?1)",
 };
 
@@ -168,7 +173,8 @@ struct vb_look *vb_look_create(const char *path, struct vb_error *err)
                "CREATE TABLE dir(path BLOB PRIMARY KEY, row BLOB);"
                "CREATE TABLE made(path BLOB PRIMARY KEY, payload BLOB, sum INT);"
                "CREATE TABLE again(path BLOB PRIMARY KEY) WITHOUT ROWID;"
-               "CREATE TABLE part(path BLOB PRIMARY KEY, value BLOB, sum INT);", err) < 0 ||
+               "CREATE TABLE part(path BLOB PRIMARY KEY, value BLOB, sum INT);"
+               "CREATE TABLE watched(path BLOB PRIMARY KEY) WITHOUT ROWID;", err) < 0 ||
         prepare(l, 0, Q_COUNT, err) < 0 || vb_look_set_note(l, "format", FORMAT, strlen(FORMAT), err) < 0) {
         vb_look_close(l);
         return NULL;
@@ -274,12 +280,21 @@ static void end_reads(struct vb_look *l)
         sqlite3_reset(l->q[i]);
 }
 
+static int set(struct vb_look *l, int which, const char *path, struct vb_error *err)
+{
+    sqlite3_bind_blob(l->q[which], 1, path, (int)strlen(path), SQLITE_STATIC);
+    return step(l, which, err);
+}
+
 int vb_look_put(struct vb_look *l, const char *path, const struct vb_buf *row, const struct vb_buf *payload,
                 struct vb_error *err)
 {
     end_reads(l);
     sqlite3_bind_int64(l->q[Q_PUT_PAYLOAD], 3, sum_of(path, payload->data, payload->len) ^ vb_crc32(row->data, row->len));
-    return put(l, Q_PUT_ROW, path, row, err) < 0 || put(l, Q_PUT_PAYLOAD, path, payload, err) < 0 ? -1 : 0;
+    if (put(l, Q_PUT_ROW, path, row, err) < 0 || put(l, Q_PUT_PAYLOAD, path, payload, err) < 0)
+        return -1;
+    bool watched = vb_look_row_is_watched(&(struct vb_look_row){ row->data, vb_look_row_count(row->data, row->len) });
+    return l->created && !watched ? 0 : set(l, watched ? Q_WATCHED : Q_FORGET_WATCHED, path, err);
 }
 
 int vb_look_set_part(struct vb_look *l, const char *path, const struct vb_buf *value, struct vb_error *err)
@@ -297,13 +312,13 @@ int vb_look_set_part(struct vb_look *l, const char *path, const struct vb_buf *v
 int vb_look_forget(struct vb_look *l, const char *path, bool and_below, struct vb_error *err)
 {
     end_reads(l);
-    for (int which = Q_FORGET_ROW; which <= Q_FORGET_PART; which++) {
+    for (int which = Q_FORGET_ROW; which <= Q_FORGET_WATCHED; which++) {
         sqlite3_bind_blob(l->q[which], 1, path, (int)strlen(path), SQLITE_STATIC);
         if (step(l, which, err) < 0)
             return -1;
     }
     VB_AUTO_FREE char *from = vb_printf("%s/", path), *to = vb_printf("%s0", path); /* '0' follows '/' */
-    for (int which = Q_BELOW_ROW; and_below && which <= Q_BELOW_PART; which++) {
+    for (int which = Q_BELOW_ROW; and_below && which <= Q_BELOW_WATCHED; which++) {
         sqlite3_bind_blob(l->q[which], 1, from, (int)strlen(from), SQLITE_STATIC);
         sqlite3_bind_blob(l->q[which], 2, to, (int)strlen(to), SQLITE_STATIC);
         if (step(l, which, err) < 0)
@@ -314,27 +329,52 @@ int vb_look_forget(struct vb_look *l, const char *path, bool and_below, struct v
 
 int vb_look_set_again(struct vb_look *l, const char *path, bool again, struct vb_error *err)
 {
-    int which = again ? Q_AGAIN : Q_FORGET_AGAIN;
     end_reads(l);
-    sqlite3_bind_blob(l->q[which], 1, path, (int)strlen(path), SQLITE_STATIC);
-    return step(l, which, err);
+    return l->created && !again ? 0 : set(l, again ? Q_AGAIN : Q_FORGET_AGAIN, path, err);
 }
 
-int vb_look_each_again(struct vb_look *l, void (*fn)(void *arg, const char *path), void *arg, struct vb_error *err)
+struct pick {
+    const uint64_t *inodes; /* NULL: every row */
+    size_t n;
+    void (*fn)(void *arg, const char *path);
+    void *arg;
+};
+
+static int each(struct vb_look *l, const char *sql, const struct pick *k, struct vb_error *err)
 {
     sqlite3_stmt *q = NULL;
-    int rc = sqlite3_prepare_v2(l->db, "SELECT path FROM again", -1, &q, NULL);
+    int rc = sqlite3_prepare_v2(l->db, sql, -1, &q, NULL);
     while (rc == SQLITE_OK || rc == SQLITE_ROW) {
         rc = sqlite3_step(q);
         if (rc != SQLITE_ROW)
             break;
+        if (k->inodes && !vb_look_row_has_inode(sqlite3_column_blob(q, 1), (size_t)sqlite3_column_bytes(q, 1), k->inodes, k->n))
+            continue;
         VB_AUTO_FREE char *path = vb_strndup(sqlite3_column_blob(q, 0), (size_t)sqlite3_column_bytes(q, 0));
-        fn(arg, path ? path : "");
+        k->fn(k->arg, path ? path : "");
     }
     if (rc != SQLITE_DONE)
         bad(l, "reading", err);
     sqlite3_finalize(q);
     return rc == SQLITE_DONE ? 0 : -1;
+}
+
+int vb_look_each_again(struct vb_look *l, void (*fn)(void *arg, const char *path), void *arg, struct vb_error *err)
+{
+    return each(l, "SELECT path FROM again", &(struct pick){ .fn = fn, .arg = arg }, err);
+}
+
+int vb_look_each_watched(struct vb_look *l, void (*fn)(void *arg, const char *path), void *arg, struct vb_error *err)
+{
+    return each(l, "SELECT path FROM watched", &(struct pick){ .fn = fn, .arg = arg }, err);
+}
+
+int vb_look_each_holder(struct vb_look *l, const uint64_t *inodes, size_t n, void (*fn)(void *arg, const char *path),
+                        void *arg, struct vb_error *err)
+{
+    if (n == 0)
+        return 0;
+    return each(l, "SELECT path, row FROM dir", &(struct pick){ .inodes = inodes, .n = n, .fn = fn, .arg = arg }, err);
 }
 
 static int sync_path(const char *path, int flags, struct vb_error *err)

@@ -66,6 +66,13 @@ bool vb_look_row_find(const struct vb_look_row *r, const char *name, size_t *ind
 /* Entries sorted by name; appends to out. */
 void vb_look_row_encode(struct vb_buf *out, const char *path, const struct vb_look_entry *v, size_t n);
 
+/* Entries of a row that was just encoded. */
+size_t vb_look_row_count(const void *p, size_t len);
+/* Cheap, without checking the row: whether it may have an entry with one of these inodes (ascending). */
+bool vb_look_row_has_inode(const void *p, size_t len, const uint64_t *inodes, size_t n);
+/* An entry of it must be examined at every look: it is not trusted, or has more names than one. */
+bool vb_look_row_is_watched(const struct vb_look_row *r);
+
 struct vb_look;
 /* Opens the memory at this path for reading and changing.  NULL: there is none, it is damaged, of another version, or in
  * use by another process (err says which; VB_E_OBJECT_NOT_FOUND, VB_E_CORRUPT, VB_E_BUSY). */
@@ -93,6 +100,12 @@ int vb_look_forget(struct vb_look *l, const char *path, bool and_below, struct v
 int vb_look_set_again(struct vb_look *l, const char *path, bool again, struct vb_error *err);
 /* Calls fn for each of them. -1 when they cannot be read. */
 int vb_look_each_again(struct vb_look *l, void (*fn)(void *arg, const char *path), void *arg, struct vb_error *err);
+/* Calls fn for each directory with an entry that is not trusted or has several names: a source that is told of changes
+ * must look at these as well, a change to such an entry may be told of elsewhere, or have been told before. */
+int vb_look_each_watched(struct vb_look *l, void (*fn)(void *arg, const char *path), void *arg, struct vb_error *err);
+/* Calls fn for each directory that has an entry with one of these inodes (ascending).  Reads all rows. */
+int vb_look_each_holder(struct vb_look *l, const uint64_t *inodes, size_t n, void (*fn)(void *arg, const char *path),
+                        void *arg, struct vb_error *err);
 int vb_look_commit(struct vb_look *l, struct vb_error *err);
 
 /* Removes the memory; none is fine. */

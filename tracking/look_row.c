@@ -137,6 +137,52 @@ bool vb_look_row_find(const struct vb_look_row *r, const char *name, size_t *ind
     return false;
 }
 
+size_t vb_look_row_count(const void *p, size_t len)
+{
+    uint32_t n = 0;
+    if (len >= HEAD)
+        memcpy(&n, (const unsigned char *)p + 8, sizeof n);
+    return len >= HEAD && n <= (len - HEAD) / sizeof(struct disk_entry) ? n : 0;
+}
+
+bool vb_look_row_has_inode(const void *p, size_t len, const uint64_t *inodes, size_t n)
+{
+    uint32_t head[4];
+    if (len < HEAD || n == 0)
+        return false;
+    memcpy(head, p, HEAD);
+    if (head[2] > (len - HEAD) / sizeof(struct disk_entry))
+        return true; /* damaged */
+    for (size_t i = 0; i < head[2]; i++) {
+        uint64_t ino;
+        memcpy(&ino, (const unsigned char *)p + HEAD + i * sizeof(struct disk_entry), sizeof ino);
+        if (ino < inodes[0] || ino > inodes[n - 1])
+            continue;
+        size_t low = 0, high = n;
+        while (low < high) {
+            size_t mid = low + (high - low) / 2;
+            if (inodes[mid] == ino)
+                return true;
+            if (ino < inodes[mid])
+                high = mid;
+            else
+                low = mid + 1;
+        }
+    }
+    return false;
+}
+
+bool vb_look_row_is_watched(const struct vb_look_row *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        struct vb_look_entry e;
+        vb_look_row_get(r, i, &e);
+        if (!(e.flags & VB_LOOK_SKIPPED) && (!(e.flags & VB_LOOK_TRUSTED) || e.st.nlink > 1))
+            return true;
+    }
+    return false;
+}
+
 void vb_look_row_encode(struct vb_buf *out, const char *path, const struct vb_look_entry *v, size_t n)
 {
     size_t start = out->len, names = 0;

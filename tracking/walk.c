@@ -10,10 +10,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -49,6 +51,7 @@ struct walk {
     struct item *stack;
     unsigned busy;
     bool stop;
+    bool some; /* directories are compared, not entered */
     atomic_ulong dirs, entries;
 };
 
@@ -141,7 +144,7 @@ static bool check_entry(struct walk *w, const struct vb_look_row *row, struct di
         mark_child(w, path, name);
         return false; /* whoever looks again says what is left out */
     }
-    if (S_ISDIR(x.stx_mode) && S_ISDIR(e.st.mode) && !(e.flags & VB_LOOK_CLOSED))
+    if (S_ISDIR(x.stx_mode) && S_ISDIR(e.st.mode) && !(e.flags & VB_LOOK_CLOSED) && !w->some)
         add(w, d, path, name);
     return (e.flags & VB_LOOK_TRUSTED) && same(&e, &x);
 }
@@ -196,8 +199,25 @@ static bool compare(struct worker *k, const struct vb_look_row *row, struct dir 
     return false;
 }
 
+/* A path of the memory, which leads through no link and no mount: what took its place is no directory of ours. */
+static int open_path(const struct walk *w, const char *path)
+{
+    struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV };
+    if (w->o->noatime)
+        how.flags |= O_NOATIME;
+    int fd = (int)syscall(SYS_openat2, w->top, path, &how, sizeof how);
+    if (fd < 0 && errno == EPERM) {
+        how.flags &= ~(uint64_t)O_NOATIME;
+        fd = (int)syscall(SYS_openat2, w->top, path, &how, sizeof how);
+    }
+    return fd;
+}
+
 static int open_item(const struct walk *w, const struct item *it)
 {
+    if (w->some)
+        return open_path(w, it->path);
     int at = it->parent ? it->parent->fd : w->top, fd = -1;
     const char *name = it->parent ? it->path + it->name_at : ".";
     int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -206,13 +226,33 @@ static int open_item(const struct walk *w, const struct item *it)
     return fd >= 0 || (w->o->noatime && errno != EPERM) ? fd : openat(at, name, flags);
 }
 
+/* No row: a directory that is new, or not entered, is not for us; one that the row above knows has lost its row. */
+static bool not_ours(struct worker *k, const char *path)
+{
+    struct vb_look_row row;
+    struct vb_look_entry e;
+    size_t n = vb_changes_parent_len(path), i;
+    VB_AUTO_FREE char *above = vb_strndup(path, n);
+    if (!k->w->some || n == 0)
+        return false;
+    if (!vb_look_row(k->look, above, &row))
+        return not_ours(k, above);
+    if (!vb_look_row_find(&row, path + n + 1, &i))
+        return true;
+    vb_look_row_get(&row, i, &e);
+    return !S_ISDIR(e.st.mode) || (e.flags & (VB_LOOK_SKIPPED | VB_LOOK_CLOSED));
+}
+
 static void take(struct worker *k, struct item *it)
 {
     struct walk *w = k->w;
     struct vb_look_row row;
-    int fd = vb_look_row(k->look, it->path, &row) ? open_item(w, it) : -1;
+    bool known = vb_look_row(k->look, it->path, &row);
+    int fd = known ? open_item(w, it) : -1;
     bool clean = false;
-    if (fd >= 0) {
+    if (!known && not_ours(k, it->path)) {
+        clean = true;
+    } else if (fd >= 0) {
         struct dir *d = vb_alloc(sizeof *d);
         d->fd = fd;
         d->users = 1;
@@ -299,10 +339,39 @@ static unsigned thread_count(const struct vb_walk_options *o)
     return n > MAX_THREADS ? MAX_THREADS : n;
 }
 
-int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, struct vb_changes *changes,
-            struct vb_walk_counts *counts, struct vb_error *err)
+static void push(struct walk *w, const char *path)
 {
-    struct walk w = { .look_path = look_path, .o = o, .changes = changes, .top = fd };
+    size_t n = strlen(path);
+    struct item *it = vb_alloc(sizeof *it + n + 1);
+    memcpy(it->path, path, n + 1);
+    it->next = w->stack;
+    w->stack = it;
+}
+
+static void push_path(void *arg, const char *path)
+{
+    if (path[0])
+        push(arg, path);
+}
+
+/* paths NULL: the top, and whatever is found below. */
+static int start(struct walk *w, struct vb_look *look, const struct vb_strv *paths, struct vb_error *err)
+{
+    if (vb_look_each_again(look, mark_again, w->changes, err) < 0 || check_top(w, look, err) < 0)
+        return -1;
+    if (!paths)
+        return push(w, "."), 0;
+    if (vb_look_each_watched(look, push_path, w, err) < 0)
+        return -1;
+    for (size_t i = 0; i < paths->n; i++)
+        push_path(w, paths->v[i]);
+    return 0;
+}
+
+static int walk(const char *look_path, int fd, const struct vb_strv *paths, const struct vb_walk_options *o,
+                struct vb_changes *changes, struct vb_walk_counts *counts, struct vb_error *err)
+{
+    struct walk w = { .look_path = look_path, .o = o, .changes = changes, .top = fd, .some = paths != NULL };
     struct worker workers[MAX_THREADS] = { { .w = NULL } };
     unsigned n = thread_count(o), started = 1;
     int rc = 0;
@@ -315,12 +384,8 @@ int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, stru
         rc = workers[i].look ? 0 : -1;
     }
     if (rc == 0)
-        rc = vb_look_each_again(workers[0].look, mark_again, changes, err);
-    if (rc == 0)
-        rc = check_top(&w, workers[0].look, err);
+        rc = start(&w, workers[0].look, paths, err);
     if (rc == 0) {
-        w.stack = vb_alloc(sizeof *w.stack + 2);
-        memcpy(w.stack->path, ".", 2);
         while (started < n && pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0)
             started++;
         work(&workers[0]);
@@ -345,4 +410,16 @@ int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, stru
     if (rc == 0 && w.stop)
         return vb_fail(err, VB_E_CANCELLED, "walk was ended");
     return rc;
+}
+
+int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, struct vb_changes *changes,
+            struct vb_walk_counts *counts, struct vb_error *err)
+{
+    return walk(look_path, fd, NULL, o, changes, counts, err);
+}
+
+int vb_walk_some(const char *look_path, int fd, const struct vb_strv *paths, const struct vb_walk_options *o,
+                 struct vb_changes *changes, struct vb_walk_counts *counts, struct vb_error *err)
+{
+    return walk(look_path, fd, paths, o, changes, counts, err);
 }

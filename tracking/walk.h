@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 #include "base/error.h"
+#include "base/mem.h"
 #include "tracking/changes.h"
 
 struct vb_walk_options {
@@ -32,5 +33,11 @@ struct vb_walk_counts {
 /* Compares the directory `fd` and all below it with the memory at look_path.  What differs is marked in *changes. */
 int vb_walk(const char *look_path, int fd, const struct vb_walk_options *o, struct vb_changes *changes,
             struct vb_walk_counts *counts, struct vb_error *err);
+
+/* The same for these directories only ("." or "./a/b"), and the top's own entry: of the others nothing is marked.  What is
+ * no directory of the memory is passed over, unless the row above says that it should be one.  The memory's directories
+ * that are to be looked at again (vb_look_each_again) are marked, those to be examined each time are compared as well. */
+int vb_walk_some(const char *look_path, int fd, const struct vb_strv *paths, const struct vb_walk_options *o,
+                 struct vb_changes *changes, struct vb_walk_counts *counts, struct vb_error *err);
 
 #endif
