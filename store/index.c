@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 
-#define FILE_TARGET ((size_t)32 << 20)
+#define FILE_TARGET ((size_t)4 << 20) /* read as a whole, twice in memory at that */
 #define HEADER0_LEN 8u
 #define SALT_LEN 32u
 
@@ -23,12 +23,18 @@ struct chunk {
     uint8_t type, encoding; /* type 0: dropped */
 };
 
+/* The beginning of the name stands beside the number, so that few chunks need to be touched. */
+struct slot {
+    uint32_t number; /* + 1; 0: free */
+    uint32_t head;
+};
+
 struct vb_index {
     struct vb_index_pack *packs;
     size_t n_packs, cap_packs;
     struct chunk *chunks;
     size_t n_chunks, cap_chunks;
-    uint32_t *table; /* number + 1; 0: free */
+    struct slot *table;
     size_t mask;     /* size of the table - 1 */
     size_t n_dropped;
 };
@@ -116,23 +122,41 @@ struct vb_index_pack *vb_index_pack_at(struct vb_index *x, uint32_t pack)
 
 /* ---- chunks ---- */
 
-static size_t slot_of(const struct vb_index *x, const struct vb_name *name)
+static size_t slot_of(const struct vb_index *x, const struct vb_name *name, uint32_t *head)
 {
-    uint64_t h;
-    memcpy(&h, name->b, sizeof h);
-    size_t i = (size_t)h & x->mask;
-    while (x->table[i] && !vb_name_equal(&x->chunks[x->table[i] - 1].name, name))
+    memcpy(head, name->b, sizeof *head);
+    size_t i = *head & x->mask;
+    while (x->table[i].number &&
+           (x->table[i].head != *head || !vb_name_equal(&x->chunks[x->table[i].number - 1].name, name)))
         i = (i + 1) & x->mask;
     return i;
 }
 
-static void grow_table(struct vb_index *x)
+static void grow_table(struct vb_index *x, size_t mask)
 {
-    x->mask = x->mask * 2 + 1;
-    free(x->table);
-    x->table = vb_alloc_n(x->mask + 1, sizeof *x->table);
-    for (size_t i = 0; i < x->n_chunks; i++)
-        x->table[slot_of(x, &x->chunks[i].name)] = (uint32_t)i + 1;
+    struct slot *old = x->table;
+    size_t n_old = x->mask + 1;
+    x->mask = mask;
+    x->table = vb_alloc_n(mask + 1, sizeof *x->table);
+    for (size_t k = 0; k < n_old; k++) {
+        size_t i = old[k].head & mask;
+        if (!old[k].number)
+            continue;
+        while (x->table[i].number)
+            i = (i + 1) & mask;
+        x->table[i] = old[k];
+    }
+    free(old);
+}
+
+/* Room for so many more chunks. */
+static void reserve(struct vb_index *x, size_t more)
+{
+    size_t mask = x->mask, n = x->n_chunks + more;
+    while ((n + 1) * 4 > (mask + 1) * 3)
+        mask = mask * 2 + 1;
+    if (mask != x->mask)
+        grow_table(x, mask);
 }
 
 static bool counts(const struct vb_index *x, const struct chunk *c)
@@ -142,12 +166,12 @@ static bool counts(const struct vb_index *x, const struct chunk *c)
 
 void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry *e)
 {
-    if ((x->n_chunks + 1) * 4 > (x->mask + 1) * 3)
-        grow_table(x);
-    size_t slot = slot_of(x, &e->name);
+    uint32_t head;
+    reserve(x, 0);
+    size_t slot = slot_of(x, &e->name, &head);
     struct chunk *c;
-    if (x->table[slot]) {
-        c = &x->chunks[x->table[slot] - 1];
+    if (x->table[slot].number) {
+        c = &x->chunks[x->table[slot].number - 1];
         if (counts(x, c))
             return;
         if (c->type == 0)
@@ -155,16 +179,17 @@ void vb_index_add(struct vb_index *x, uint32_t pack, const struct vb_pack_entry 
     } else {
         VB_GROW(x->chunks, x->n_chunks, x->cap_chunks);
         c = &x->chunks[x->n_chunks++];
-        x->table[slot] = (uint32_t)x->n_chunks;
+        x->table[slot] = (struct slot){ (uint32_t)x->n_chunks, head };
     }
     *c = (struct chunk){ e->name, e->raw_size, e->stored_size, e->offset, pack, e->type, e->encoding };
 }
 
 void vb_index_drop(struct vb_index *x, const struct vb_name *name)
 {
-    size_t slot = slot_of(x, name);
-    if (x->table[slot] && x->chunks[x->table[slot] - 1].type != 0) {
-        x->chunks[x->table[slot] - 1].type = 0;
+    uint32_t head;
+    size_t slot = slot_of(x, name, &head);
+    if (x->table[slot].number && x->chunks[x->table[slot].number - 1].type != 0) {
+        x->chunks[x->table[slot].number - 1].type = 0;
         x->n_dropped++;
     }
 }
@@ -179,11 +204,12 @@ static void fill_hit(const struct vb_index *x, size_t number, struct vb_index_hi
 
 bool vb_index_get(const struct vb_index *x, const struct vb_name *name, struct vb_index_hit *hit)
 {
-    size_t slot = slot_of(x, name);
-    if (!x->table[slot] || !counts(x, &x->chunks[x->table[slot] - 1]))
+    uint32_t head;
+    size_t slot = slot_of(x, name, &head);
+    if (!x->table[slot].number || !counts(x, &x->chunks[x->table[slot].number - 1]))
         return false;
     if (hit)
-        fill_hit(x, x->table[slot] - 1, hit);
+        fill_hit(x, x->table[slot].number - 1, hit);
     return true;
 }
 
@@ -308,9 +334,9 @@ static bool get_chunk(struct vb_reader *r, uint64_t pack_size, struct vb_pack_en
            e->stored_size <= pack_size - e->offset;
 }
 
-/* One pack's section; x NULL: only checks. */
+/* One pack's section; x NULL: only checks.  *total: chunks so far. */
 static int get_section(struct vb_index *x, unsigned format, uint32_t group, struct vb_reader *r, vb_index_keep_fn *keep,
-                       void *arg, struct vb_error *err)
+                       void *arg, size_t *total, struct vb_error *err)
 {
     struct vb_pack_id id = { .group = group };
     const unsigned char *p = NULL, *salt = NULL;
@@ -319,6 +345,7 @@ static int get_section(struct vb_index *x, unsigned format, uint32_t group, stru
         (format && !vb_get_bytes(r, SALT_LEN, &salt)) || n > r->left / VB_PACK_TRAILER_ENTRY_LEN)
         return malformed(err);
     memcpy(id.name.b, p, VB_NAME_LEN);
+    *total += n;
     if (salt)
         memcpy(id.salt, salt, SALT_LEN);
     bool kept = x && (!keep || keep(arg, &id.name, id.size));
@@ -337,11 +364,14 @@ static int get_section(struct vb_index *x, unsigned format, uint32_t group, stru
 static int decode_body(struct vb_index *x, unsigned format, uint32_t group, const unsigned char *p, size_t len,
                        vb_index_keep_fn *keep, void *arg, struct vb_error *err)
 {
+    size_t total = 0, again = 0;
     for (int pass = 0; pass < 2; pass++) {
         struct vb_reader r;
         vb_reader_init(&r, p, len);
+        if (pass)
+            reserve(x, total);
         while (r.left > 0)
-            if (get_section(pass ? x : NULL, format, group, &r, keep, arg, err) < 0)
+            if (get_section(pass ? x : NULL, format, group, &r, keep, arg, pass ? &again : &total, err) < 0)
                 return -1;
     }
     return 0;
