@@ -186,7 +186,8 @@ struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mod
         r->cutter = vb_cutter_new(&r->info.params.cut, r->info.cutter_seed, err);
         if (r->cutter) {
             r->codec = vb_codec_new(r->info.params.compression);
-            if (vb_repo_load_index(r, false, err) == 0)
+            /* Who writes reads it under the lock, or when something is asked for before: not twice. */
+            if (mode == VB_REPO_WRITE || vb_repo_load_index(r, false, err) == 0)
                 return r;
         }
     }
