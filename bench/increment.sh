@@ -5,6 +5,7 @@
 #   the walk of the change detector beside a bare parallel statx walk, interleaved pairs on a tmpfs
 #   btrfs generations: nothing changed, and 1,000 changed files in a tree of FILES and in one of a tenth
 #   the same backups with the whole program
+#   read live on ext4: the whole program by the walk and by the journal, beside a bare walk of the same tree
 #
 # Figures are medians of ROUNDS (default 5) in milliseconds; a change is not repeated.
 set -eu
@@ -16,7 +17,10 @@ rounds=${ROUNDS:-5}
 B=$abs_top_builddir/bench_walk
 [ -x "$B" ] || { echo "make bench_walk first" >&2; exit 1; }
 W=$(mktemp -d /dev/shm/vb-bench-XXXXXX)
-trap 'umount "$W/mnt" 2> /dev/null || true; rm -rf "$W"' EXIT
+service=
+trap '[ -z "$service" ] || kill "$service"; umount "$W/mnt" 2> /dev/null || true; rm -rf "$W"' EXIT
+export VBACKUP_JOURNAL=$W/journal.sock
+cat /proc/1/maps > /dev/null 2>&1 || export VBACKUP_TEST_BLIND_PID=1 # see tests/root/test_journal.sh
 export VBACKUP_LOG=error
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 ms() { cut -d' ' -f1; }
@@ -72,4 +76,41 @@ for n in "$few" "$files"; do
     echo "$n files on btrfs, nothing changed: bare walk $(median "${K[@]}") ms, generations $(median "${G[@]}") ms," \
         "whole backup $(median "${U[@]}") ms ($unchanged)"
     echo "$n files on btrfs, $changed changed: generations $c ms, whole backup $b ms ($(how)), first backup $first ms"
+done
+
+umount "$W/mnt"
+truncate -s 0 "$W/image"
+truncate -s 8G "$W/image"
+mkfs.ext4 -q -F -O inline_data -I 512 -N $((files + files / 10 + 50000)) "$W/image" && mount -o loop "$W/image" "$W/mnt" || exit 1
+export VBACKUP_STATE_DIR=$W/state VBACKUP_RUNTIME_DIR=$W/run
+for n in "$few" "$files"; do
+    v=$W/mnt/v$n
+    rm -rf "$W/repo"
+    vb init
+    mkdir "$v"
+    "$B" make "$v" "$n"
+    sync -f "$v"
+    sleep 1
+    first=$(timed vb backup --allow-live "$v")
+    K=() U=() J=()
+    for ((r = 0; r < rounds; r++)); do
+        K+=("$("$B" bare "$v" 2 | ms)")
+        U+=("$(timed vb backup --allow-live "$v")")
+    done
+    walked=$(how)
+    "$abs_top_builddir/run" vbackup-journal run "$W/mnt" &
+    service=$!
+    while [ ! -S "$VBACKUP_JOURNAL" ]; do sleep 0.1; done
+    vb backup --allow-live "$v"
+    for ((r = 0; r < rounds; r++)); do J+=("$(timed vb backup --allow-live "$v")"); done
+    told=$(how)
+    k=$(median "${K[@]}") u=$(median "${U[@]}")
+    echo "$n files on ext4, nothing changed: bare walk $k ms; whole backup by the walk $u ms" \
+        "($(awk -v a="$u" -v b="$k" 'BEGIN { printf "%.2f", a / b }') x; $walked), by the journal $(median "${J[@]}") ms ($told)"
+    "$B" touch "$v" "$changed" $((n / changed))
+    b=$(timed vb backup --allow-live "$v")
+    echo "$n files on ext4, $changed changed: whole backup $b ms ($(how)), first backup $first ms"
+    kill "$service"
+    wait "$service" || true
+    service=
 done
