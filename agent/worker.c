@@ -20,6 +20,7 @@
 #include "agent/worker.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/memlock.h"
 #include "wire/protocol.h"
 
 #define KEEPALIVE_MS 20000u
@@ -84,7 +85,7 @@ static void on_window(void *arg, bool inside)
     struct worker *w = arg;
     if (inside) {
         vb_log_hold();
-        (void)mlockall(MCL_CURRENT); /* as far as our rights go: no page of ours may come from a frozen file system */
+        vb_memory_lock(); /* as far as our rights go: no page of ours may come from a frozen file system */
     } else {
         (void)munlockall();
         vb_log_release();

@@ -9,6 +9,7 @@
 #include "agent/writer_host.h"
 #include "agent/writer_internal.h"
 #include "base/log.h"
+#include "base/memlock.h"
 #include "base/text.h"
 #include "wire/conn.h"
 #include "wire/protocol.h"
@@ -313,7 +314,7 @@ void vb_writer_handle_event(struct vb_host *h, const struct vb_msg *m, struct vb
         identify(h, out, &err); /* touches nothing of the session (W-9) */
     } else if (check_order(h, e, vb_msg_has(m, VB_F_OWED), &skip, &err) == 0 && !skip && take_fields(h, m, &err) == 0) {
         if (e == VB_EV_FREEZE) {
-            mlockall(MCL_CURRENT); /* what the rights allow: no page may come from a frozen file system */
+            vb_memory_lock(); /* what the rights allow: no page may come from a frozen file system */
             h->hold_log = true;
         }
         int rc = run_callback(h, e, &err);
