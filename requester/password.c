@@ -344,6 +344,18 @@ void vb_password_new(struct vb_repo_auth *auth, const char *path)
     *auth = (struct vb_repo_auth){ new_password, (void *)(uintptr_t)path, true, NULL };
 }
 
+static int file_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
+{
+    (void)new;
+    no_dumps();
+    return from_file(arg, out, err);
+}
+
+void vb_password_file(struct vb_settings *s, struct vb_repo_auth *auth, const char *path)
+{
+    *auth = (struct vb_repo_auth){ path ? file_password : NULL, (void *)(uintptr_t)path, path != NULL, vb_settings_storage(s) };
+}
+
 unsigned vb_password_cost(void)
 {
 #ifdef VB_FAULT_POINTS

@@ -19,4 +19,7 @@ void vb_password_new(struct vb_repo_auth *auth, const char *path);
 /* Cost of the derivation for new keys: 0, or what the tests ask for. */
 unsigned vb_password_cost(void);
 
+/* For another repository: its password out of a file, or none (NULL); the path is borrowed. */
+void vb_password_file(struct vb_settings *s, struct vb_repo_auth *auth, const char *path);
+
 #endif

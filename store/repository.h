@@ -270,6 +270,22 @@ struct vb_repo_stats {
 };
 void vb_repo_stats(const struct vb_repo *r, struct vb_repo_stats *s);
 
+/* ---- copying ---- */
+
+/* From one repository into another, which is locked; both are borrowed and must live longer. */
+struct vb_copy;
+struct vb_copy *vb_copy_new(struct vb_repo *from, struct vb_repo *to);
+void vb_copy_free(struct vb_copy *c); /* NULL ok */
+struct vb_copy_result {
+    uint64_t chunks, new_chunks, new_bytes; /* looked at; stored there, and their size compressed */
+};
+/* The trust group of a host in the new repository. */
+typedef const char *vb_copy_group_fn(void *arg, const char *host);
+/* 0: copied; 1: there already, by its id, which it keeps; -1.  *e, as found in the first repository, becomes the record
+ * in the second. */
+int vb_copy_backup(struct vb_copy *c, struct vb_catalog_entry *e, vb_copy_group_fn *group_of, void *arg,
+                   struct vb_copy_result *result, struct vb_error *err);
+
 /* How much belongs to whom. */
 struct vb_repo_usage {
     uint64_t chunks, raw, stored; /* of all that is referred to: before and after compressing, each chunk once */
