@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "requester/cli_pick.h"
 #include "requester/cli_run.h"
+#include "requester/kit.h"
 #include "requester/password.h"
 
 int vb_cli_run_open(struct vb_cli_run *r, struct vb_cli *cli, int mode, struct vb_error *err)
@@ -39,6 +40,11 @@ int vb_cli_run_open(struct vb_cli_run *r, struct vb_cli *cli, int mode, struct v
     if (mode == VB_REPO_WRITE && !vb_repo_info(r->repo)->encrypted && !cli->quiet && !cli->json)
         fprintf(stderr, "vbackup: the repository is NOT ENCRYPTED: whoever can read '%s' can read its backups\n", location);
     r->env.store = vb_run_store_repo(r->loop, r->repo, cli->settings.hosts);
+    if (mode == VB_REPO_WRITE) {
+        VB_AUTO_BUF kit = VB_BUF_INIT;
+        vb_kit_make(&cli->settings, &kit);
+        vb_run_store_attach(r->env.store, VB_KIT_DOCUMENT, kit.data, kit.len);
+    }
     return 0;
 }
 

@@ -98,7 +98,7 @@ static int show_document(struct vb_cli *cli, struct vb_repo *r, const struct vb_
     VB_AUTO_BUF b = VB_BUF_INIT;
     if (!d) {
         vb_fail(err, VB_E_NOT_FOUND, "backup %.8s has no document '%s'", e->id, kind);
-        vb_hint(err, "the kinds are writer-metadata, components, job, plan, events; see 'vbackup show %.8s'", e->id);
+        vb_hint(err, "the kinds are writer-metadata, components, job, plan, events, requester; see 'vbackup show %.8s'", e->id);
         return -1;
     }
     if (vb_repo_get_bytes(r, VB_CHUNK_DOC, &d->content, (size_t)64 << 20, &b, err) < 0)
@@ -139,7 +139,7 @@ static int run_show(struct vb_cli *cli)
 }
 
 static const struct vb_opt show_opts[] = {
-    { "document", 0, "KIND", "print a stored document: writer-metadata, components, job, plan, events" },
+    { "document", 0, "KIND", "print a stored document: writer-metadata, components, job, plan, events, requester" },
     { "host", 0, "HOST", "the document of this host" },
     { "writer", 0, "ID", "the document of this writer instance" },
     { NULL, 0, NULL, NULL }

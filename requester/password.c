@@ -328,7 +328,7 @@ const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
     if (!s->auth)
         s->auth = vb_alloc(sizeof *s->auth);
     *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command || handed,
-                                      vb_settings_storage(s) };
+                                      vb_settings_storage(s), NULL };
     return s->auth;
 }
 
@@ -341,7 +341,7 @@ static int new_password(void *arg, bool new, struct vb_buf *out, struct vb_error
 
 void vb_password_new(struct vb_repo_auth *auth, const char *path)
 {
-    *auth = (struct vb_repo_auth){ new_password, (void *)(uintptr_t)path, true, NULL };
+    *auth = (struct vb_repo_auth){ .password = new_password, .arg = (void *)(uintptr_t)path, .given = true };
 }
 
 static int file_password(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
@@ -353,7 +353,7 @@ static int file_password(void *arg, bool new, struct vb_buf *out, struct vb_erro
 
 void vb_password_file(struct vb_settings *s, struct vb_repo_auth *auth, const char *path)
 {
-    *auth = (struct vb_repo_auth){ path ? file_password : NULL, (void *)(uintptr_t)path, path != NULL, vb_settings_storage(s) };
+    *auth = (struct vb_repo_auth){ path ? file_password : NULL, (void *)(uintptr_t)path, path != NULL, vb_settings_storage(s), NULL };
 }
 
 unsigned vb_password_cost(void)

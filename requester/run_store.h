@@ -58,6 +58,8 @@ struct vb_hosts;
 /* Over a repository opened with VB_REPO_WRITE (backup) or VB_REPO_READ (restore); borrows it, and the table that tells
  * which trust group a host belongs to (NULL: each is its own). */
 struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r, const struct vb_hosts *hosts);
+/* Of such a store: a document of the whole backup, put beside each backup that is committed. */
+void vb_run_store_attach(struct vb_run_store *s, const char *kind, const void *p, size_t n);
 void vb_run_store_free(struct vb_run_store *s); /* NULL ok */
 
 #endif

@@ -25,6 +25,8 @@ struct store {
     struct vb_picked_roots picked;
     uint32_t *groups; /* of the hosts of the backups that were looked up: a restore sees their chunks */
     size_t n_groups, cap_groups;
+    char *attached_kind; /* NULL: nothing */
+    struct vb_buf attached;
 };
 
 struct stream {
@@ -163,6 +165,9 @@ static int commit(void *ctx, struct vb_catalog_entry *e, struct vb_error *err)
     for (size_t h = 0; h < e->n_hosts; h++)
         if (check_roots(s, &e->hosts[h], err) < 0)
             return -1;
+    if (s->attached_kind && !vb_catalog_find_document(e, s->attached_kind, NULL, NULL) &&
+        put_document(ctx, e, s->attached_kind, NULL, NULL, s->attached.data, s->attached.len, err) < 0)
+        return -1;
     return vb_repo_commit(s->repo, e, err);
 }
 
@@ -210,6 +215,8 @@ static void free_store(void *ctx)
     struct store *s = ctx;
     vb_picked_clear(&s->picked);
     free(s->groups);
+    free(s->attached_kind);
+    vb_buf_clear(&s->attached);
     free(s);
 }
 
@@ -223,6 +230,15 @@ struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r, con
     *s = (struct vb_run_store){ c, begin, announce, open_stream, stream_free, barrier, put_document, commit, find,
                                 get_document, end, free_store, pick };
     return s;
+}
+
+void vb_run_store_attach(struct vb_run_store *s, const char *kind, const void *p, size_t n)
+{
+    struct store *c = s->ctx;
+    free(c->attached_kind);
+    c->attached_kind = vb_strdup(kind);
+    vb_buf_reset(&c->attached);
+    vb_buf_add(&c->attached, p, n);
 }
 
 void vb_run_store_free(struct vb_run_store *s)

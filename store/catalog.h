@@ -77,7 +77,7 @@ struct vb_catalog_host {
 
 /* A document kept beside the data. */
 struct vb_catalog_document {
-    char *kind;   /* "writer-metadata", "components", "job", "plan", "journal", "events" */
+    char *kind;   /* "writer-metadata", "components", "job", "plan", "journal", "events", "requester" */
     char *host;   /* NULL: of the whole backup */
     char *writer; /* writer instance, for writer-metadata; else NULL */
     uint64_t size;

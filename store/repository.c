@@ -138,7 +138,11 @@ static int open_keys(struct vb_repo *r, const struct vb_repo_config *c, const st
         r->keys = vb_keys_format0(c->info.id, c->naming, c->cutter);
     else if (!c->sealed)
         r->keys = vb_keys_from_root(c->info.id, false, c->root);
-    else if (!(r->keys = vb_repo_key_open(r->backend, c->info.id, auth, r->key_id, err)) ||
+    else if (auth && auth->root) {
+        r->keys = vb_keys_from_root(c->info.id, true, auth->root);
+        if (vb_repo_config_verify(bytes->data, bytes->len, r->keys, NULL) < 0)
+            return vb_fail(err, VB_E_ACCESS_DENIED, "'%s': the secret does not open this repository", r->backend->location);
+    } else if (!(r->keys = vb_repo_key_open(r->backend, c->info.id, auth, r->key_id, err)) ||
              vb_repo_config_verify(bytes->data, bytes->len, r->keys, err) < 0)
         return -1;
     if (!c->sealed && refuse_plain(r, auth, err) < 0)

@@ -48,6 +48,7 @@ struct vb_repo_auth {
     void *arg;
     bool given;
     const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
+    const uint8_t *root; /* the secret itself, 32 bytes, from the sheet of paper: no password is asked for */
 };
 
 #define VB_KEY_COST 15u /* of the password derivation: 2^15 KiB of memory; kept in each key, so it may change */
@@ -224,6 +225,8 @@ int vb_repo_key_add(struct vb_repo *r, const struct vb_repo_key_params *p, char 
                     struct vb_error *err);
 /* By id or unique beginning of one.  The last that reads is refused (VB_E_GUARD). */
 int vb_repo_key_remove(struct vb_repo *r, const char *which, struct vb_error *err);
+/* The secret that every key that reads is a lock for, 32 bytes: to be kept on paper. */
+int vb_repo_secret(struct vb_repo *r, uint8_t *out, struct vb_error *err);
 /* Another password for the key that opened this handle: nothing else is rewritten.  label NULL: it keeps its label; "":
  * none. */
 int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, struct vb_error *err);

@@ -365,6 +365,14 @@ static int need_root(const struct vb_repo *r, struct vb_error *err)
     return -1;
 }
 
+int vb_repo_secret(struct vb_repo *r, uint8_t *out, struct vb_error *err)
+{
+    if (need_root(r, err) < 0)
+        return -1;
+    memcpy(out, vb_keys_root(r->keys), VB_KEY_LEN);
+    return 0;
+}
+
 int vb_repo_key_add(struct vb_repo *r, const struct vb_repo_key_params *p, char id[VB_GUID_LEN + 1],
                     struct vb_error *err)
 {

@@ -18,7 +18,7 @@ static int fixed_password(void *arg, bool new, struct vb_buf *out, struct vb_err
     vb_buf_add_str(out, "correct horse");
     return 0;
 }
-const struct vb_repo_auth fixture_auth = { fixed_password, NULL, false, NULL };
+const struct vb_repo_auth fixture_auth = { .password = fixed_password };
 
 int fixture_init(struct vb_backend *b, struct vb_error *err)
 {

@@ -18,7 +18,7 @@ static int given_password(void *arg, bool new, struct vb_buf *out, struct vb_err
     return 0;
 }
 
-#define AUTH(text) ((struct vb_repo_auth){ given_password, (void *)(uintptr_t)(text), false, NULL })
+#define AUTH(text) ((struct vb_repo_auth){ .password = given_password, .arg = (void *)(uintptr_t)(text) })
 
 static struct vb_repo *open_as(struct bench *b, const char *password, enum vb_repo_mode mode, struct vb_error *err)
 {
