@@ -281,6 +281,7 @@ static const struct fuse_lowlevel_ops operations = {
 
 static char *last_message; /* of the library, which prints instead of telling */
 
+static void keep_message(enum fuse_log_level level, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void keep_message(enum fuse_log_level level, const char *fmt, va_list ap)
 {
     if (level > FUSE_LOG_ERR)
