@@ -4,7 +4,7 @@
 . "$abs_top_srcdir/tests/tap.sh"
 . "$abs_top_srcdir/tests/lib/loopfs.sh"
 
-rounds=${VB_JOURNAL_ROUNDS:-10}
+rounds=${VB_JOURNAL_ROUNDS:-6}
 prog=$abs_top_builddir/test_capture_journal
 export VB_JOURNAL_PROGRAM=$abs_top_builddir/vbackup-journal VBACKUP_JOURNAL=$T/journal.sock
 # the first process of this machine may be one that not even root may look into
