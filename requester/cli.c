@@ -314,7 +314,7 @@ int vb_cli_main(int argc, char **argv)
     bool help = false;
 
     signal(SIGPIPE, SIG_IGN);
-    vb_log_init("vbackup");
+    vb_log_init("vbackup: ");
     cli.json = wants_json(argc, argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         if (argc > 2) {
