@@ -327,8 +327,8 @@ const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
     VB_AUTO_FREE char *handed = credential();
     if (!s->auth)
         s->auth = vb_alloc(sizeof *s->auth);
-    *s->auth = (struct vb_repo_auth){ get_password, s, from.file || from.command || handed,
-                                      vb_settings_storage(s), NULL };
+    *s->auth = (struct vb_repo_auth){ .password = get_password, .arg = s, .given = from.file || from.command || handed,
+                                      .storage = vb_settings_storage(s) };
     return s->auth;
 }
 
@@ -353,7 +353,8 @@ static int file_password(void *arg, bool new, struct vb_buf *out, struct vb_erro
 
 void vb_password_file(struct vb_settings *s, struct vb_repo_auth *auth, const char *path)
 {
-    *auth = (struct vb_repo_auth){ path ? file_password : NULL, (void *)(uintptr_t)path, path != NULL, vb_settings_storage(s), NULL };
+    *auth = (struct vb_repo_auth){ .password = path ? file_password : NULL, .arg = (void *)(uintptr_t)path,
+                                    .given = path != NULL, .storage = vb_settings_storage(s) };
 }
 
 unsigned vb_password_cost(void)

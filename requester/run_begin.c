@@ -374,7 +374,7 @@ static int take_up(struct vb_run *r, struct vb_error *err)
         return -1;
     r->kind = r->plan->kind;
     r->opts.o.backup_type = r->plan->backup_type;
-    if (r->env.store->begin(r->env.store->ctx, r->kind == VB_JOB_BACKUP, err) < 0)
+    if (r->env.store->begin(r->env.store->ctx, r->kind == VB_JOB_BACKUP, r->run_id, err) < 0)
         return -1;
     r->begun_store = true;
     if (r->kind == VB_JOB_RESTORE) {
@@ -428,7 +428,7 @@ void vb_r_begin(void *arg)
     }
     bool backup = r->kind == VB_JOB_BACKUP;
     if (!backup || !r->plan_only) {
-        if (r->env.store->begin(r->env.store->ctx, backup, &e) < 0) {
+        if (r->env.store->begin(r->env.store->ctx, backup, r->run_id, &e) < 0) {
             vb_r_fail(r, &e);
             return;
         }

@@ -25,8 +25,8 @@ struct vb_stream_handler {
 
 struct vb_run_store {
     void *ctx;
-    /* Backup: become the only writer (VB_E_BUSY).  Restore: open for reading. */
-    int (*begin)(void *ctx, bool write, struct vb_error *err);
+    /* Backup: begin to write; what the run with this id has stored before is taken up.  Restore: open for reading. */
+    int (*begin)(void *ctx, bool write, const char *run_id, struct vb_error *err);
     /* Adds what that host must know to the CAPTURE or RESTORE_FILES command: naming key, cutter. */
     void (*announce)(void *ctx, const char *host, struct vb_msg *m);
     /* Takes over a data stream of this host (after DATA_OK): chunks come in (backup) or are asked for (restore).

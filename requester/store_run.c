@@ -8,13 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "requester/hosts.h"
 #include "requester/ingest.h"
 #include "requester/serve_restore.h"
 #include "store/repository.h"
 #include "wire/protocol.h"
 
+#define RENEW_MS ((uint64_t)5 * 60 * 1000)
 #define MAX_DOCUMENT ((size_t)256 << 20)
 
 struct store {
@@ -22,6 +25,7 @@ struct store {
     struct vb_repo *repo;
     const struct vb_hosts *hosts;
     bool locked;
+    struct vb_timer *renewal;
     struct vb_picked_roots picked;
     uint32_t *groups; /* of the hosts of the backups that were looked up: a restore sees their chunks */
     size_t n_groups, cap_groups;
@@ -36,14 +40,24 @@ struct stream {
     void *arg;
 };
 
-static int begin(void *ctx, bool write, struct vb_error *err)
+static void renew(void *ctx)
+{
+    struct store *s = ctx;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    s->renewal = vb_loop_after(s->loop, RENEW_MS, renew, s);
+    if (vb_repo_renew(s->repo, vb_loop_wall_ms(s->loop), &why) < 0)
+        vb_log_error(VB_LOG_INFO, &why); /* the commit finds out whether that mattered */
+}
+
+static int begin(void *ctx, bool write, const char *run_id, struct vb_error *err)
 {
     struct store *s = ctx;
     if (!write)
         return 0;
-    if (vb_repo_lock(s->repo, vb_loop_wall_ms(s->loop), err) < 0)
+    if (vb_repo_lock_as(s->repo, run_id && vb_guid_valid(run_id) ? run_id : NULL, vb_loop_wall_ms(s->loop), err) < 0)
         return -1;
     s->locked = true;
+    s->renewal = vb_loop_after(s->loop, RENEW_MS, renew, s);
     return 0;
 }
 
@@ -195,8 +209,11 @@ static int get_document(void *ctx, const struct vb_catalog_document *d, struct v
 static void end(void *ctx)
 {
     struct store *s = ctx;
-    if (s->locked)
+    if (s->locked) {
+        vb_timer_cancel(s->renewal);
+        s->renewal = NULL;
         vb_repo_unlock(s->repo);
+    }
     s->locked = false;
 }
 

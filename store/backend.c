@@ -120,3 +120,9 @@ void vb_backend_close(struct vb_backend *b)
     b->ops->unlock(b);
     b->ops->close(b);
 }
+
+void vb_backend_sweep(struct vb_backend *b)
+{
+    if (b->ops->sweep)
+        b->ops->sweep(b);
+}

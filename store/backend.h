@@ -47,6 +47,8 @@ struct vb_backend_ops {
     int (*lock)(struct vb_backend *b, const char *holder, struct vb_error *err);
     void (*unlock)(struct vb_backend *b);
     void (*close)(struct vb_backend *b);
+    /* Removes what interrupted writes have left behind, and nothing that somebody is writing.  NULL: not needed. */
+    void (*sweep)(struct vb_backend *b);
 };
 
 /* Every implementation begins with this. */
@@ -74,6 +76,7 @@ int vb_backend_barrier(struct vb_backend *b, struct vb_error *err);
 int vb_backend_lock(struct vb_backend *b, const char *holder, struct vb_error *err);
 void vb_backend_unlock(struct vb_backend *b);
 void vb_backend_close(struct vb_backend *b); /* NULL ok; unlocks */
+void vb_backend_sweep(struct vb_backend *b);
 
 /*
  * Tests what the layers above take for granted: a name is given once and only once, what was written is there at once,

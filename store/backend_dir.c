@@ -217,11 +217,16 @@ static int give_name(struct dir *d, const char *tmp, const char *name)
     return linkat(d->root, tmp, d->root, name, 0) < 0 ? -1 : unlinkat(d->root, tmp, 0);
 }
 
-static int write_tmp(struct dir *d, const char *tmp, const void *p, size_t n, struct vb_error *err)
+/* *keep stays open, and the file locked, until it has its name: nobody sweeps it away.  1: somebody just did. */
+static int write_tmp(struct dir *d, const char *tmp, int *keep, const void *p, size_t n, struct vb_error *err)
 {
-    VB_AUTO_FD int fd = openat(d->root, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = *keep = openat(d->root, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return vb_fail_errno(err, errno, "cannot create '%s'", tmp);
+    struct stat st;
+    /* A file system without locks: then nobody sweeps either. */
+    if (vb_try_lock(fd, true, NULL) > 0 || (fstat(fd, &st) == 0 && st.st_nlink == 0))
+        return 1;
     if (vb_write_all(fd, p, n, err) < 0)
         return -1;
     vb_fault_point("store");
@@ -241,10 +246,12 @@ static int dir_write(struct vb_backend *b, const char *name, const void *p, size
         return -1;
     if (faccessat(d->root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return vb_fail(err, VB_E_EXISTS, "exists already");
+    VB_AUTO_FD int fd = -1;
     vb_fault_point("store");
-    if (write_tmp(d, tmp, p, n, err) < 0) {
+    int result = write_tmp(d, tmp, &fd, p, n, err);
+    if (result != 0) {
         unlinkat(d->root, tmp, 0);
-        return -1;
+        return result < 0 ? -1 : dir_write(b, name, p, n, err);
     }
     vb_fault_point("store");
     if (give_name(d, tmp, name) < 0) {
@@ -294,6 +301,27 @@ static int busy(int fd, struct vb_error *err)
     vb_fail(err, VB_E_BUSY, "repository is in use by %s", *shown ? shown : "another process");
     vb_hint(err, "wait until that has ended; the lock of a process that died clears itself");
     return -1;
+}
+
+/* Nobody is writing a file that can be locked. */
+static void dir_sweep(struct vb_backend *b)
+{
+    struct dir *d = self(b);
+    int root = openat(d->root, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    VB_AUTO_DIR DIR *h = root >= 0 ? fdopendir(root) : NULL;
+    const struct dirent *e;
+    if (!h) {
+        vb_close_fd(&root);
+        return;
+    }
+    while ((e = readdir(h)) != NULL) {
+        struct stat st;
+        VB_AUTO_FD int fd = openat(root, e->d_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+            continue;
+        if (vb_try_lock(fd, true, NULL) == 0)
+            unlinkat(root, e->d_name, 0);
+    }
 }
 
 static int sweep(struct dir *d, struct vb_error *err)
@@ -356,6 +384,7 @@ static const struct vb_backend_ops dir_ops = {
     .lock = dir_lock,
     .unlock = dir_unlock,
     .close = dir_close,
+    .sweep = dir_sweep,
 };
 
 /* ---- opening ---- */
@@ -364,7 +393,7 @@ static const struct vb_backend_ops dir_ops = {
 int vb_backend_fresh_name(const char *path, const char *name, struct vb_error *err)
 {
     static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog", "forgotten",
-                                        "condemned", "probe", "broken" };
+                                        "condemned", "probe", "broken", "ledger", "state", "leases", "holds" };
     for (size_t i = 0; i < VB_COUNT(known); i++)
         if (strcmp(name, known[i]) == 0)
             return 0;

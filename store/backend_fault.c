@@ -140,6 +140,11 @@ static void fault_close(struct vb_backend *b)
     free(b);
 }
 
+static void fault_sweep(struct vb_backend *b)
+{
+    vb_backend_sweep(self(b)->inner);
+}
+
 static const struct vb_backend_ops fault_ops = {
     .kind = "fault",
     .read = fault_read,
@@ -151,6 +156,7 @@ static const struct vb_backend_ops fault_ops = {
     .lock = fault_lock,
     .unlock = fault_unlock,
     .close = fault_close,
+    .sweep = fault_sweep,
 };
 
 struct vb_backend *vb_backend_fault_new(struct vb_backend *inner)

@@ -40,6 +40,7 @@ struct vb_index {
 };
 
 static const unsigned char magic[4] = { 'V', 'B', 'I', 'X' };
+static const uint8_t version = VB_OBJECT_INDEX_VERSION;
 
 struct vb_index *vb_index_new(void)
 {
@@ -93,6 +94,9 @@ uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_pack_id *id, bool
 {
     uint32_t pack;
     if (vb_index_find_pack(x, &id->name, &pack)) {
+        struct vb_index_pack *p = &x->packs[pack];
+        p->contested = p->contested || p->size != id->size || p->group != id->group ||
+                       memcmp(p->salt, id->salt, sizeof p->salt) != 0;
         x->packs[pack].durable = x->packs[pack].durable || durable;
         return pack;
     }
@@ -265,8 +269,8 @@ static void add_pack_section(const struct vb_index *x, unsigned format, uint32_t
     }
 }
 
-int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint32_t group, uint32_t *next, struct vb_buf *out,
-                        struct vb_error *err)
+int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint64_t generation, uint32_t group, uint32_t *next,
+                        struct vb_buf *out, struct vb_error *err)
 {
     VB_AUTO_BUF body = VB_BUF_INIT;
     uint32_t pack = *next;
@@ -287,16 +291,25 @@ int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint32_t gr
     for (size_t i = 0; i < x->n_chunks; i++)
         if (counts(x, &x->chunks[i]))
             order[start[x->chunks[i].pack + 1]++] = (uint32_t)i;
+    vb_buf_add_u64(&body, generation);
     for (; pack < x->n_packs && body.len < FILE_TARGET; pack++)
         if (is_new(&x->packs[pack]) && x->packs[pack].group == group)
             add_pack_section(x, vb_keys_format(k), pack, order + start[pack], start[pack + 1] - start[pack], &body);
     *next = pack;
     if (vb_keys_format(k))
-        return vb_object_write(k, VB_OBJECT_INDEX, group, NULL, 0, body.data, body.len, out, err) < 0 ? -1 : 1;
+        return vb_object_write(k, VB_OBJECT_INDEX, group, &version, 1, body.data, body.len, out, err) < 0 ? -1 : 1;
     vb_buf_add(out, magic, sizeof magic);
-    vb_buf_add_u32(out, 0);
+    vb_buf_add_u8(out, version);
+    vb_buf_add_u8(out, 0);
+    vb_buf_add_u16(out, 0);
     vb_buf_add(out, body.data, body.len);
     return 1;
+}
+
+void vb_index_mark_new(struct vb_index *x)
+{
+    for (size_t i = 0; i < x->n_packs; i++)
+        x->packs[i].durable = false;
 }
 
 bool vb_index_has_new(const struct vb_index *x)
@@ -335,8 +348,8 @@ static bool get_chunk(struct vb_reader *r, uint64_t pack_size, struct vb_pack_en
 }
 
 /* One pack's section; x NULL: only checks.  *total: chunks so far. */
-static int get_section(struct vb_index *x, unsigned format, uint32_t group, struct vb_reader *r, vb_index_keep_fn *keep,
-                       void *arg, size_t *total, struct vb_error *err)
+static int get_section(struct vb_index *x, unsigned format, uint32_t group, uint64_t generation, struct vb_reader *r,
+                       vb_index_keep_fn *keep, void *arg, size_t *total, struct vb_error *err)
 {
     struct vb_pack_id id = { .group = group };
     const unsigned char *p = NULL, *salt = NULL;
@@ -349,29 +362,36 @@ static int get_section(struct vb_index *x, unsigned format, uint32_t group, stru
     if (salt)
         memcpy(id.salt, salt, SALT_LEN);
     bool kept = x && (!keep || keep(arg, &id.name, id.size));
-    if (kept)
+    if (kept) {
+        size_t before = x->n_packs;
         pack = vb_index_add_pack(x, &id, true);
+        if (x->n_packs > before || generation < x->packs[pack].generation)
+            x->packs[pack].generation = generation;
+    }
     for (uint32_t i = 0; i < n; i++) {
         struct vb_pack_entry e = { 0 };
         if (!get_chunk(r, id.size, &e))
             return malformed(err);
-        if (kept)
+        if (kept && !x->packs[pack].contested)
             vb_index_add(x, pack, &e);
     }
     return 0;
 }
 
-static int decode_body(struct vb_index *x, unsigned format, uint32_t group, const unsigned char *p, size_t len,
+static int decode_body(struct vb_index *x, unsigned format, uint32_t group, bool dated, const unsigned char *p, size_t len,
                        vb_index_keep_fn *keep, void *arg, struct vb_error *err)
 {
     size_t total = 0, again = 0;
     for (int pass = 0; pass < 2; pass++) {
         struct vb_reader r;
+        uint64_t generation = 0;
         vb_reader_init(&r, p, len);
         if (pass)
             reserve(x, total);
+        if (dated && !vb_get_u64(&r, &generation))
+            return malformed(err);
         while (r.left > 0)
-            if (get_section(pass ? x : NULL, format, group, &r, keep, arg, pass ? &again : &total, err) < 0)
+            if (get_section(pass ? x : NULL, format, group, generation, &r, keep, arg, pass ? &again : &total, err) < 0)
                 return -1;
     }
     return 0;
@@ -385,13 +405,14 @@ int vb_index_decode(struct vb_index *x, struct vb_keys *k, const void *bytes, si
     struct vb_object o;
     if (len < HEADER0_LEN || memcmp(p, magic, sizeof magic) != 0)
         return malformed(err);
-    if (p[4] > VB_OBJECT_VERSION)
-        return vb_fail(err, VB_E_NEWER_FORMAT, "index file of format %u, this program knows up to %u", p[4],
-                       VB_OBJECT_VERSION);
+    if (p[4] > version)
+        return vb_fail(err, VB_E_NEWER_FORMAT, "index file of format %u, this program knows up to %u", p[4], version);
+    bool dated = p[4] == version;
     if (vb_keys_format(k) == 0)
-        return p[4] || p[5] || p[6] || p[7] ? malformed(err)
-                                            : decode_body(x, 0, 0, p + HEADER0_LEN, len - HEADER0_LEN, keep, arg, err);
-    if (vb_object_read(k, VB_OBJECT_INDEX, NULL, 0, bytes, len, &o, &body, err) < 0)
+        return (!dated && p[4]) || p[5] || p[6] || p[7]
+                   ? malformed(err)
+                   : decode_body(x, 0, 0, dated, p + HEADER0_LEN, len - HEADER0_LEN, keep, arg, err);
+    if (vb_object_read(k, VB_OBJECT_INDEX, dated ? &version : NULL, dated, bytes, len, &o, &body, err) < 0)
         return -1;
-    return decode_body(x, 1, o.group, body.data, body.len, keep, arg, err);
+    return decode_body(x, 1, o.group, dated, body.data, body.len, keep, arg, err);
 }

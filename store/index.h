@@ -7,10 +7,12 @@
  * repository reads few files.  The index is a convenience: everything in it can be rebuilt from the packs, and a
  * damaged index file is treated as a missing one.
  *
- *     header    as of every sealed object (store/keys.h), "VBIX"; then sealed as one:
+ *     header    as of every sealed object (store/keys.h), "VBIX", version 2; then sealed as one, bound to the version:
+ *     generation(8), that of the repository as its writer knew it
  *     per pack  name(32) size of the file(8) number of chunks(4) salt(32), then each chunk as in the pack's trailer
  *
- * In a repository of format 0: "VBIX" and 4 zero bytes, nothing sealed, no salts.
+ * In a repository of format 0: "VBIX", version and 3 zero bytes, nothing sealed, no salts.  Version 1 (0 in format 0) has
+ * no generation.
  */
 #ifndef VB_STORE_INDEX_H
 #define VB_STORE_INDEX_H
@@ -31,6 +33,8 @@ struct vb_index_pack {
     uint64_t size;
     uint32_t group;           /* number of the trust group */
     uint8_t salt[VB_KEY_LEN]; /* of its key */
+    uint64_t generation;      /* lowest of the index files that tell of it */
+    bool contested; /* index files disagree about it, or one is not of its group: its trailer must settle it */
     bool open;     /* still in memory, has no name yet */
     bool durable;  /* stands in an index file that a barrier has passed */
     bool gone;     /* dropped: its chunks do not count */
@@ -67,9 +71,11 @@ int vb_index_each(const struct vb_index *x, int (*fn)(void *arg, const struct vb
 
 /* Appends one index file for packs of that group that are named, not durable and not gone, beginning with pack *next, at
  * most about 32 MiB: 1.  *next is set to where the following file begins; 0 when nothing is left; -1. */
-int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint32_t group, uint32_t *next, struct vb_buf *out,
-                        struct vb_error *err);
+int vb_index_encode_new(const struct vb_index *x, struct vb_keys *k, uint64_t generation, uint32_t group, uint32_t *next,
+                        struct vb_buf *out, struct vb_error *err);
 /* Whether there is anything for it to encode. */
+/* All named packs are to be written (again). */
+void vb_index_mark_new(struct vb_index *x);
 bool vb_index_has_new(const struct vb_index *x);
 /* Marks all named packs as durable. */
 void vb_index_mark_durable(struct vb_index *x);

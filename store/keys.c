@@ -14,6 +14,7 @@ struct vb_keys {
     char id[VB_GUID_LEN + 1];
     unsigned format;
     bool sealed, append_only;
+    bool salted; /* also without encryption: no two packs have the same bytes */
     uint8_t root[VB_KEY_LEN];   /* not of a write-only key */
     uint8_t secret[VB_KEY_LEN]; /* likewise */
     uint8_t pub[VB_KEY_LEN];
@@ -153,6 +154,16 @@ const uint8_t *vb_keys_root(const struct vb_keys *k)
     return k->format && !k->append_only ? k->root : NULL;
 }
 
+void vb_keys_salt_packs(struct vb_keys *k)
+{
+    k->salted = true;
+}
+
+void vb_keys_ledger_mac(const struct vb_keys *k, uint32_t group, const void *p, size_t n, uint8_t out[VB_KEY_LEN])
+{
+    vb_prf(k->groups[group]->write, "ledger", p, n, out);
+}
+
 void vb_keys_config_mac(const struct vb_keys *k, const void *p, size_t n, uint8_t out[VB_KEY_LEN])
 {
     vb_prf(k->config, "config", p, n, out);
@@ -207,6 +218,7 @@ size_t vb_keys_group_count(const struct vb_keys *k)
 
 static const char *const magics[] = { "VBPK", "VBIX", "VBCE" };
 static const char *const kinds[] = { "pack", "index", "entry" };
+static const uint8_t versions[] = { VB_OBJECT_VERSION, VB_OBJECT_INDEX_VERSION, VB_OBJECT_VERSION };
 
 static int damaged(enum vb_object_kind kind, struct vb_error *err)
 {
@@ -249,7 +261,7 @@ int vb_object_begin(struct vb_keys *k, enum vb_object_kind kind, uint32_t group,
     o->group = group;
     memcpy(o->tag, k->groups[group]->tag, sizeof o->tag);
     if (!k->sealed)
-        return 0;
+        return k->salted && kind == VB_OBJECT_PACK ? vb_random(o->salt, sizeof o->salt, err) : 0;
     if (vb_random(fresh, sizeof fresh, err) < 0)
         return -1;
     vb_sha256(content, n, &hash);
@@ -275,7 +287,7 @@ void vb_object_end(struct vb_object *o)
 void vb_object_header(const struct vb_keys *k, const struct vb_object *o, struct vb_buf *out)
 {
     vb_buf_add(out, magics[o->kind], 4);
-    vb_buf_add_u8(out, VB_OBJECT_VERSION);
+    vb_buf_add_u8(out, versions[o->kind]);
     vb_buf_add_u8(out, k->sealed ? VB_SUITE_AES_256_GCM : VB_SUITE_NONE);
     vb_buf_add_u16(out, 0);
     vb_buf_add(out, o->tag, sizeof o->tag);
@@ -308,11 +320,12 @@ int vb_object_open_header(struct vb_keys *k, enum vb_object_kind kind, const voi
     uint32_t group = 0;
     if (n < VB_OBJECT_HEADER_LEN || memcmp(p, magics[kind], 4) != 0)
         return damaged(kind, err);
-    if (p[4] > VB_OBJECT_VERSION)
+    if (p[4] > versions[kind])
         return vb_fail(err, VB_E_NEWER_FORMAT, "%s of format %u, this program knows up to %u", kinds[kind], p[4],
-                       VB_OBJECT_VERSION);
-    if (p[4] != VB_OBJECT_VERSION || p[5] != (k->sealed ? VB_SUITE_AES_256_GCM : VB_SUITE_NONE) || p[6] || p[7] ||
-        (!k->sealed && memcmp(p + 8 + VB_GROUP_TAG_LEN, zero, sizeof zero) != 0))
+                       versions[kind]);
+    bool salted = k->salted && kind == VB_OBJECT_PACK;
+    if (p[4] < VB_OBJECT_VERSION || p[5] != (k->sealed ? VB_SUITE_AES_256_GCM : VB_SUITE_NONE) || p[6] || p[7] ||
+        (!k->sealed && !salted && memcmp(p + 8 + VB_GROUP_TAG_LEN, zero, sizeof zero) != 0))
         return damaged(kind, err);
     if (!vb_keys_group_by_tag(k, p + 8, &group))
         return vb_fail(err, VB_E_ACCESS_DENIED, "%s of another trust group", kinds[kind]);

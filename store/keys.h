@@ -23,6 +23,7 @@
 #define VB_GROUP_NAME_MAX 255u
 #define VB_OBJECT_HEADER_LEN 56u
 #define VB_OBJECT_VERSION 1u
+#define VB_OBJECT_INDEX_VERSION 2u /* of index files: with the generation */
 #define VB_SUITE_NONE 0u
 #define VB_SUITE_AES_256_GCM 1u
 
@@ -51,6 +52,10 @@ unsigned vb_keys_format(const struct vb_keys *k);
 bool vb_keys_sealed(const struct vb_keys *k);
 bool vb_keys_append_only(const struct vb_keys *k);
 const uint8_t *vb_keys_root(const struct vb_keys *k); /* NULL for a write-only key and for format 0 */
+/* Since format 2: the salt of a pack is random also without encryption. */
+void vb_keys_salt_packs(struct vb_keys *k);
+/* Authenticates a record of the ledger that this group wrote. */
+void vb_keys_ledger_mac(const struct vb_keys *k, uint32_t group, const void *p, size_t n, uint8_t out[VB_KEY_LEN]);
 /* Authenticates the configuration. */
 void vb_keys_config_mac(const struct vb_keys *k, const void *p, size_t n, uint8_t out[VB_KEY_LEN]);
 

@@ -6,6 +6,7 @@
 #include "store/repository_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -43,30 +44,6 @@ static int check_params(const struct vb_repo_params *p, struct vb_error *err)
     return ok ? 0 : -1;
 }
 
-/* The key file first: a repository exists when its configuration does. */
-static int write_first(struct vb_backend *b, const struct vb_repo_params *params, const struct vb_repo_config *c,
-                       struct vb_error *err)
-{
-    VB_AUTO_BUF bytes = VB_BUF_INIT;
-    char key_id[VB_GUID_LEN + 1];
-    struct vb_keys *keys = vb_keys_from_root(c->info.id, c->sealed, c->root);
-    int result = vb_repo_config_encode(c, keys, &bytes, err);
-    if (result == 0 && c->sealed) {
-        struct vb_repo_key_params p = { params->auth, NULL, NULL, c->info.created_ms, params->key_cost };
-        vb_guid_new(key_id);
-        result = vb_repo_key_write(b, c->info.id, keys, key_id, &p, err);
-        if (result == 0)
-            result = vb_backend_barrier(b, err);
-    }
-    if (result == 0)
-        result = vb_backend_write(b, "config", bytes.data, bytes.len, err);
-    if (result == 0)
-        result = vb_backend_barrier(b, err);
-    vb_keys_free(keys);
-    vb_wipe(bytes.data, bytes.len);
-    return result;
-}
-
 static int gather_path(void *arg, const char *path, uint64_t size, struct vb_error *err)
 {
     (void)size, (void)err;
@@ -74,14 +51,59 @@ static int gather_path(void *arg, const char *path, uint64_t size, struct vb_err
     return 0;
 }
 
-/* Of an init that was interrupted. */
-static int remove_keys(struct vb_backend *b, struct vb_error *err)
+static void remove_others(struct vb_backend *b, const struct vb_strv *paths, const char *own)
 {
-    struct vb_strv paths = { 0 };
-    int result = vb_backend_list(b, "keys/", gather_path, &paths, err);
-    for (size_t i = 0; i < paths.n && result == 0; i++)
-        result = vb_backend_remove(b, paths.v[i], err);
-    vb_strv_clear(&paths);
+    for (size_t i = 0; i < paths->n; i++)
+        if (strcmp(paths->v[i], own) != 0)
+            vb_backend_remove(b, paths->v[i], NULL);
+}
+
+/*
+ * The key file first: a repository exists when its configuration does.  That can be made only once: of several who do this
+ * at the same time one succeeds; it clears away keys that an interrupted init has left, and the others their own.  So
+ * nobody's key is taken from under a configuration.
+ */
+static int write_first(struct vb_backend *b, const struct vb_repo_params *params, const struct vb_repo_config *c,
+                       struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_FREE char *key_path = vb_strdup("");
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    char key_id[VB_GUID_LEN + 1];
+    struct vb_keys *keys = vb_keys_from_root(c->info.id, c->sealed, c->root);
+    int result = vb_repo_config_encode(c, keys, &bytes, err);
+    if (result == 0 && c->sealed) {
+        struct vb_repo_key_params p = { params->auth, NULL, NULL, c->info.created_ms, params->key_cost };
+        free(key_path);
+        key_path = NULL;
+        vb_guid_new(key_id);
+        result = vb_repo_key_write(b, c->info.id, keys, key_id, &p, &key_path, err);
+        if (result == 0)
+            result = vb_backend_barrier(b, err);
+        if (!key_path)
+            key_path = vb_strdup("");
+    }
+    struct vb_strv keys_before = { 0 };
+    if (result == 0)
+        result = vb_backend_list(b, "keys/", gather_path, &keys_before, err);
+    if (result == 0 && vb_backend_write(b, "config", bytes.data, bytes.len, &why) < 0) {
+        if (*key_path && why.code == VB_E_EXISTS)
+            vb_backend_remove(b, key_path, NULL);
+        if (why.code == VB_E_EXISTS) {
+            vb_fail(err, VB_E_EXISTS, "'%s': somebody else has just made a repository there", b->location);
+            vb_hint(err, "use that one, or name another place");
+            result = -1;
+        } else {
+            result = vb_error_move(err, &why);
+        }
+    }
+    if (result == 0)
+        result = vb_backend_barrier(b, err);
+    if (result == 0)
+        remove_others(b, &keys_before, key_path);
+    vb_strv_clear(&keys_before);
+    vb_keys_free(keys);
+    vb_wipe(bytes.data, bytes.len);
     return result;
 }
 
@@ -90,8 +112,7 @@ int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, u
     const struct vb_repo_params usual = VB_REPO_PARAMS_DEFAULT;
     if (!params)
         params = &usual;
-    if (check_params(params, err) < 0 || vb_backend_list(b, "", not_empty, b, err) != 0 ||
-        remove_keys(b, err) < 0)
+    if (check_params(params, err) < 0 || vb_backend_list(b, "", not_empty, b, err) != 0)
         return -1;
     struct vb_repo_config *c = vb_secret_alloc(sizeof *c);
     c->info.format = VB_REPO_FORMAT;
@@ -147,6 +168,8 @@ static int open_keys(struct vb_repo *r, const struct vb_repo_config *c, const st
         return -1;
     if (!c->sealed && refuse_plain(r, auth, err) < 0)
         return -1;
+    if (c->info.format > 1)
+        vb_keys_salt_packs(r->keys);
     r->info = c->info;
     r->info.encrypted = c->sealed;
     r->info.append_only = vb_keys_append_only(r->keys);
@@ -190,8 +213,9 @@ struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mod
         r->cutter = vb_cutter_new(&r->info.params.cut, r->info.cutter_seed, err);
         if (r->cutter) {
             r->codec = vb_codec_new(r->info.params.compression);
-            /* Who writes reads it under the lock, or when something is asked for before: not twice. */
-            if (mode == VB_REPO_WRITE || vb_repo_load_index(r, false, err) == 0)
+            /* Who writes reads it when the session begins, or when something is asked for before: not twice. */
+            if ((mode == VB_REPO_WRITE || vb_repo_load_index(r, VB_SCAN_NONE, err) == 0) &&
+                (!auth || !auth->memory || vb_repo_recall(r, auth->memory, auth->accept, err) == 0))
                 return r;
         }
     }
@@ -222,8 +246,11 @@ void vb_repo_close(struct vb_repo *r)
     if (!r)
         return;
     vb_repo_unlock(r);
+    vb_repo_remember(r);
+    free(r->memory);
     vb_backend_close(r->backend);
     vb_index_free(r->index);
+    vb_repo_ledger_clear(&r->ledger);
     vb_keys_free(r->keys);
     vb_codec_free(r->codec);
     vb_cutter_free(r->cutter);
@@ -243,27 +270,48 @@ int vb_repo_may_remove(const struct vb_repo *r, const char *what, struct vb_erro
     return vb_backend_may_remove(r->backend, what, err);
 }
 
-/* ---- lock ---- */
+/* ---- sessions ---- */
 
-int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err)
+/*
+ * Several may write at the same time (repository_ledger.c).  In a repository of an older format only one: there, packs
+ * without encryption have no salt, and two of the same content the same name.
+ */
+static int lock_old(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err)
 {
     char host[256] = "";
-    if (r->mode != VB_REPO_WRITE)
-        return vb_fail(err, VB_E_BAD_STATE, "'%s': repository is open for reading only", r->backend->location);
     if (gethostname(host, sizeof host - 1) < 0)
         host[0] = '\0';
     VB_AUTO_FREE char *since = vb_time_iso(wall_ms);
     VB_AUTO_FREE char *holder = vb_printf("host %s, process %ld, since %s", *host ? host : "unknown", (long)getpid(),
                                           since);
-    if (vb_backend_lock(r->backend, holder, err) < 0)
+    return vb_backend_lock(r->backend, holder, err);
+}
+
+int vb_repo_lock_as(struct vb_repo *r, const char *id, uint64_t wall_ms, struct vb_error *err)
+{
+    if (r->mode != VB_REPO_WRITE)
+        return vb_fail(err, VB_E_BAD_STATE, "'%s': repository is open for reading only", r->backend->location);
+    if (r->locked)
+        return vb_fail(err, VB_E_BAD_STATE, "'%s': a session has begun already", r->backend->location);
+    if (r->info.format < 2 && lock_old(r, wall_ms, err) < 0)
         return -1;
+    if (r->info.format > 1)
+        vb_backend_sweep(r->backend);
     memset(&r->stats, 0, sizeof r->stats);
-    if (vb_repo_load_index(r, true, err) < 0) {
-        vb_backend_unlock(r->backend);
+    if (vb_repo_lease_begin(r, id, wall_ms, err) < 0 || vb_repo_load_index(r, VB_SCAN_PACKS, err) < 0) {
+        vb_repo_lease_end(r);
+        if (r->info.format < 2)
+            vb_backend_unlock(r->backend);
         return -1;
     }
+    r->loaded_prune = r->ledger.prune.number;
     r->locked = true;
     return 0;
+}
+
+int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err)
+{
+    return vb_repo_lock_as(r, NULL, wall_ms, err);
 }
 
 void vb_repo_unlock(struct vb_repo *r)
@@ -272,7 +320,9 @@ void vb_repo_unlock(struct vb_repo *r)
     if (!r->locked)
         return;
     r->locked = false;
-    vb_backend_unlock(r->backend);
+    vb_repo_lease_end(r);
+    if (r->info.format < 2)
+        vb_backend_unlock(r->backend);
 }
 
 static int count_stored(void *arg, const struct vb_index_hit *hit)

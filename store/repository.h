@@ -8,7 +8,7 @@
  *
  * Nothing counts before the barrier: what is put becomes part of a backup only when vb_repo_commit has returned 0.
  * A crash at any point leaves a repository that needs no repair; chunks that were stored by then are used again
- * by the next backup.  One writer at a time; readers need no lock.
+ * by the next backup.  Any number of writers at a time; readers need no session.
  *
  * Children first: a TREE or LIST chunk is refused while a chunk it refers to is missing.  By this rule everything
  * below a chunk that the repository has is in the repository as well, and vb_repo_has may be believed.
@@ -31,7 +31,7 @@
 #include "store/chunk/tree.h"
 #include "store/location.h"
 
-#define VB_REPO_FORMAT 1u /* the newest this program reads, and what it makes */
+#define VB_REPO_FORMAT 2u /* the newest this program reads, and what it makes */
 
 struct vb_repo;
 
@@ -49,6 +49,8 @@ struct vb_repo_auth {
     bool given;
     const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
     const uint8_t *root; /* the secret itself, 32 bytes, from the sheet of paper: no password is asked for */
+    const char *memory; /* directory in which this machine keeps what it has seen of repositories; NULL: not */
+    bool accept;        /* what is there now is what is to be remembered, whatever was seen before */
 };
 
 #define VB_KEY_COST 15u /* of the password derivation: 2^15 KiB of memory; kept in each key, so it may change */
@@ -87,7 +89,7 @@ int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, u
 /* Opens one.  auth: where the password comes from; it is asked for only when the repository is encrypted.  NULL: an
  * encrypted one is refused.  Missing: VB_E_NOT_FOUND with the hint `vbackup init`; not a repository: VB_E_NOT_FOUND; of a
  * newer format: VB_E_NEWER_FORMAT with both versions; no key opens with the password: VB_E_ACCESS_DENIED; damaged
- * configuration, or one that was exchanged: VB_E_CORRUPT. */
+ * configuration, or one that was exchanged: VB_E_CORRUPT; something that this machine has seen is missing: VB_E_GUARD. */
 struct vb_repo *vb_repo_open_auth(const char *location, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
                                   struct vb_error *err);
 struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mode, const struct vb_repo_auth *auth,
@@ -97,11 +99,22 @@ struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, st
 void vb_repo_close(struct vb_repo *r); /* NULL ok; unlocks; what was not committed is dropped */
 const struct vb_repo_info *vb_repo_info(const struct vb_repo *r);
 
-/* Makes this handle the only writer, and looks at what other writers did since it was opened.  Held by another:
- * VB_E_BUSY with host, process and time of the holder.  A dead holder's lock clears itself.  wall_ms: for that
- * text only.  Chunks that an interrupted backup left are found here and used. */
+/*
+ * Begins a session: this handle may write from here on, and knows what other writers did before.  Any number of sessions
+ * may be open at once, in any number of processes on any number of machines, also while others prune and check; in a
+ * repository of format 0 or 1 only one (VB_E_BUSY with host, process and time of the other).  Chunks that an interrupted
+ * backup left are found here and used.  wall_ms: for those who ask who is at work.
+ *
+ * A session has a lease: while it is renewed, no prune removes what the session may refer to.  Without that, after a
+ * machine slept for a day for instance, vb_repo_commit finds out whether something is gone, and fails if it is.  A session
+ * that did not end leaves its lease behind; vb_repo_lock_as with the same id takes it over, so that what it has stored is
+ * protected until then.  id: a GUID, or NULL.
+ */
 int vb_repo_lock(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err);
-void vb_repo_unlock(struct vb_repo *r);
+int vb_repo_lock_as(struct vb_repo *r, const char *id, uint64_t wall_ms, struct vb_error *err);
+/* To be called every few minutes at least; no harm is done when it fails. */
+int vb_repo_renew(struct vb_repo *r, uint64_t wall_ms, struct vb_error *err);
+void vb_repo_unlock(struct vb_repo *r); /* ends the session */
 
 /*
  * Trust groups.  Names, cuts and index are keyed by group, and a chunk counts for a group only where that group has
@@ -158,9 +171,10 @@ int vb_content_walk(struct vb_repo *r, const struct vb_content *content, vb_cont
 /* Writes open packs and the index, and passes the barrier.  For long backups: what was put so far survives. */
 int vb_repo_flush(struct vb_repo *r, struct vb_error *err);
 
-/* The end of a backup: flush, re-check that everything the entry refers to, directly and below, is in the durable index
- * and its pack still in place, then write the catalog entry.  Sets id (if empty), sequence, previous, hash and the added_*
- * figures of *e.  After 0 the backup exists; after -1 it does not, and commit may be called again. */
+/* The end of a backup: flush, re-check that everything the entry refers to, directly and below, is in the durable index,
+ * its pack still in place and not given up by a prune, then write the catalog entry and its place in the ledger.  Sets id
+ * (if empty), sequence, previous, hash and the added_* figures of *e.  After 0 the backup exists; after -1 it does not,
+ * but for storage that fails at the very last step and does not say what it has done.  Commit may be called again. */
 int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err);
 
 /* Every backup, oldest first.  entry is NULL for one that is damaged or unreadable: then damage says why, and path
@@ -187,7 +201,9 @@ struct vb_prune_params {
     uint64_t wall_ms;
     uint64_t delay_ms; /* backups forgotten, and packs condemned, for less than that are left alone */
     bool dry_run;
+    uint64_t lease_ms; /* a lease that has not been renewed for so long between two prunes is dead; 0: VB_LEASE_MS */
 };
+#define VB_LEASE_MS ((uint64_t)24 * 3600 * 1000)
 struct vb_prune_result {
     uint64_t removed_backups, waiting_backups; /* forgotten ones: gone now, or to be called back still */
     uint64_t condemned_packs, condemned_bytes; /* by this prune: a later one removes them */
@@ -195,10 +211,12 @@ struct vb_prune_result {
     uint64_t removed_packs, removed_bytes;     /* condemned by an earlier one */
     uint64_t waiting_packs;                    /* likewise, but not for long enough */
     uint64_t kept_packs;
+    uint64_t leases;        /* of sessions that are at work, or have not ended */
+    uint64_t left_alone;    /* trust groups of which nothing was removed, because something of them cannot be read */
 };
-/* Removes in two phases what no backup refers to; see repository_prune.c.  The lock is given back at the end, whatever
- * comes of it.  VB_E_CORRUPT while something that a backup refers to is missing or cannot be read: then nothing is
- * removed. */
+/* Removes in two phases what no backup refers to; see repository_prune.c.  The session ends with it, whatever comes of
+ * it.  VB_E_CORRUPT while something that a backup refers to is missing or cannot be read, and it is not known that this
+ * concerns one trust group only: then nothing is removed.  VB_E_BUSY: another prune was quicker. */
 int vb_repo_prune(struct vb_repo *r, const struct vb_prune_params *params, struct vb_prune_result *result,
                   struct vb_error *err);
 

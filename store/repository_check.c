@@ -27,7 +27,6 @@ struct check {
     struct vb_strv key_ids;
     struct vb_repo_reach reach; /* over present */
     const char *object;       /* the backup that is being looked at */
-    struct vb_strv condemned; /* marks of packs that wait for their removal */
 };
 
 static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
@@ -213,7 +212,8 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
         return 0;
     }
     bool known = vb_index_find_pack(c->index, &id.name, &indexed);
-    if (!known && !vb_repo_is_condemned(&c->condemned, &id.name))
+    const struct vb_state_pack *given_up = vb_state_find(&c->repo->ledger.state, &id.name);
+    if (!known && !given_up)
         tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
     bool whole = is_in_share(c, &id.name);
     c->result.packs++;
@@ -290,12 +290,49 @@ static int check_backup(struct check *c, const char *path, const struct vb_catal
     return vb_repo_reach_entry(&c->reach, e, err);
 }
 
-static void check_chain(struct check *c, const char *path, const struct vb_catalog_entry *e,
-                        const struct vb_name *before, uint64_t before_sequence)
+/* Records from before there was a ledger: they are numbered without gaps. */
+static void check_old_chain(struct check *c, const char *path, const struct vb_catalog_entry *e,
+                            const struct vb_name *before, uint64_t before_sequence)
 {
+    const struct vb_repo_ledger *l = &c->repo->ledger;
+    if (c->repo->info.format > 1 || (l->first && e->sequence >= l->first))
+        return;
     if (e->has_previous != (before != NULL) || (before && !vb_name_equal(before, &e->previous)) ||
         e->sequence != before_sequence + 1)
         tell(c, VB_CHECK_DAMAGE, path, "the record before this one is missing or was exchanged");
+}
+
+static bool is_named(const struct vb_strv *paths, const struct vb_ledger_record *rec)
+{
+    for (size_t i = 0; i < paths->n; i++) {
+        uint64_t sequence;
+        char id[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        if (vb_catalog_path_parse(paths->v[i], &sequence, id, &hash) && sequence == rec->number &&
+            vb_name_equal(&hash, &rec->what))
+            return true;
+    }
+    return false;
+}
+
+/* Each record names the one before; each backup is in the catalog, or forgotten. */
+static void check_ledger(struct check *c, const struct vb_strv *paths)
+{
+    const struct vb_repo_ledger *l = &c->repo->ledger;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct vb_ledger_record *rec = &l->v[i];
+        VB_AUTO_FREE char *path = vb_ledger_path(rec->number);
+        if (rec->kind == VB_LEDGER_UNKNOWN)
+            tell(c, VB_CHECK_DAMAGE, path, "record of the ledger cannot be read, or was not made with a key that may");
+        if (i > 0 ? rec->number != l->v[i - 1].number + 1 : rec->number > 1 && c->repo->info.format > 1)
+            tell(c, VB_CHECK_DAMAGE, path, "the records before this one are missing in the ledger");
+        else if (i > 0 && rec->kind != VB_LEDGER_UNKNOWN && !vb_name_equal(&rec->previous, &l->v[i - 1].hash))
+            tell(c, VB_CHECK_DAMAGE, path, "the record before this one was exchanged");
+        if (rec->kind == VB_LEDGER_BACKUP && !is_named(paths, rec) && !is_named(&l->state.expired, rec))
+            tell(c, VB_CHECK_DAMAGE, path, "the backup that this record is about is missing in the catalog");
+    }
+    if (l->state_lost)
+        tell(c, VB_CHECK_DAMAGE, "state", "what the last prune has left cannot be read; the next prune makes it anew");
 }
 
 static int check_catalog(struct check *c, struct vb_error *err)
@@ -305,6 +342,11 @@ static int check_catalog(struct check *c, struct vb_error *err)
     uint64_t before_sequence = 0, when;
     char place[VB_GUID_LEN + 1];
     int result = vb_repo_catalog_paths(c->repo, &paths, err);
+    if (result == 0)
+        result = vb_repo_ledger_sync(c->repo, err);
+    vb_strv_clear(&paths); /* what the ledger names by now was written before */
+    if (result == 0)
+        result = vb_repo_catalog_paths(c->repo, &paths, err);
     if (result == 0)
         result = vb_repo_forgotten_paths(c->repo, &forgotten, err);
     if (result == 0)
@@ -316,6 +358,8 @@ static int check_catalog(struct check *c, struct vb_error *err)
         if (!vb_strv_has(&paths, forgotten.v[i]))
             vb_strv_add(&paths, forgotten.v[i]);
     vb_strv_sort(&paths);
+    if (result == 0)
+        check_ledger(c, &paths);
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         if (vb_strv_has(&forgotten, paths.v[i]) && vb_repo_read_forgotten(c->repo, paths.v[i], &when, &why) < 0)
@@ -323,10 +367,15 @@ static int check_catalog(struct check *c, struct vb_error *err)
         uint64_t sequence;
         char id[VB_GUID_LEN + 1];
         struct vb_name hash;
+        if (!vb_repo_path_stands(c->repo, paths.v[i])) {
+            tell(c, VB_CHECK_NOTE, paths.v[i], "is not in the ledger: its writer is at work, or did not come to an end, or was "
+                 "not quick enough; or a prune removes it");
+            continue;
+        }
         struct vb_catalog_entry *e = vb_repo_read_entry(c->repo, paths.v[i], &why);
         if (e) {
             vb_strv_add(&c->entries, paths.v[i]);
-            check_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
+            check_old_chain(c, paths.v[i], e, before_sequence ? &before : NULL, before_sequence);
             result = check_backup(c, paths.v[i], e, err);
         } else if (why.code != VB_E_NOT_FOUND ||
                    (!vb_strv_has(&forgotten, paths.v[i]) && !vb_strv_has(&broken, paths.v[i]))) {
@@ -379,7 +428,7 @@ static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_sh
                        .index = vb_index_new(), .present = vb_index_new() };
     check_config(&c);
     int result = vb_repo_key_list(r, check_key, &c, err);
-    if (vb_repo_condemned(r, &c.condemned, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
+    if (vb_repo_ledger_sync(r, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
         vb_backend_list(r->backend, "packs/", check_pack, &c, err) != 0)
         result = -1;
     if (result == 0) {
@@ -395,7 +444,6 @@ static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_sh
         result = tell_broken(&c, err);
     if (result == 0 && c.result.damages > 0)
         tell_losses(&c);
-    vb_strv_clear(&c.condemned);
     vb_strv_clear(&c.entries);
     vb_strv_clear(&c.key_ids);
     vb_index_free(c.index);

@@ -43,15 +43,28 @@ static bool is_forgotten(struct vb_repo *r, const struct vb_strv *marks, const c
     return false;
 }
 
+bool vb_repo_path_stands(const struct vb_repo *r, const char *path)
+{
+    uint64_t sequence = 0;
+    char id[VB_GUID_LEN + 1];
+    struct vb_name hash;
+    if (!vb_catalog_path_parse(path, &sequence, id, &hash))
+        return true; /* whoever reads it will complain */
+    return vb_repo_standing(r, sequence, &hash) == VB_STANDS && !vb_strv_has(&r->ledger.state.expired, path);
+}
+
 /* Those that are not forgotten. */
 static int live_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
 {
     struct vb_strv all = { 0 }, forgotten = { 0 };
+    /* The catalog first: whatever the ledger calls a backup by then was in it. */
     int result = vb_repo_catalog_paths(r, &all, err);
+    if (result == 0)
+        result = vb_repo_ledger_sync(r, err);
     if (result == 0)
         result = vb_repo_forgotten_paths(r, &forgotten, err);
     for (size_t i = 0; i < all.n && result == 0; i++)
-        if (!is_forgotten(r, &forgotten, all.v[i]))
+        if (vb_repo_path_stands(r, all.v[i]) && !is_forgotten(r, &forgotten, all.v[i]))
             vb_strv_add(paths, all.v[i]);
     vb_strv_clear(&all);
     vb_strv_clear(&forgotten);
@@ -316,9 +329,9 @@ static int recheck_roots(struct vb_repo *r, const struct vb_catalog_entry *e, st
 /* ---- everything below ---- */
 
 /*
- * What was put in this run was accepted only when all it refers to was in the index, and the index was true when the
- * lock was taken.  So all that is below the roots is there unless packs have vanished since: one listing tells.  Only
- * if one has is it necessary to look what this backup needs of it.
+ * What was put in this run was accepted only when all it refers to was in the index, and the index was true when the run
+ * began.  So all that is below the roots is there unless packs have vanished since, or have been given up by a prune: one
+ * listing tells.  Only if one has is it necessary to look what this backup needs of it.
  */
 struct below {
     struct vb_repo *repo;
@@ -337,9 +350,10 @@ static int is_lost(void *arg, const struct vb_index_hit *hit, struct vb_error *e
     char chunk[VB_NAME_HEX_LEN + 1];
     VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
     vb_name_hex(&hit->entry.name, chunk);
-    vb_fail(err, VB_E_NOT_FOUND, "'%s': pack has vanished, changed its size or been condemned since the backup began, and with it the "
-            "%s chunk %.16s...", path, vb_chunk_type_name(hit->entry.type), chunk);
-    vb_hint(err, "find out what removes files from the repository, then back up again: what is missing is stored anew");
+    vb_fail(err, VB_E_NOT_FOUND, "'%s': pack has vanished, changed its size or been given up by a prune since the backup began, "
+            "and with it the %s chunk %.16s...", path, vb_chunk_type_name(hit->entry.type), chunk);
+    vb_hint(err, "if this machine slept for long, or its run was taken to be dead, that is why; else find out what removes "
+            "files from the repository; then back up again: what is missing is stored anew");
     return -1;
 }
 
@@ -353,24 +367,27 @@ static int not_indexed(void *arg, const struct vb_name *name, unsigned type, con
                    type ? vb_chunk_type_name(type) : "data", hex);
 }
 
+static void find_lost(struct below *b)
+{
+    struct vb_repo *r = b->repo;
+    size_t packs = vb_index_pack_count(r->index);
+    b->lost = vb_alloc_n(packs + 1, sizeof *b->lost);
+    for (size_t i = 0; i < packs; i++) {
+        const struct vb_index_pack *p = vb_index_pack_at(r->index, (uint32_t)i);
+        if (p->gone || p->open)
+            continue;
+        b->lost[i] = VB_CHECKED(1, !vb_repo_is_listed(b->there, b->n, &p->name, p->size)) ||
+                     VB_CHECKED(2, vb_repo_is_lost_to(r, &p->name, true));
+        b->any = b->any || b->lost[i];
+    }
+}
+
 static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct below b = { .repo = r };
-    struct vb_strv condemned = { 0 };
     if (vb_repo_list_packs(r, &b.there, &b.n, err) < 0)
         return -1;
-    if (vb_repo_condemned(r, &condemned, err) < 0) {
-        free(b.there);
-        return -1;
-    }
-    size_t packs = vb_index_pack_count(r->index);
-    b.lost = vb_alloc_n(packs + 1, sizeof *b.lost);
-    for (size_t i = 0; i < packs; i++) {
-        const struct vb_index_pack *p = vb_index_pack_at(r->index, (uint32_t)i);
-        b.lost[i] = !p->gone && !p->open && (!vb_repo_is_listed(b.there, b.n, &p->name, p->size) ||
-                                             vb_repo_is_condemned(&condemned, &p->name));
-        b.any = b.any || b.lost[i];
-    }
+    find_lost(&b);
     int result = 0;
     if (b.any && vb_keys_append_only(r->keys)) {
         result = vb_fail(err, VB_E_NOT_FOUND, "packs have vanished since the backup began, and a write-only key cannot "
@@ -385,47 +402,66 @@ static int recheck_below(struct vb_repo *r, const struct vb_catalog_entry *e, st
         result = vb_repo_reach_entry(&reach, e, err);
         vb_repo_reach_clear(&reach);
     }
-    vb_strv_clear(&condemned);
+    for (size_t i = 0; i < vb_index_pack_count(r->index) && result == 0; i++)
+        if (b.lost[i])
+            vb_index_pack_at(r->index, (uint32_t)i)->gone = true; /* and nothing that this backup needs */
     free(b.there);
     free(b.lost);
     return result;
 }
 
-/* The entry's place in the chain: behind the newest name, whether or not that entry can still be read. */
+/* All that this backup refers to is there, and no prune that is in the ledger so far has given it up. */
+static int recheck_all(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err)
+{
+    uint64_t prune = r->ledger.prune.number;
+    if (r->ledger.state_lost)
+        return vb_fail(err, VB_E_CORRUPT, "'%s': what the last prune has given up cannot be read", r->backend->location);
+    if (recheck_below(r, e, err) < 0 || recheck_roots(r, e, err) < 0)
+        return -1;
+    if (prune != r->loaded_prune) {
+        /* It may have left out of the index what this backup needs. */
+        vb_index_mark_new(r->index);
+        if (vb_repo_flush(r, err) < 0)
+            return -1;
+        r->loaded_prune = prune;
+    }
+    r->checked_prune = prune;
+    return 0;
+}
+
+/* ---- the entry ---- */
+
+/* Its place in the order: behind all that is in the ledger. */
 static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct vb_strv paths = { 0 };
-    int result = vb_repo_catalog_paths(r, &paths, err);
+    int result = vb_repo_ledger_next(r, &e->sequence, err);
+    if (result == 0)
+        result = vb_repo_catalog_paths(r, &paths, err);
     if (result == 0)
         result = vb_repo_forgotten_paths(r, &paths, err); /* also those whose record is gone */
     if (result == 0)
         result = vb_repo_broken_paths(r, "catalog/", &paths, err); /* or was set aside */
     vb_strv_sort(&paths);
-    e->sequence = 1;
     e->has_previous = false;
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         uint64_t sequence;
         char id[VB_GUID_LEN + 1];
         struct vb_name hash;
-        if (!vb_catalog_path_parse(paths.v[i], &sequence, id, &hash))
+        if (!vb_catalog_path_parse(paths.v[i], &sequence, id, &hash) || sequence >= e->sequence ||
+            vb_repo_standing(r, sequence, &hash) != VB_STANDS)
             continue;
-        e->sequence = sequence + 1;
         e->has_previous = true;
         e->previous = hash;
         if (vb_guid_equal(id, e->id))
             result = vb_fail(err, VB_E_EXISTS, "backup '%s' is in the repository already", id);
     }
     vb_strv_clear(&paths);
-    if (result == 0 && e->sequence > 9999999999u) { /* ten digits: a name with more is nobody's */
-        vb_fail(err, VB_E_LIMIT, "'%s': a record with the highest number there is stands in the catalog",
-                r->backend->location);
-        vb_hint(err, "no backup has such a number: find out who wrote catalog/9999999999-*, and remove it");
-        result = -1;
-    }
     return result;
 }
 
-static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
+/* In the catalog, and not yet a backup; *path is the caller's. */
+static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, char **path, struct vb_error *err)
 {
     VB_AUTO_BUF bytes = VB_BUF_INIT, plain = VB_BUF_INIT, aad = VB_BUF_INIT;
     size_t n = entry_aad(e->sequence, e->id, &aad);
@@ -439,27 +475,44 @@ static int write_entry(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_
     if (bytes.len > VB_CATALOG_MAX_FILE)
         return vb_fail(err, VB_E_LIMIT, "record of the backup is larger than %zu bytes", VB_CATALOG_MAX_FILE);
     vb_sha256(bytes.data, bytes.len, &e->hash);
-    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
     vb_fault_point("store");
-    if (vb_backend_write(r->backend, path, bytes.data, bytes.len, err) < 0)
-        return -1;
+    if (vb_backend_write(r->backend, *path, bytes.data, bytes.len, &why) < 0 && why.code != VB_E_EXISTS)
+        return vb_error_move(err, &why);
     vb_fault_point("store");
-    if (vb_backend_barrier(r->backend, err) == 0)
-        return 0;
-    /* Not known to be durable: take it back, so that what was reported and what is there agree. */
-    vb_backend_remove(r->backend, path, NULL);
-    return -1;
+    return vb_backend_barrier(r->backend, err);
+}
+
+/* 0: it is a backup; 1: somebody was quicker; -1. */
+static int try_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
+{
+    VB_AUTO_FREE char *path = NULL;
+    bool unsure = false;
+    int result = write_entry(r, e, &path, err);
+    if (result == 0)
+        result = vb_repo_ledger_append(r, VB_LEDGER_BACKUP, &e->hash, &unsure, err);
+    if (result != 0 && path && !unsure)
+        vb_backend_remove(r->backend, path, NULL); /* it never was one; a prune clears it away if this fails */
+    return result;
 }
 
 int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
 {
-    if (vb_repo_flush(r, err) < 0 || recheck_below(r, e, err) < 0 ||
-        recheck_roots(r, e, err) < 0)
+    if (vb_repo_flush(r, err) < 0)
         return -1;
     if (!e->id[0])
         vb_guid_new(e->id);
     e->added_chunks = r->stats.put_chunks;
     e->added_raw = r->stats.put_raw;
     e->added_stored = r->stats.put_stored;
-    return set_place(r, e, err) < 0 ? -1 : write_entry(r, e, err);
+    for (bool first = true;; first = false) {
+        if (vb_repo_ledger_sync(r, err) < 0 ||
+            ((first || VB_CHECKED(3, r->ledger.prune.number != r->checked_prune)) && recheck_all(r, e, err) < 0) ||
+            set_place(r, e, err) < 0)
+            return -1;
+        int result = try_commit(r, e, err);
+        if (result <= 0)
+            return result;
+    }
 }

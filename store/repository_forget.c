@@ -92,7 +92,7 @@ int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_m
 static int need_lock(const struct vb_repo *r, struct vb_error *err)
 {
     if (!r->locked)
-        return vb_fail(err, VB_E_BAD_STATE, "'%s': repository is not locked", r->backend->location);
+        return vb_fail(err, VB_E_BAD_STATE, "'%s': no session has begun", r->backend->location);
     if (vb_keys_append_only(r->keys))
         return vb_fail(err, VB_E_ACCESS_DENIED, "a write-only key can forget nothing");
     return 0;
@@ -113,10 +113,44 @@ int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t
     return put_mark(r, path, wall_ms, reason, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
 }
 
+/* A prune that has listed what is forgotten, and has not taken effect yet, must begin anew. */
+int vb_repo_say_word(struct vb_repo *r, const char *path, struct vb_error *err)
+{
+    struct vb_name what;
+    int result = 1;
+    vb_sha256(path, strlen(path), &what);
+    while (result > 0) {
+        bool unsure = false;
+        uint64_t number = 0;
+        if (vb_repo_ledger_sync(r, err) < 0 || vb_repo_ledger_next(r, &number, err) < 0)
+            return -1;
+        result = vb_repo_ledger_append(r, VB_LEDGER_WORD, &what, &unsure, err);
+    }
+    return result;
+}
+
+static int call_back(struct vb_repo *r, const char *path, struct vb_error *err)
+{
+    VB_AUTO_BUF bytes = VB_BUF_INIT;
+    VB_AUTO_FREE char *mark = mark_path(path);
+    uint64_t size;
+    if (vb_repo_ledger_sync(r, err) < 0)
+        return -1;
+    bool late = vb_strv_has(&r->ledger.state.expired, path) || vb_backend_size(r->backend, path, &size, NULL) < 0;
+    if (!late && (vb_backend_read_all(r->backend, mark, 65536, &bytes, err) < 0 ||
+                  vb_backend_remove(r->backend, mark, err) < 0 || vb_backend_barrier(r->backend, err) < 0 ||
+                  vb_repo_say_word(r, path, err) < 0))
+        return -1;
+    if (!late && vb_strv_has(&r->ledger.state.expired, path)) { /* a prune came in between */
+        late = true;
+        vb_backend_write(r->backend, mark, bytes.data, bytes.len, NULL);
+    }
+    return late ? vb_fail(err, VB_E_NOT_FOUND, "'%s': has been pruned since it was forgotten", path) : 0;
+}
+
 int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err)
 {
     struct vb_strv paths = { 0 }, fit = { 0 };
-    uint64_t size;
     if (need_lock(r, err) < 0 || vb_repo_forgotten_paths(r, &paths, err) < 0)
         return -1;
     for (size_t i = 0; i < paths.n; i++) {
@@ -127,18 +161,9 @@ int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err)
             strncasecmp(id, which, strlen(which)) == 0)
             vb_strv_add(&fit, paths.v[i]);
     }
-    int result = 0;
-    if (fit.n != 1) {
-        result = vb_fail(err, fit.n ? VB_E_USAGE : VB_E_NOT_FOUND, "'%s': %s", which,
-                         fit.n ? "several forgotten backups begin so" : "no such forgotten backup");
-    } else if (vb_backend_size(r->backend, fit.v[0], &size, NULL) < 0) {
-        result = vb_fail(err, VB_E_NOT_FOUND, "'%s': has been pruned since it was forgotten", which);
-    } else {
-        VB_AUTO_FREE char *mark = mark_path(fit.v[0]);
-        result = vb_backend_remove(r->backend, mark, err);
-        if (result == 0)
-            result = vb_backend_barrier(r->backend, err);
-    }
+    int result = fit.n == 1 ? call_back(r, fit.v[0], err)
+                            : vb_fail(err, fit.n ? VB_E_USAGE : VB_E_NOT_FOUND, "'%s': %s", which,
+                                      fit.n ? "several forgotten backups begin so" : "no such forgotten backup");
     vb_strv_clear(&paths);
     vb_strv_clear(&fit);
     return result;

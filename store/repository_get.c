@@ -78,16 +78,21 @@ static int chunk_context(struct vb_repo *r, enum vb_chunk_type type, const struc
     return -1;
 }
 
+/* Written since this handle was opened, in a pack whose index file is missing, or one that somebody lied about. */
+bool vb_repo_look_deeper(struct vb_repo *r)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    if (r->locked || r->scanned == VB_SCAN_DEEP || vb_keys_append_only(r->keys))
+        return false;
+    return vb_repo_load_index(r, r->scanned + 1, &why) == 0;
+}
+
 static int find(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_index_hit *hit,
                 struct vb_error *err)
 {
     bool found = vb_index_get(r->index, name, hit);
-    /* Written since this handle was opened, or in a pack whose index file is missing: look once at everything. */
-    if (!found && !r->locked && !r->scanned) {
-        if (vb_repo_load_index(r, true, err) < 0)
-            return -1;
+    while (!found && vb_repo_look_deeper(r))
         found = vb_index_get(r->index, name, hit);
-    }
     if (!found) {
         vb_fail(err, VB_E_NOT_FOUND, "not in the repository");
         return chunk_context(r, type, name, NULL, err);
@@ -115,11 +120,9 @@ static int read_verified(struct vb_repo *r, enum vb_chunk_type type, const struc
             return 0;
         chunk_context(r, type, name, hit, &why);
         /* A pack that is not where the index says: there may be another place. */
-        if (why.code != VB_E_NOT_FOUND || r->locked || r->scanned)
+        if ((why.code != VB_E_NOT_FOUND && why.code != VB_E_CORRUPT) || !vb_repo_look_deeper(r))
             return vb_error_move(err, &why);
         vb_error_clear(&why);
-        if (vb_repo_load_index(r, true, err) < 0)
-            return -1;
     }
 }
 
@@ -133,9 +136,9 @@ int vb_repo_get(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name
 bool vb_repo_group_of(struct vb_repo *r, const struct vb_name *name, uint32_t *group)
 {
     struct vb_index_hit hit;
-    if (!vb_index_get(r->index, name, &hit) &&
-        (r->locked || r->scanned || vb_repo_load_index(r, true, NULL) < 0 || !vb_index_get(r->index, name, &hit)))
-        return false;
+    while (!vb_index_get(r->index, name, &hit))
+        if (!vb_repo_look_deeper(r))
+            return false;
     *group = vb_index_pack_at(r->index, hit.pack)->group;
     return true;
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "store/index.h"
 #include "store/keys.h"
+#include "store/ledger.h"
 #include "store/pack.h"
 #include "store/repository.h"
 
@@ -33,11 +34,39 @@ struct vb_repo_pack_key {
     struct vb_object object;
 };
 
+/* How the index in memory is made. */
+enum vb_repo_scan {
+    VB_SCAN_NONE,  /* from index files only */
+    VB_SCAN_PACKS, /* packs are listed, too: missing ones do not count, those that no index file names are taken in */
+    VB_SCAN_DEEP   /* from the packs only */
+};
+
+/* The ledger as far as it was read, and the state that the newest prune in it has left. */
+struct vb_repo_ledger {
+    struct vb_ledger_record *v; /* by number */
+    size_t n, cap;
+    uint64_t first, end;        /* 0: empty.  The next record gets end + 1 */
+    struct vb_name end_hash;
+    bool listed;
+    bool holes;                 /* records are missing that have been there */
+    uint64_t prunes;            /* how many */
+    struct vb_ledger_record prune; /* the newest */
+    struct vb_state state;      /* that it left; generation 0: none */
+    bool state_lost;            /* it cannot be read */
+    uint64_t state_number;      /* which prune's state is loaded */
+};
+
 struct vb_repo {
     struct vb_backend *backend;
     enum vb_repo_mode mode;
     bool locked;
-    bool scanned;           /* the packs were listed since the index was loaded: nothing more can be found */
+    enum vb_repo_scan scanned; /* how much was looked at since the index was loaded */
+    struct vb_repo_ledger ledger;
+    uint64_t generation;    /* of the repository as this session knows it: packs condemned later may be referred to */
+    uint64_t loaded_prune;  /* number of the newest prune when the index in memory was made */
+    uint64_t checked_prune; /* and when all that a commit refers to was looked at */
+    char *lease;            /* its path */
+    char *memory;           /* directory; NULL: nothing is remembered */
     struct vb_repo_info info;
     struct vb_keys *keys;
     char key_id[VB_GUID_LEN + 1]; /* of the key that opened it; "" without encryption */
@@ -50,6 +79,17 @@ struct vb_repo {
     struct vb_buf stored, plain, sealed; /* work space of put and get */
     struct vb_repo_stats stats;
 };
+
+/*
+ * A check on which the safety of concurrent clients rests.  Tests leave one of them out and must notice.
+ */
+#define VB_REPO_CHECKS 8
+#ifdef VB_FAULT_POINTS
+extern int vb_repo_unchecked; /* number of the check that is left out; 0: none */
+#define VB_CHECKED(n, condition) (vb_repo_unchecked != (n) && (condition))
+#else
+#define VB_CHECKED(n, condition) (condition)
+#endif
 
 #define VB_REPO_CONFIG_MAX 65536u
 
@@ -68,13 +108,16 @@ int vb_repo_config_verify(const void *p, size_t len, const struct vb_keys *keys,
 
 /* repository_keys.c: the files in keys/. */
 int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys *keys, const char *id,
-                      const struct vb_repo_key_params *p, struct vb_error *err);
+                      const struct vb_repo_key_params *p, char **path, struct vb_error *err); /* path: may be NULL */
 struct vb_keys *vb_repo_key_open(struct vb_backend *b, const char *repo_id, const struct vb_repo_auth *auth,
                                  char key_id[VB_GUID_LEN + 1], struct vb_error *err);
 
-/* repository_index.c: reads the index files; scan: also lists the packs, leaves out those that are missing and takes
- * in those that no index file names. */
-int vb_repo_load_index(struct vb_repo *r, bool scan, struct vb_error *err);
+/* repository_index.c.  all: also packs that are condemned, for a prune; files (may be NULL): the index files that were
+ * read. */
+int vb_repo_load_index(struct vb_repo *r, enum vb_repo_scan scan, struct vb_error *err);
+int vb_repo_load_all(struct vb_repo *r, enum vb_repo_scan scan, struct vb_strv *files, struct vb_error *err);
+/* repository_get.c: one step deeper than the index was looked at before; false: there is none, or it failed. */
+bool vb_repo_look_deeper(struct vb_repo *r);
 /* The pack files that are there, sorted by name; caller frees. */
 struct vb_repo_listed {
     struct vb_name name;
@@ -88,8 +131,9 @@ int vb_repo_add_to_pack(struct vb_repo *r, uint32_t group, struct vb_pack_entry 
                         struct vb_error *err);
 /* Files about all packs that are not durable; one that is there already is taken out of *keep (may be NULL), a list of
  * files that are to be removed. */
-int vb_repo_write_index(struct vb_repo *r, struct vb_strv *keep, struct vb_error *err);
+int vb_repo_write_index(struct vb_repo *r, uint64_t generation, struct vb_strv *keep, struct vb_error *err);
 void vb_repo_drop_open_packs(struct vb_repo *r);
+int vb_repo_flush_packs(struct vb_repo *r, struct vb_error *err); /* durable, and in no index file */
 
 /* repository_get.c: the stored bytes, unsealed, into out. */
 int vb_repo_read_stored(struct vb_repo *r, const struct vb_index_hit *hit, struct vb_buf *out, struct vb_error *err);
@@ -105,14 +149,43 @@ int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_er
 /* Reads and verifies one entry. */
 struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err);
 
+/* Not one that never became a backup, nor one that a prune removes. */
+bool vb_repo_path_stands(const struct vb_repo *r, const char *path);
+
 /* repository_forget.c: the records ("catalog/...") of backups that are forgotten, sorted, whether or not they are still
  * there; and when one was. */
 int vb_repo_forgotten_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
+int vb_repo_say_word(struct vb_repo *r, const char *path, struct vb_error *err);
 int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_ms, struct vb_error *err);
 
-/* repository_prune.c: the marks of packs that are to be removed, sorted: no writer counts on them. */
-int vb_repo_condemned(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
-bool vb_repo_is_condemned(const struct vb_strv *paths, const struct vb_name *pack);
+/* repository_ledger.c */
+void vb_repo_ledger_clear(struct vb_repo_ledger *l);
+/* Reads what is new, and the state of the newest prune. */
+int vb_repo_ledger_sync(struct vb_repo *r, struct vb_error *err);
+int vb_repo_ledger_next(struct vb_repo *r, uint64_t *number, struct vb_error *err); /* the number it will get */
+/* The next record.  0: it stands; 1: somebody was quicker, the ledger is read up to there; -1: it does not stand, or, with
+ * *unsure, may. */
+int vb_repo_ledger_append(struct vb_repo *r, enum vb_ledger_kind kind, const struct vb_name *what, bool *unsure,
+                          struct vb_error *err);
+const struct vb_ledger_record *vb_repo_ledger_at(const struct vb_repo *r, uint64_t number); /* NULL: missing */
+/* What the ledger says about a record in the catalog. */
+enum vb_repo_standing {
+    VB_STANDS,  /* it is a backup */
+    VB_PENDING, /* its turn has not come: its writer is at work, or died */
+    VB_VOID     /* another came first: it never was one */
+};
+enum vb_repo_standing vb_repo_standing(const struct vb_repo *r, uint64_t number, const struct vb_name *hash);
+/* Whether this session must not refer to a pack.  doomed_only: nobody may. */
+bool vb_repo_is_lost_to(const struct vb_repo *r, const struct vb_name *pack, bool doomed_only);
+
+/* repository_memory.c: holds the repository against what this machine has seen of it (VB_E_GUARD), and keeps what it sees
+ * now; accept: without holding. */
+int vb_repo_recall(struct vb_repo *r, const char *dir, bool accept, struct vb_error *err);
+void vb_repo_remember(struct vb_repo *r);
+
+/* repository_lease.c */
+int vb_repo_lease_begin(struct vb_repo *r, const char *id, uint64_t wall_ms, struct vb_error *err);
+void vb_repo_lease_end(struct vb_repo *r);
 
 /* repository_loss.c: reports (VB_CHECK_LOSS) what the backup needs that is not in this index; how many findings. */
 uint64_t vb_repo_losses(struct vb_repo *r, struct vb_index *whole, const struct vb_catalog_entry *e, vb_check_fn *report,

@@ -123,7 +123,7 @@ static json_t *describe(const char *repo_id, const struct key_file *f)
     return o;
 }
 
-static int write_file(struct vb_backend *b, json_t *o, struct vb_error *err)
+static int write_file(struct vb_backend *b, json_t *o, char **written, struct vb_error *err)
 {
     struct vb_name hash;
     char hex[VB_NAME_HEX_LEN + 1];
@@ -135,6 +135,8 @@ static int write_file(struct vb_backend *b, json_t *o, struct vb_error *err)
     VB_AUTO_FREE char *path = vb_printf("keys/%s", hex);
     int result = vb_backend_write(b, path, text, strlen(text), err);
     free(text);
+    if (written)
+        *written = vb_strdup(path);
     return result;
 }
 
@@ -180,7 +182,7 @@ static bool host_ok(const char *host)
 }
 
 int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys *keys, const char *id,
-                      const struct vb_repo_key_params *p, struct vb_error *err)
+                      const struct vb_repo_key_params *p, char **path, struct vb_error *err)
 {
     VB_CLEANUP(key_file_clear) struct key_file f = { .log2_n = p->cost ? p->cost : VB_KEY_COST };
     VB_CLEANUP(vb_secret_buf_clear) struct vb_buf password = VB_BUF_INIT;
@@ -206,7 +208,7 @@ int vb_repo_key_write(struct vb_backend *b, const char *repo_id, struct vb_keys 
         return -1;
     VB_AUTO_FREE char *sealed = to_hex(f.sealed.data, f.sealed.len);
     json_object_set_new(o, "sealed", json_string(sealed));
-    return write_file(b, o, err);
+    return write_file(b, o, path, err);
 }
 
 /* ---- reading ---- */
@@ -379,7 +381,7 @@ int vb_repo_key_add(struct vb_repo *r, const struct vb_repo_key_params *p, char 
     if (need_root(r, err) < 0)
         return -1;
     vb_guid_new(id);
-    if (vb_repo_key_write(r->backend, r->info.id, r->keys, id, p, err) < 0)
+    if (vb_repo_key_write(r->backend, r->info.id, r->keys, id, p, NULL, err) < 0)
         return -1;
     return vb_backend_barrier(r->backend, err);
 }
@@ -461,7 +463,7 @@ int vb_repo_key_change(struct vb_repo *r, const struct vb_repo_key_params *p, st
         q.label = NULL;
     /* The new one first: at no time is there none. */
     if (result == 0)
-        result = vb_repo_key_write(r->backend, r->info.id, r->keys, r->key_id, &q, err);
+        result = vb_repo_key_write(r->backend, r->info.id, r->keys, r->key_id, &q, NULL, err);
     if (result == 0)
         result = vb_backend_barrier(r->backend, err);
     if (result == 0)

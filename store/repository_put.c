@@ -57,27 +57,12 @@ void vb_repo_drop_open_packs(struct vb_repo *r)
     r->n_packs = r->cap_packs = 0;
 }
 
-/* Without encryption the same chunks make the same pack again, also one that was condemned: its mark is void now. */
-static int call_back_pack(struct vb_repo *r, const struct vb_name *name, struct vb_error *err)
-{
-    VB_AUTO_ERROR why = VB_ERROR_INIT;
-    char hex[VB_NAME_HEX_LEN + 1];
-    if (vb_keys_sealed(r->keys))
-        return 0; /* the salt is new each time, and so is the name */
-    vb_name_hex(name, hex);
-    VB_AUTO_FREE char *path = vb_printf("condemned/%s", hex);
-    if (vb_backend_remove(r->backend, path, &why) < 0 && why.code != VB_E_NOT_FOUND)
-        return vb_error_move(err, &why);
-    return 0;
-}
-
 static int write_pack(struct vb_repo *r, struct vb_repo_pack *p, struct vb_error *err)
 {
     struct vb_pack_id id;
     if (!p->open)
         return 0;
-    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &id, err) < 0 ||
-        call_back_pack(r, &id.name, err) < 0)
+    if (vb_pack_write(&p->pack, r->keys, p->group, r->backend, &id, err) < 0)
         return -1;
     vb_index_name_pack(r->index, p->number, &id);
     p->open = false;
@@ -308,12 +293,12 @@ static int write_index_file(struct vb_repo *r, const struct vb_buf *bytes, struc
     return result < 0 ? vb_error_move(err, &why) : 0;
 }
 
-int vb_repo_write_index(struct vb_repo *r, struct vb_strv *keep, struct vb_error *err)
+int vb_repo_write_index(struct vb_repo *r, uint64_t generation, struct vb_strv *keep, struct vb_error *err)
 {
     for (uint32_t group = 0; group < vb_keys_group_count(r->keys); group++)
         for (uint32_t next = 0;;) {
             VB_AUTO_BUF bytes = VB_BUF_INIT;
-            int more = vb_index_encode_new(r->index, r->keys, group, &next, &bytes, err);
+            int more = vb_index_encode_new(r->index, r->keys, generation, group, &next, &bytes, err);
             if (more < 0 || (more > 0 && write_index_file(r, &bytes, keep, err) < 0))
                 return -1;
             if (more == 0)
@@ -322,13 +307,18 @@ int vb_repo_write_index(struct vb_repo *r, struct vb_strv *keep, struct vb_error
     return 0;
 }
 
+int vb_repo_flush_packs(struct vb_repo *r, struct vb_error *err)
+{
+    return write_all_packs(r, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
+}
+
 int vb_repo_flush(struct vb_repo *r, struct vb_error *err)
 {
     if (need_lock(r, err) < 0 || write_all_packs(r, err) < 0)
         return -1;
     vb_fault_point("store");
     /* An index file must never outlive, in a power cut, the packs it tells about: two barriers. */
-    if (vb_index_has_new(r->index) && (vb_backend_barrier(r->backend, err) < 0 || vb_repo_write_index(r, NULL, err) < 0))
+    if (vb_index_has_new(r->index) && (vb_backend_barrier(r->backend, err) < 0 || vb_repo_write_index(r, r->generation, NULL, err) < 0))
         return -1;
     vb_fault_point("store");
     if (vb_backend_barrier(r->backend, err) < 0)

@@ -25,7 +25,6 @@ struct repair {
     struct vb_index *fresh;      /* what there is */
     struct vb_strv bad_index;    /* files that are set aside */
     struct vb_strv broken_packs;
-    struct vb_strv condemned;
     struct vb_repo_listed *packs;
     size_t n_packs;
 };
@@ -294,7 +293,7 @@ static int look_at_packs(struct repair *p, struct vb_error *err)
         VB_AUTO_BUF bytes = VB_BUF_INIT;
         VB_AUTO_FREE char *path = vb_pack_path(&p->packs[i].name);
         struct vb_pack_id id = { .name = p->packs[i].name, .size = p->packs[i].size };
-        if (vb_repo_is_condemned(&p->condemned, &id.name))
+        if (vb_repo_is_lost_to(p->repo, &id.name, false))
             continue;
         int whole = try_pack(p, path, &id, &bytes, err);
         if (whole < 0)
@@ -337,7 +336,7 @@ static int note_missing(struct repair *p, struct vb_error *err)
         const struct vb_index_pack *pack = vb_index_pack_at(p->told, (uint32_t)i);
         bool there = vb_repo_is_listed(p->packs, p->n_packs, &pack->name, pack->size);
         VB_AUTO_FREE char *path = vb_pack_path(&pack->name), *to = vb_printf("%s.missing", path);
-        if (there || vb_strv_has(&p->broken_packs, path) || vb_repo_is_condemned(&p->condemned, &pack->name))
+        if (there || vb_strv_has(&p->broken_packs, path) || vb_repo_is_lost_to(p->repo, &pack->name, false))
             continue;
         VB_AUTO_FREE char *text = vb_printf("%llu bytes\n", (unsigned long long)pack->size);
         if (keep_copy(p, to, text, strlen(text), err) < 0)
@@ -402,7 +401,7 @@ static int look_at_keys(struct repair *p, struct vb_error *err)
 static int run(struct repair *p, struct vb_error *err)
 {
     struct vb_repo *r = p->repo;
-    if (vb_repo_list_packs(r, &p->packs, &p->n_packs, err) < 0 || vb_repo_condemned(r, &p->condemned, err) < 0 ||
+    if (vb_repo_list_packs(r, &p->packs, &p->n_packs, err) < 0 || vb_repo_ledger_sync(r, err) < 0 ||
         look_at_index_files(p, false, err) < 0 || look_at_packs(p, err) < 0 || look_at_index_files(p, true, err) < 0)
         return -1;
     if (p->broken_packs.n || p->bad_index.n) {
@@ -431,7 +430,6 @@ int vb_repo_repair(struct vb_repo *r, uint64_t *mended, vb_check_fn *report, voi
     free(p.packs);
     vb_strv_clear(&p.bad_index);
     vb_strv_clear(&p.broken_packs);
-    vb_strv_clear(&p.condemned);
     /* The index in memory is of before. */
     vb_repo_unlock(r);
     return result;

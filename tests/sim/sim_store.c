@@ -139,8 +139,9 @@ static void *stream(void *ctx, const char *host, bool restore, struct vb_conn *c
 
 /* ---- the rest ---- */
 
-static int begin(void *ctx, bool write, struct vb_error *err)
+static int begin(void *ctx, bool write, const char *run_id, struct vb_error *err)
 {
+    (void)run_id;
     struct sim *s = ctx;
     (void)err;
     if (write && s->store_held)

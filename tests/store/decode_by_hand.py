@@ -88,15 +88,15 @@ class Keys:
             secret = (shared or x25519(self.private, salt)) + self.of(tag, "write")
         return hkdf(secret, salt + self.public, b"vbackup 1 %s %s " % (kind.encode(), self.id.encode()) + tag)
 
-    def header(self, data, magic):
-        assert data[:4] == magic and data[4:8] == bytes([1, int(self.sealed), 0, 0])
+    def header(self, data, magic, version=1):
+        assert data[:4] == magic and data[4:8] == bytes([version, int(self.sealed), 0, 0])
         return data[8:24], data[24:56]
 
     def open(self, key, nonce, aad, data):
         return gcm(key, nonce, aad, data, False) if self.sealed else data
 
-    def body(self, data, kind, magic, aad=b""):
-        tag, salt = self.header(data, magic)
+    def body(self, data, kind, magic, aad=b"", version=1):
+        tag, salt = self.header(data, magic, version)
         return tag, self.open(self.key(kind, tag, salt) if self.sealed else b"", 0, aad, data[56:])
 
 
@@ -141,7 +141,7 @@ def name_of(key, kind, plain):
 
 def check_config(repo, password):
     config = json.load(open(os.path.join(repo, "config")))
-    assert config["vbackup"] == "repository" and config["format_version"] in (0, 1)
+    assert config["vbackup"] == "repository" and config["format_version"] in (0, 1, 2)
     text = json.dumps({k: v for k, v in config.items() if k not in ("checksum", "mac")}, sort_keys=True,
                       separators=(",", ":")).encode()
     assert hashlib.sha256(text).hexdigest() == config["checksum"]
@@ -207,12 +207,15 @@ def read_pack(path, keys, key, chunks):
 def read_index(path, keys, chunks):
     data = open(path, "rb").read()
     assert hashlib.sha256(data).hexdigest() == os.path.basename(path)
+    dated = data[4] == 2
     if keys:
-        body = keys.body(data, "index", b"VBIX")[1]
+        body = keys.body(data, "index", b"VBIX", b"\2" if dated else b"", 2 if dated else 1)[1]
     else:
-        assert data[:8] == b"VBIX" + bytes(4)
+        assert data[:8] == b"VBIX" + bytes([2 if dated else 0, 0, 0, 0])
         body = data[8:]
     r, told = Reader(body), 0
+    if dated:
+        assert r.num(8) == 0, "nothing was pruned here"
     while r.at < len(body):
         r.take(32 + 8)
         count = r.num(4)
@@ -223,6 +226,30 @@ def read_index(path, keys, chunks):
             assert r.take(32) in chunks
             told += 1
     return told
+
+
+def read_ledger(repo, keys):
+    """The backups that it names: number and hash."""
+    named, before = set(), None
+    folder = os.path.join(repo, "ledger")
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        data = open(os.path.join(folder, name), "rb").read()
+        assert len(data) == 128 and data[:4] == b"VBLG" and data[4] == 1 and data[6:8] == bytes(2)
+        tag, number = data[8:24], int(name)
+        assert int.from_bytes(data[24:32], "big") == number and data[32:64] == (before or bytes(32))
+        write = keys.of(tag, "write") if keys else bytes(32)
+        assert derive(write, "ledger", data[:96]) == data[96:]
+        if data[5] == 1:
+            named.add((number, data[64:96].hex()))
+        before = hashlib.sha256(data).digest()
+    return named
+
+
+def newest_entry(repo, keys):
+    named = read_ledger(repo, keys)
+    first = min((n for n, _ in named), default=1 << 40)
+    names = sorted(os.listdir(os.path.join(repo, "catalog")))
+    return [n for n in names if int(n[:10]) < first or (int(n[:10]), n[48:]) in named][-1]
 
 
 def read_entry_file(repo, newest, keys):
@@ -319,7 +346,7 @@ def main(repo, target, password=None):
             counted += read_pack(os.path.join(d, n), keys, key, chunks)
     told = sum(read_index(os.path.join(repo, "index", n), keys, chunks) for n in os.listdir(os.path.join(repo, "index")))
     assert told == counted == len(chunks)
-    backup = read_entry_file(repo, sorted(os.listdir(os.path.join(repo, "catalog")))[-1], keys)
+    backup = read_entry_file(repo, newest_entry(repo, keys), keys)
     os.mkdir(target)
     for host in backup["hosts"]:
         for component in host["components"]:

@@ -23,4 +23,14 @@ ok "format 0: it is read by hand" python3 "$by_hand" "$work/old/repo" "$work/old
 ok "format 0: every file is the same by hand" diff -r "$work/old/files" "$work/old/by-hand"
 ok "format 0: another backup is added, and all is there" "$abs_top_builddir/make_sample" --append "$work/old/repo"
 ok "format 0: what was added is read by hand" python3 "$by_hand" "$work/old/repo" "$work/old/newer"
+# Likewise format 1, which knew no ledger.
+tar -xzf "$abs_top_srcdir/tests/store/format1.tar.gz" -C "$work" --one-top-level=one
+for kind in repo plain; do
+    ok "format 1, $kind: the program reads it" "$abs_top_builddir/make_sample" --extract "$work/one/$kind" "$work/one/extracted-$kind"
+    ok "format 1, $kind: every file is the same" diff -r "$work/one/files" "$work/one/extracted-$kind"
+    ok "format 1, $kind: it is read by hand" python3 "$by_hand" "$work/one/$kind" "$work/one/by-hand-$kind" "correct horse"
+    ok "format 1, $kind: every file is the same by hand" diff -r "$work/one/files" "$work/one/by-hand-$kind"
+    ok "format 1, $kind: another backup is added, and all is there" "$abs_top_builddir/make_sample" --append "$work/one/$kind"
+    ok "format 1, $kind: what was added is read by hand" python3 "$by_hand" "$work/one/$kind" "$work/one/newer-$kind" "correct horse"
+done
 done_testing

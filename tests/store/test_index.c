@@ -88,16 +88,16 @@ static void index_file_gives_the_same_index(void **state)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint32_t next = 0;
     assert_filled(x, 7, 3000);
-    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &bytes, NULL), 1);
+    assert_int_equal(vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL), 1);
     assert_ok(vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, &err));
     assert_filled(y, 7, 3000);
     assert_true(vb_index_pack_at(y, 0)->durable);
     assert_memory_equal(vb_index_pack_at(y, 3)->salt, vb_index_pack_at(x, 3)->salt, VB_KEY_LEN);
     VB_AUTO_BUF more = VB_BUF_INIT;
-    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &more, NULL), 0);
+    assert_int_equal(vb_index_encode_new(x, keys, 7, 0, &next, &more, NULL), 0);
     vb_index_mark_durable(x);
     next = 0;
-    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &more, NULL), 0);
+    assert_int_equal(vb_index_encode_new(x, keys, 7, 0, &next, &more, NULL), 0);
     vb_index_free(x);
     vb_index_free(y);
 }
@@ -110,7 +110,7 @@ static void large_indexes_are_cut_into_files(void **state)
     unsigned files = 0;
     for (;;) {
         VB_AUTO_BUF bytes = VB_BUF_INIT;
-        if (vb_index_encode_new(x, keys, 0, &next, &bytes, NULL) != 1)
+        if (vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL) != 1)
             break;
         files++;
         assert_int_equal(vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, NULL), 0);
@@ -136,7 +136,7 @@ static void packs_that_are_not_kept_do_not_count(void **state)
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     uint32_t next = 0;
     struct vb_pack_entry e = entry(15);
-    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL);
     assert_int_equal(vb_index_decode(y, keys, bytes.data, bytes.len, not_the_second, NULL, NULL), 0);
     assert_int_equal(vb_index_chunk_count(y), 20);
     assert_false(vb_index_get(y, &e.name, NULL));
@@ -179,14 +179,14 @@ static void open_packs_stay_out_of_files(void **state)
     struct vb_pack_id id = pack_id(9);
     uint32_t next = 0, open = vb_index_open_pack(x, 0);
     vb_index_add(x, open, &e);
-    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL);
     vb_index_decode(y, keys, bytes.data, bytes.len, NULL, NULL, NULL);
     assert_int_equal(vb_index_chunk_count(y), 5);
     vb_index_mark_durable(x);
     id.size = 6000;
     vb_index_name_pack(x, open, &id);
     next = 0;
-    assert_int_equal(vb_index_encode_new(x, keys, 0, &next, &later, NULL), 1);
+    assert_int_equal(vb_index_encode_new(x, keys, 7, 0, &next, &later, NULL), 1);
     vb_index_decode(y, keys, later.data, later.len, NULL, NULL, NULL);
     assert_int_equal(vb_index_chunk_count(y), 6);
     vb_index_free(x);
@@ -200,18 +200,18 @@ static void damaged_files_are_refused_whole(void **state)
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint32_t next = 0;
-    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL);
     for (size_t len = 0; len < bytes.len; len++) {
         struct vb_index *y = vb_index_new();
         VB_AUTO_FREE unsigned char *copy = vb_memdup(bytes.data, len);
         /* a cut between two packs is a shorter index; its name tells */
         if (vb_index_decode(y, keys, copy, len, NULL, NULL, NULL) == 0)
-            assert_true(!vb_keys_sealed(keys) && (len == 8 || len == 8 + 44 + 3 * 48));
+            assert_true(!vb_keys_sealed(keys) && (len == 16 || len == 16 + 44 + 3 * 48));
         else
             assert_int_equal(vb_index_chunk_count(y), 0);
         vb_index_free(y);
     }
-    bytes.data[4] = VB_OBJECT_VERSION + 1;
+    bytes.data[4] = VB_OBJECT_INDEX_VERSION + 1;
     assert_int_equal(vb_index_decode(x, keys, bytes.data, bytes.len, NULL, NULL, &err), -1);
     assert_int_equal(err.code, VB_E_NEWER_FORMAT);
     vb_index_free(x);
@@ -228,7 +228,7 @@ static void an_index_of_another_group_or_repository_is_refused(void **state)
     struct vb_keys *other = vb_keys_from_root("22222222-1111-4111-8111-111111111111", true, root);
     assert_int_equal(vb_keys_append_export(keys, "web", secret, NULL), 0);
     struct vb_keys *web = vb_keys_from_append(REPO_ID, secret);
-    vb_index_encode_new(x, keys, 0, &next, &bytes, NULL);
+    vb_index_encode_new(x, keys, 7, 0, &next, &bytes, NULL);
     assert_int_equal(vb_index_decode(y, web, bytes.data, bytes.len, NULL, NULL, &group), -1);
     assert_int_equal(group.code, VB_E_ACCESS_DENIED);
     assert_int_equal(vb_index_decode(y, other, bytes.data, bytes.len, NULL, NULL, &repo), -1);

@@ -148,17 +148,28 @@ static void an_id_is_committed_once(void **state)
     vb_catalog_entry_free(e);
 }
 
-static void behind_the_highest_number_nothing_is_committed(void **state)
+/* Somebody may want to use up the numbers. */
+static void far_numbers_are_nobodys(void **state)
 {
     struct bench *b = *state;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_name hash = { { 1 } };
     VB_AUTO_FREE char *path = vb_catalog_path(9999999999u, "aaaa1111-1111-4111-8111-111111111111", &hash);
     assert_ok(vb_backend_write(b->files, path, "x", 1, &err));
+    assert_ok(vb_backend_write(b->files, "ledger/9999999999", "x", 1, &err));
+    struct vb_repo *r = open_again(b, VB_REPO_WRITE, &err);
+    assert_ok(vb_repo_lock(r, FIXTURE_NOW, &err));
     struct vb_catalog_entry *e = entry_for("front", VB_CATALOG_COMPLETE);
-    assert_int_equal(vb_repo_commit(b->repo, e, &err), -1);
-    assert_int_equal(err.code, VB_E_LIMIT);
+    assert_ok(vb_repo_commit(r, e, &err));
+    assert_int_equal(e->sequence, 1);
     vb_catalog_entry_free(e);
+    /* the next number, with nonsense in it */
+    assert_ok(vb_backend_write(b->files, "ledger/0000000002", "x", 1, &err));
+    e = entry_for("front", VB_CATALOG_COMPLETE);
+    assert_ok(vb_repo_commit(r, e, &err));
+    assert_int_equal(e->sequence, 3);
+    vb_catalog_entry_free(e);
+    vb_repo_close(r);
 }
 
 static void commit_rechecks_what_the_entry_names(void **state)
@@ -282,7 +293,7 @@ int main(void)
         T(a_damaged_entry_hides_no_other),
         T(backups_are_found_by_id_prefix_host_and_latest),
         T(an_id_is_committed_once),
-        T(behind_the_highest_number_nothing_is_committed),
+        T(far_numbers_are_nobodys),
         T(commit_rechecks_what_the_entry_names),
         T(commit_notices_packs_that_vanished),
         T(commit_notices_what_vanished_below_the_root),
