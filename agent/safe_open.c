@@ -6,13 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/safe_open.h"
+#include "base/beneath.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -25,17 +24,10 @@ int vb_open_beneath(int dirfd, const char *name, int flags, mode_t mode)
         errno = EINVAL;
         return -1;
     }
-    struct open_how how = { .flags = (unsigned long long)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW) };
-    if (flags & O_CREAT)
-        how.mode = mode;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-    long fd;
-    do {
-        fd = syscall(SYS_openat2, dirfd, name, &how, sizeof how);
-    } while (fd < 0 && (errno == EAGAIN || errno == EINTR)); /* EAGAIN: somebody renames while we look */
+    int fd = vb_beneath_open(dirfd, name, flags, mode, 1);
     if (fd < 0 && errno == ENOSYS) /* one name without following links is the same by itself */
         fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
-    return (int)fd;
+    return fd;
 }
 
 struct way {

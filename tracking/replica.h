@@ -91,7 +91,10 @@ struct vb_scope_settings {
     uint32_t interval_s, pulse, guard_s, random_s;
     int policy;   /* enum vb_conflict_policy */
     bool exact;   /* what the source does not have goes to the trash (REP-4) */
-    char *filter; /* "" none */
+    char *filter; /* "" none; lines of rules (base/path_filter.h) */
+    bool owners;  /* owners, set-id bits, capabilities and devices are replicated, too (DSN-36) */
+    bool deletes; /* false: deletions are not passed on */
+    uint32_t trash_keep_s;
 };
 void vb_scope_settings_clear(struct vb_scope_settings *s);
 int vb_replica_scope_settings(struct vb_replica *r, int64_t scope, struct vb_scope_settings *out, struct vb_error *err);
@@ -151,11 +154,14 @@ struct vb_item {
     bool have_base;                 /* `base` is the content this one was made from */
     unsigned char base[VB_HASH_LEN];
     uint64_t seq;                   /* order in which rows were saved; set by the store */
+    uint64_t look;                  /* of this replica alone: what the file's stat was, in 64 bits; 0: look again */
 };
 void vb_item_clear(struct vb_item *i); /* frees the strings of an item that a call below filled */
 void vb_item_copy(struct vb_item *to, const struct vb_item *from);
 /* Content, kind, mode, owner and attributes: what replication carries.  Times do not count (DSN-3). */
 bool vb_item_same(const struct vb_item *a, const struct vb_item *b);
+/* Paths come from peers and bundles as well: nothing that could leave the root (DSN-36). */
+bool vb_item_path_good(const char *path);
 
 /* VB_E_OBJECT_NOT_FOUND if there is no row.  Strings of *out are owned by the caller. */
 int vb_replica_find(struct vb_replica *r, int64_t scope, const char *path, struct vb_item *out, struct vb_error *err);
@@ -183,6 +189,12 @@ int vb_replica_unreported(struct vb_replica *r, int64_t scope, vb_item_fn fn, vo
 /* All rows, live ones only or with tombstones, from a lower bound (NULL: all), in order of path. */
 int vb_replica_each(struct vb_replica *r, int64_t scope, const char *from, bool tombstones, vb_item_fn fn, void *arg,
                     struct vb_error *err);
+/* All live items with what their stat was, in order of path; path is not terminated.  Not 0 ends the walk. */
+int vb_replica_each_look(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const char *path, size_t n, uint64_t look),
+                         void *arg, struct vb_error *err);
+/* Live files with this content, in no order. */
+int vb_replica_by_content(struct vb_replica *r, int64_t scope, const unsigned char content[VB_HASH_LEN], vb_item_fn fn, void *arg,
+                          struct vb_error *err);
 /* Live items of the scope (the root itself not counted), for guards. */
 int vb_replica_count(struct vb_replica *r, int64_t scope, uint64_t *live, uint64_t *tombstones, struct vb_error *err);
 
@@ -257,7 +269,9 @@ struct vb_intent {
     const char *path;
     struct vb_version version;
     unsigned char content[VB_HASH_LEN];
-    const char *staged; /* name of the staged file */
+    const char *staged; /* name of the staged file; "" none */
+    const void *what;   /* whatever the applier needs to complete it */
+    size_t what_len;
 };
 int vb_replica_intend(struct vb_replica *r, int64_t scope, const struct vb_intent *i, struct vb_error *err);
 int vb_replica_intent_done(struct vb_replica *r, int64_t scope, const char *path, struct vb_error *err);

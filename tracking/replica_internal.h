@@ -35,7 +35,7 @@ struct vb_replica {
 };
 
 #define VB_RS_COLUMNS "path, kind, size, mtime, mode, owner, attr, content, create_key, create_tick, change_key, change_tick, " \
-                      "origin_mtime, origin_key, origin_tick, deleted, deleted_at, moved_to, base, seq"
+                      "origin_mtime, origin_key, origin_tick, deleted, deleted_at, moved_to, base, seq, look"
 
 int vb_rs_fail(struct vb_replica *r, struct vb_error *err, const char *what); /* the engine's own error, with the store's name */
 int vb_rs_exec(struct vb_replica *r, const char *sql, struct vb_error *err);

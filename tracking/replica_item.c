@@ -39,8 +39,7 @@ int vb_replica_find(struct vb_replica *r, int64_t scope, const char *path, struc
     return result;
 }
 
-/* Paths come from peers and bundles as well: nothing that could leave the root is ever stored (DSN-36). */
-static bool path_is_good(const char *path)
+bool vb_item_path_good(const char *path)
 {
     if (!*path || *path == '/' || strlen(path) > VB_ITEM_PATH_MAX)
         return false;
@@ -81,8 +80,9 @@ static int save(struct vb_replica *r, int64_t scope, const struct vb_item *i, st
     if (i->have_base)
         sqlite3_bind_blob(s, 19, i->base, VB_HASH_LEN, SQLITE_STATIC);
     sqlite3_bind_int64(s, 20, (int64_t)++r->seq);
-    sqlite3_bind_int64(s, 21, scope);
-    sqlite3_bind_int64(s, 22, pass);
+    sqlite3_bind_int64(s, 21, (int64_t)i->look);
+    sqlite3_bind_int64(s, 22, scope);
+    sqlite3_bind_int64(s, 23, pass);
     return vb_rs_run(r, s, "saving an item", err);
 }
 
@@ -90,7 +90,7 @@ int vb_replica_save(struct vb_replica *r, int64_t scope, const struct vb_item *i
 {
     if (vb_rs_need(r, "saving an item", err) < 0)
         return -1;
-    if (!path_is_good(item->path) || (item->moved_to && !path_is_good(item->moved_to)))
+    if (!vb_item_path_good(item->path) || (item->moved_to && !vb_item_path_good(item->moved_to)))
         return vb_fail(err, VB_E_CORRUPT, "item '%s': not a path below the scope's root", item->path);
     if (item->kind < VB_ITEM_FILE || item->kind > VB_ITEM_COMPONENT || !item->changed.tick || !item->created.tick ||
         vb_replica_id_is_none(&item->changed.replica) || vb_replica_id_is_none(&item->created.replica))
@@ -123,6 +123,7 @@ static int refresh(struct vb_replica *r, int64_t scope, const struct vb_item *se
     sqlite3_bind_int64(s, 3, (int64_t)seen->size);
     sqlite3_bind_int64(s, 4, seen->mtime_ns);
     sqlite3_bind_int64(s, 5, pass);
+    sqlite3_bind_int64(s, 6, (int64_t)seen->look);
     return vb_rs_run(r, s, "refreshing an item", err);
 }
 
@@ -146,7 +147,7 @@ int vb_replica_note(struct vb_replica *r, int64_t scope, const struct vb_item *s
         return -1;
     int result;
     if (had && !row.deleted && vb_item_same(&row, seen)) {
-        *what = row.mtime_ns == seen->mtime_ns && row.size == seen->size ? VB_CHANGE_NONE : VB_CHANGE_REFRESHED;
+        *what = row.mtime_ns == seen->mtime_ns && row.size == seen->size && row.look == seen->look ? VB_CHANGE_NONE : VB_CHANGE_REFRESHED;
         result = *what == VB_CHANGE_NONE ? vb_replica_report(r, scope, seen->path, err) : refresh(r, scope, seen, err);
     } else {
         struct vb_item next = *seen;
@@ -265,4 +266,28 @@ int vb_replica_count(struct vb_replica *r, int64_t scope, uint64_t *live, uint64
     *live = (uint64_t)sqlite3_column_int64(s, 0);
     *tombstones = (uint64_t)sqlite3_column_int64(s, 1);
     return 0;
+}
+
+int vb_replica_each_look(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const char *path, size_t n, uint64_t look),
+                         void *arg, struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT path, look FROM item WHERE scope = ?1 AND NOT deleted ORDER BY path", err);
+    int c = s ? 1 : -1, stop = 0;
+    if (s)
+        sqlite3_bind_int64(s, 1, scope);
+    while (!stop && c == 1 && (c = vb_rs_step(r, s, "reading items", err)) == 1)
+        stop = fn(arg, sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0), (uint64_t)sqlite3_column_int64(s, 1));
+    return c < 0 ? -1 : 0;
+}
+
+int vb_replica_by_content(struct vb_replica *r, int64_t scope, const unsigned char content[VB_HASH_LEN], vb_item_fn fn, void *arg,
+                          struct vb_error *err)
+{
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT " VB_RS_COLUMNS " FROM item WHERE scope = ?1 AND content = ?2 AND NOT deleted "
+                                       "AND kind = 1", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_int64(s, 1, scope);
+    sqlite3_bind_blob(s, 2, content, VB_HASH_LEN, SQLITE_STATIC);
+    return vb_rs_walk(r, s, fn, arg, err);
 }

@@ -148,6 +148,7 @@ int vb_replica_intend(struct vb_replica *r, int64_t scope, const struct vb_inten
     vb_rs_bind_path(s, 2, i->path);
     sqlite3_bind_blob(s, 5, i->content, VB_HASH_LEN, SQLITE_STATIC);
     vb_rs_bind_path(s, 6, i->staged);
+    sqlite3_bind_blob(s, 7, i->what_len ? i->what : "", (int)i->what_len, SQLITE_STATIC);
     return vb_rs_bind_version(r, s, 3, &i->version, err) < 0 ? -1 : vb_rs_run(r, s, "saving an intent", err);
 }
 
@@ -166,7 +167,7 @@ int vb_replica_intent_done(struct vb_replica *r, int64_t scope, const char *path
 int vb_replica_intents(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const struct vb_intent *i), void *arg,
                        struct vb_error *err)
 {
-    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT path, key, tick, content, staged FROM intent WHERE scope = ?1 ORDER BY path", err);
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT path, key, tick, content, staged, what FROM intent WHERE scope = ?1 ORDER BY path", err);
     if (!s)
         return -1;
     sqlite3_bind_int64(s, 1, scope);
@@ -181,6 +182,8 @@ int vb_replica_intents(struct vb_replica *r, int64_t scope, int (*fn)(void *arg,
         if (!path || !staged || sqlite3_column_bytes(s, 3) != VB_HASH_LEN)
             return vb_fail(err, VB_E_CORRUPT, "replica store '%s': an intent is damaged", r->name);
         memcpy(i.content, sqlite3_column_blob(s, 3), VB_HASH_LEN);
+        i.what = sqlite3_column_blob(s, 5);
+        i.what_len = (size_t)sqlite3_column_bytes(s, 5);
         stop = fn(arg, &i);
     }
     return 0;

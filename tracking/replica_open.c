@@ -24,22 +24,25 @@ static const char schema[] =
     "  device INTEGER NOT NULL, trusted INTEGER NOT NULL, pass INTEGER NOT NULL DEFAULT 0,"
     "  integrity INTEGER NOT NULL DEFAULT 1, extent INTEGER NOT NULL DEFAULT 2, interval INTEGER NOT NULL DEFAULT 300,"
     "  pulse INTEGER NOT NULL DEFAULT 2, guard INTEGER NOT NULL DEFAULT 120, random INTEGER NOT NULL DEFAULT 60,"
-    "  policy INTEGER NOT NULL DEFAULT 0, exact INTEGER NOT NULL DEFAULT 0, filter TEXT NOT NULL DEFAULT '');"
+    "  policy INTEGER NOT NULL DEFAULT 0, exact INTEGER NOT NULL DEFAULT 0, filter TEXT NOT NULL DEFAULT '',"
+    "  owners INTEGER NOT NULL DEFAULT 0, deletes INTEGER NOT NULL DEFAULT 1, trash_keep INTEGER NOT NULL DEFAULT 2592000);"
     "CREATE TABLE hold (scope INTEGER NOT NULL, side INTEGER NOT NULL, n INTEGER NOT NULL, since INTEGER NOT NULL,"
     "  by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (scope, side, n)) WITHOUT ROWID;"
     "CREATE TABLE item (scope INTEGER NOT NULL, path BLOB NOT NULL, kind INTEGER NOT NULL, size INTEGER NOT NULL,"
     "  mtime INTEGER NOT NULL, mode INTEGER NOT NULL, owner TEXT, attr BLOB NOT NULL, content BLOB NOT NULL,"
     "  create_key INTEGER NOT NULL, create_tick INTEGER NOT NULL, change_key INTEGER NOT NULL, change_tick INTEGER NOT NULL,"
     "  origin_mtime INTEGER NOT NULL, origin_key INTEGER NOT NULL, origin_tick INTEGER NOT NULL, deleted INTEGER NOT NULL,"
-    "  deleted_at INTEGER NOT NULL, moved_to BLOB, base BLOB, seq INTEGER NOT NULL, reported INTEGER NOT NULL,"
+    "  deleted_at INTEGER NOT NULL, moved_to BLOB, base BLOB, seq INTEGER NOT NULL, look INTEGER NOT NULL,"
+    "  reported INTEGER NOT NULL,"
     "  PRIMARY KEY (scope, path)) WITHOUT ROWID;"
     "CREATE INDEX item_version ON item (scope, change_key, change_tick);"
     "CREATE INDEX item_seq ON item (scope, seq);"
+    "CREATE INDEX item_content ON item (scope, content) WHERE NOT deleted AND kind = 1;"
     "CREATE INDEX item_dead ON item (scope, deleted_at) WHERE deleted;"
     "CREATE TABLE knowledge (scope INTEGER NOT NULL, holder TEXT NOT NULL, filter TEXT NOT NULL, item BLOB NOT NULL,"
     "  key INTEGER NOT NULL, tick INTEGER NOT NULL, PRIMARY KEY (scope, holder, filter, item, key)) WITHOUT ROWID;"
     "CREATE TABLE intent (scope INTEGER NOT NULL, path BLOB NOT NULL, key INTEGER NOT NULL, tick INTEGER NOT NULL,"
-    "  content BLOB NOT NULL, staged BLOB NOT NULL, PRIMARY KEY (scope, path)) WITHOUT ROWID;";
+    "  content BLOB NOT NULL, staged BLOB NOT NULL, what BLOB NOT NULL, PRIMARY KEY (scope, path)) WITHOUT ROWID;";
 
 static int64_t system_now(void *arg)
 {

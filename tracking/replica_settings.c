@@ -12,7 +12,8 @@ void vb_scope_settings_clear(struct vb_scope_settings *s)
 
 int vb_replica_scope_settings(struct vb_replica *r, int64_t scope, struct vb_scope_settings *out, struct vb_error *err)
 {
-    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT integrity, extent, interval, pulse, guard, random, policy, exact, filter "
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT integrity, extent, interval, pulse, guard, random, policy, exact, filter, owners, deletes, "
+                                       "trash_keep "
                                        "FROM scope WHERE id = ?1", err);
     if (!s)
         return -1;
@@ -32,6 +33,9 @@ int vb_replica_scope_settings(struct vb_replica *r, int64_t scope, struct vb_sco
         .policy = sqlite3_column_int(s, 6),
         .exact = sqlite3_column_int(s, 7) != 0,
         .filter = vb_rs_text(s, 8),
+        .owners = sqlite3_column_int(s, 9) != 0,
+        .deletes = sqlite3_column_int(s, 10) != 0,
+        .trash_keep_s = (uint32_t)sqlite3_column_int64(s, 11),
     };
     return 0;
 }
@@ -41,14 +45,16 @@ int vb_replica_scope_set(struct vb_replica *r, int64_t scope, const struct vb_sc
     if (vb_rs_need(r, "settings of a scope", err) < 0)
         return -1;
     VB_AUTO_STMT *s = vb_rs_prepare(r, "UPDATE scope SET integrity = ?2, extent = ?3, interval = ?4, pulse = ?5, guard = ?6, "
-                                       "random = ?7, policy = ?8, exact = ?9, filter = ?10 WHERE id = ?1", err);
+                                       "random = ?7, policy = ?8, exact = ?9, filter = ?13, owners = ?10, "
+                                       "deletes = ?11, trash_keep = ?12 WHERE id = ?1", err);
     if (!s)
         return -1;
     const int64_t numbers[] = { scope,      (int64_t)v->integrity, (int64_t)v->extent, v->interval_s, v->pulse,
-                                v->guard_s, v->random_s,           v->policy,          v->exact };
+                                v->guard_s, v->random_s,           v->policy,          v->exact,
+                                v->owners,  v->deletes,            v->trash_keep_s };
     for (int i = 0; i < (int)VB_COUNT(numbers); i++)
         sqlite3_bind_int64(s, i + 1, numbers[i]);
-    sqlite3_bind_text(s, 10, v->filter ? v->filter : "", -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 13, v->filter ? v->filter : "", -1, SQLITE_STATIC);
     return vb_rs_run(r, s, "saving a scope", err);
 }
 

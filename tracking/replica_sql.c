@@ -9,13 +9,13 @@
 static const char *const kept_sql[VB_RS_KEPT] = {
     [VB_RS_FIND] = "SELECT " VB_RS_COLUMNS " FROM item WHERE scope = ?1 AND path = ?2",
     [VB_RS_SAVE] = "INSERT OR REPLACE INTO item (" VB_RS_COLUMNS ", scope, reported) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-                   "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
-    [VB_RS_REFRESH] = "UPDATE item SET size = ?3, mtime = ?4, reported = ?5 WHERE scope = ?1 AND path = ?2",
+                   "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
+    [VB_RS_REFRESH] = "UPDATE item SET size = ?3, mtime = ?4, reported = ?5, look = ?6 WHERE scope = ?1 AND path = ?2",
     [VB_RS_REPORT] = "UPDATE item SET reported = ?3 WHERE scope = ?1 AND path = ?2",
     [VB_RS_DROP] = "DELETE FROM item WHERE scope = ?1 AND path = ?2",
     [VB_RS_KNOW] = "INSERT OR REPLACE INTO knowledge (scope, holder, filter, item, key, tick) VALUES (?1, '', '', ?2, ?3, ?4)",
     [VB_RS_TICK] = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
-    [VB_RS_INTEND] = "INSERT OR REPLACE INTO intent (scope, path, key, tick, content, staged) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [VB_RS_INTEND] = "INSERT OR REPLACE INTO intent (scope, path, key, tick, content, staged, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [VB_RS_INTENT_DONE] = "DELETE FROM intent WHERE scope = ?1 AND path = ?2",
 };
 
@@ -219,6 +219,7 @@ int vb_rs_item(struct vb_replica *r, sqlite3_stmt *s, struct vb_item *out, struc
     i.deleted_at_ms = sqlite3_column_int64(s, 16);
     i.have_base = sqlite3_column_type(s, 18) != SQLITE_NULL;
     i.seq = (uint64_t)sqlite3_column_int64(s, 19);
+    i.look = (uint64_t)sqlite3_column_int64(s, 20);
     if (!i.path || kind < VB_ITEM_FILE || kind > VB_ITEM_COMPONENT || !get_hash(s, 6, i.attr) || !get_hash(s, 7, i.content) ||
         (i.have_base && !get_hash(s, 18, i.base)) || !i.changed.tick || vb_replica_id_is_none(&i.changed.replica)) {
         vb_fail(err, VB_E_CORRUPT, "replica store '%s': row of '%s' is damaged", r->name, i.path ? i.path : "?");
