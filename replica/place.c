@@ -256,13 +256,14 @@ static int refuse_nested(const struct vb_place_setup *s, const char *root, struc
     int result = vb_place_list(s, &names, err);
     for (size_t i = 0; i < names.n && result == 0; i++) {
         struct vb_place *other = NULL;
-        if (vb_place_open_store(s, names.v[i], &other, err) < 0) {
+        bool is_held = s->held && !strcmp(s->held->scope.name, names.v[i]);
+        if (!is_held && vb_place_open_store(s, names.v[i], &other, err) < 0) {
             result = -1;
             break;
         }
-        if (vb_path_below(root, other->scope.root) || vb_path_below(other->scope.root, root)) {
-            result = vb_fail(err, VB_E_GUARD, "'%s' and the tree of scope '%s', '%s', lie in one another", root, names.v[i],
-                             other->scope.root);
+        const char *theirs = is_held ? s->held->scope.root : other->scope.root;
+        if (vb_path_below(root, theirs) || vb_path_below(theirs, root)) {
+            result = vb_fail(err, VB_E_GUARD, "'%s' and the tree of scope '%s', '%s', lie in one another", root, names.v[i], theirs);
             vb_hint(err, "choose a tree of its own, or drop that scope: vbackup scope rm %s", names.v[i]);
         }
         vb_place_close(other);

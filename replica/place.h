@@ -33,6 +33,7 @@ struct vb_place {
 struct vb_place_setup {
     const char *state_dir;        /* absolute */
     struct vb_replica_setup store; /* machine NULL: /etc/machine-id */
+    const struct vb_place *held;   /* one that this process has open while it registers another; NULL: none */
 };
 
 /* Registers an existing directory (created if `create`) as a scope.  guid NULL: a new scope, or the one whose marker is

@@ -454,7 +454,9 @@ static int receive(struct vb_receiver *x, struct vb_error *err)
     int done = hear_begin(x, err);
     if (done)
         return done < 0 ? -1 : 0;
-    if (vb_file_clock(x->p, &x->now, err) < 0 || (x->bundle ? hear_gone(x, err) : wish(x, err)) < 0)
+    uint64_t old;
+    if (vb_file_clock(x->p, &x->now, err) < 0 ||
+        (!x->o->dry_run && vb_trash_expire(x->p, (int64_t)x->now.tv_sec * 1000, &old, err) < 0) || (x->bundle ? hear_gone(x, err) : wish(x, err)) < 0)
         return -1;
     for (;;) {
         VB_AUTO_MSG m = VB_MSG_INIT(0);

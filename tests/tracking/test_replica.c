@@ -364,7 +364,8 @@ static void another_machine(void **state)
 static int one_intent(void *arg, const struct vb_intent *i)
 {
     struct vb_buf *b = arg;
-    vb_buf_addf(b, "%s=%s@%llu ", i->path, i->staged, (unsigned long long)i->version.tick);
+    vb_buf_addf(b, "%s=%s@%llu%.*s ", i->path, i->staged, (unsigned long long)i->version.tick, (int)i->what_len,
+                i->what_len ? (const char *)i->what : "");
     return 0;
 }
 
@@ -374,7 +375,8 @@ static void intents(void **state)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct vb_replica *r = store_open("s.db");
     int64_t scope = store_scope(r, "web");
-    const struct vb_intent a = { "a", { { { 5 } }, 3 }, { 1 }, ".stage-1" }, b = { "b", { { { 5 } }, 4 }, { 2 }, ".stage-2" };
+    const struct vb_intent a = { "a", { { { 5 } }, 3 }, { 1 }, ".stage-1", "what", 4 },
+                           b = { "b", { { { 5 } }, 4 }, { 2 }, ".stage-2", NULL, 0 };
     assert_ok(vb_replica_begin(r, &err));
     assert_ok(vb_replica_intend(r, scope, &b, &err));
     assert_ok(vb_replica_intend(r, scope, &a, &err));
@@ -383,7 +385,7 @@ static void intents(void **state)
     r = store_open("s.db");
     VB_AUTO_BUF list = VB_BUF_INIT;
     assert_ok(vb_replica_intents(r, scope, one_intent, &list, &err));
-    assert_string_equal(vb_buf_str(&list), "a=.stage-1@3 b=.stage-2@4 ");
+    assert_string_equal(vb_buf_str(&list), "a=.stage-1@3what b=.stage-2@4 ");
     assert_ok(vb_replica_begin(r, &err));
     assert_ok(vb_replica_intent_done(r, scope, "a", &err));
     assert_ok(vb_replica_scope_drop(r, scope, &err));

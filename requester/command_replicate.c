@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vbackup replicate: a scope to other directories and hosts, one way or both. */
+#include <config.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "base/text.h"
+#include "replica/scan.h"
+#include "requester/replica_peer.h"
+
+struct run {
+    struct vb_cli *cli;
+    struct vb_place *p;
+    const char *target;
+    struct vb_pass_options o;
+    bool two_way;
+};
+
+static void warn(void *arg, const struct vb_error *what)
+{
+    const struct run *r = arg;
+    VB_AUTO_FREE char *text = vb_escape_terminal(vb_error_text(what), strlen(vb_error_text(what)));
+    if (!r->cli->quiet)
+        fprintf(stderr, "vbackup: %s%s%s\n", r->target ? r->target : "", r->target ? ": " : "", text);
+}
+
+static void scan_warn(void *arg, const struct vb_error *what)
+{
+    warn(arg, what);
+}
+
+static int parse_options(struct run *r, struct vb_error *err)
+{
+    static const char *const policies[] = { "both", "newer", "source", "target", "defer" };
+    struct vb_cli *cli = r->cli;
+    const char *allow = vb_cli_opt(cli, "allow-deletes"), *conflict = vb_cli_opt(cli, "conflict");
+    r->o = (struct vb_pass_options)VB_PASS_OPTIONS_INIT;
+    r->two_way = vb_cli_flag(cli, "two-way");
+    r->o.dry_run = vb_cli_flag(cli, "dry-run");
+    r->o.full = vb_cli_flag(cli, "full");
+    r->o.exact = vb_cli_flag(cli, "exact");
+    r->o.warn = warn;
+    r->o.arg = r;
+    if (allow && !strcmp(allow, "all"))
+        r->o.allow_deletes = VB_DELETES_ALL;
+    else if (allow && !vb_parse_u64(allow, &r->o.allow_deletes))
+        return vb_fail(err, VB_E_USAGE, "--allow-deletes: '%s' is neither a number nor all", allow);
+    for (size_t i = 0; conflict && i < VB_COUNT(policies); i++)
+        if (!strcmp(conflict, policies[i]))
+            r->o.policy = (int)i;
+    if (conflict && r->o.policy < 0)
+        return vb_fail(err, VB_E_USAGE, "--conflict: '%s' is none of both, newer, source, target, defer", conflict);
+    if (r->o.exact && r->two_way)
+        return vb_fail(err, VB_E_USAGE, "--exact makes one side the master: it cannot be --two-way");
+    return 0;
+}
+
+static void tell(const struct run *r, bool push, const struct vb_pass_result *x)
+{
+    const char *would = r->o.dry_run ? "would be " : "";
+    if (r->cli->json) {
+        json_t *o = vb_cli_message("replicate");
+        json_object_set_new(o, "target", vb_cli_text(r->target));
+        json_object_set_new(o, "direction", json_string(push ? "out" : "in"));
+        json_object_set_new(o, "dry_run", json_boolean(r->o.dry_run));
+        const struct { const char *name; uint64_t v; } counts[] = {
+            { "created", x->created }, { "changed", x->changed }, { "deleted", x->deleted }, { "renamed", x->renamed },
+            { "converged", x->converged }, { "conflicts", x->conflicts }, { "copies", x->copies }, { "deferred", x->deferred },
+            { "failed", x->failed }, { "left_out", x->left_out }, { "extra", x->extra }, { "bytes", x->bytes } };
+        for (size_t i = 0; i < VB_COUNT(counts); i++)
+            json_object_set_new(o, counts[i].name, json_integer((json_int_t)counts[i].v));
+        vb_cli_json(o);
+        return;
+    }
+    if (r->cli->quiet)
+        return;
+    VB_AUTO_FREE char *bytes = vb_size_human(x->bytes);
+    printf("%s%s: %s", r->target, push ? "" : " (from there)", vb_pass_quiet(x) ? "nothing to do" : "");
+    if (!vb_pass_quiet(x))
+        printf("%s%llu created, %llu changed, %llu deleted (%llu of them renamed), %s sent", would, (unsigned long long)x->created,
+               (unsigned long long)x->changed, (unsigned long long)x->deleted, (unsigned long long)x->renamed, bytes);
+    if (x->conflicts)
+        printf("; conflicts: %llu", (unsigned long long)x->conflicts);
+    if (x->deferred)
+        printf("; left to decide: %llu", (unsigned long long)x->deferred);
+    if (x->failed)
+        printf("; not this time: %llu", (unsigned long long)x->failed);
+    if (x->extra && !r->two_way)
+        printf("; extra: %llu", (unsigned long long)x->extra);
+    printf("\n");
+}
+
+static enum vb_exit exit_of(const struct vb_pass_result *x)
+{
+    enum vb_exit e = x->failed ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
+    return x->deferred ? vb_exit_worse(e, VB_EXIT_CONFLICTS) : e;
+}
+
+static enum vb_exit one_target(struct run *r)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_pass_result x;
+    enum vb_exit status = VB_EXIT_DONE;
+    struct vb_replica_peer *peer = vb_replica_peer_open(r->cli, r->target, r->p, &err);
+    for (int i = 0; peer && err.code == VB_OK && i < 1 + r->two_way; i++) {
+        if (vb_replica_peer_pass(peer, r->p, i == 0, &r->o, &x, &err) < 0)
+            break;
+        tell(r, i == 0, &x);
+        status = vb_exit_worse(status, exit_of(&x));
+    }
+    vb_replica_peer_close(peer);
+    if (err.code != VB_OK) {
+        if (!strstr(vb_error_text(&err), r->target))
+            vb_context(&err, "%s", r->target);
+        status = (enum vb_exit)vb_cli_fail(r->cli, &err);
+    }
+    return status;
+}
+
+static int run_replicate(struct vb_cli *cli)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    const struct vb_place_setup setup = vb_replica_setup(cli);
+    struct run r = { .cli = cli };
+    struct vb_place *opened = NULL;
+    struct vb_scan_result scan;
+    const struct vb_scan_options so = { .tell = scan_warn, .arg = &r };
+    if (parse_options(&r, &err) < 0 || vb_place_open(&setup, cli->argv[0], &opened, &err) < 0)
+        return vb_cli_fail(cli, &err);
+    VB_AUTO_PLACE *p = opened;
+    r.p = p;
+    if (vb_scan(p, &so, &scan, &err) < 0)
+        return vb_cli_fail(cli, &err);
+    int64_t quiet_ns = scan.now_ns - scan.last_change_ns;
+    if (p->set.integrity == VB_INTEGRITY_TREE && quiet_ns < (int64_t)p->set.guard_s * 1000000000) {
+        vb_fail(&err, VB_E_UNSTABLE, "scope '%s' changed %lld s ago: with tree integrity it must be quiet for %u s", p->scope.name,
+                (long long)(quiet_ns / 1000000000), (unsigned)p->set.guard_s);
+        vb_hint(&err, "try again later, or set another guard time: vbackup scope set %s --guard=", p->scope.name);
+        return vb_cli_fail(cli, &err);
+    }
+    enum vb_exit status = scan.errors || scan.unstable ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
+    size_t failed = 0, n = (size_t)cli->argc - 1;
+    for (size_t i = 0; i < n; i++) {
+        r.target = cli->argv[i + 1];
+        enum vb_exit e = one_target(&r);
+        bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;
+        failed += ended;
+        /* One of several that failed is a part; the only one, or all, is what it is. */
+        status = vb_exit_worse(status, ended && n > 1 ? VB_EXIT_PARTIAL : e);
+        if (failed == n)
+            status = vb_exit_worse(status, e);
+    }
+    return (int)status;
+}
+
+static const struct vb_opt opts[] = {
+    { "two-way", 0, NULL, "then what changed there comes here" },
+    { "exact", 0, NULL, "what is only there goes to its trash, what differs becomes ours" },
+    { "conflict", 0, "POLICY", "both, newer, source, target, defer: instead of the scope's" },
+    { "allow-deletes", 0, "N|all", "let this many deletions pass the guard" },
+    { "full", 0, NULL, "compare everything: for a target that was away too long" },
+    { "dry-run", 'n', NULL, "say what would be done" },
+    { NULL, 0, NULL, NULL }
+};
+
+const struct vb_cli_verb vb_verb_replicate = { "replicate", "NAME TARGET...", "bring other directories or hosts up to date with a scope",
+                                               opts, 2, -1, run_replicate };

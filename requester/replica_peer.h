@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * requester/replica_peer.h - the other end of a replication: `vbackup scope serve NAME` on this machine or over SSH.
+ *
+ * Local is remote over a pipe: a scope of this machine is served by a child on a socket pair, one of another host by the
+ * same command in an SSH channel.  Either way the passes (replica/pass.h) run over one descriptor.
+ */
+#ifndef VB_REQUESTER_REPLICA_PEER_H
+#define VB_REQUESTER_REPLICA_PEER_H
+
+#include "replica/pass.h"
+#include "requester/cli.h"
+
+struct vb_replica_peer;
+
+/* target: a scope of this machine, "HOST:SCOPE", or a directory (with a '/'), which becomes a scope of its own if it is none
+ * yet: a copy of `like`, the scope that is replicated.  VB_E_HOST_UNKNOWN, VB_E_CONNECT ... */
+struct vb_replica_peer *vb_replica_peer_open(struct vb_cli *cli, const char *target, const struct vb_place *like,
+                                             struct vb_error *err);
+/* One pass to (push) or from (pull) the peer.  `p` was scanned by the caller; the peer scans by itself. */
+int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool push, const struct vb_pass_options *o,
+                         struct vb_pass_result *out, struct vb_error *err);
+void vb_replica_peer_close(struct vb_replica_peer *peer); /* NULL ok */
+
+/* The serving end, on these descriptors; until the peer says goodbye.  roles: "r" it may be read, "w" written. */
+int vb_replica_serve(const struct vb_place_setup *s, const char *name, const char *roles, int in, int out, struct vb_error *err);
+
+/* Where the stores of this user's scopes are. */
+struct vb_place_setup vb_replica_setup(const struct vb_cli *cli);
+
+#endif
