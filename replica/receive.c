@@ -81,6 +81,8 @@ static int check_begin(struct vb_receiver *x, const struct vb_msg *m, struct vb_
         return -1;
     }
     x->bundle = vb_msg_u64(m, VB_RF_BUNDLE, 0) != 0;
+    x->number = vb_msg_u64(m, VB_RF_NUMBER, 0);
+    x->from = vb_msg_str(m, VB_RF_REPLICA);
     return 0;
 }
 
@@ -99,8 +101,16 @@ static int check_stale(struct vb_receiver *x, struct vb_error *err)
     return -1;
 }
 
-static int check_prerequisite(struct vb_receiver *x, const struct vb_knowledge *made_for, uint64_t number, struct vb_error *err)
+/* Bundles of one sender are counted, so that a gap can be named. */
+static char *counter_of(const struct vb_receiver *x)
 {
+    return vb_printf("from:%s", x->from ? x->from : "");
+}
+
+static int check_prerequisite(struct vb_receiver *x, const struct vb_knowledge *made_for, struct vb_error *err)
+{
+    VB_AUTO_FREE char *counter = counter_of(x);
+    uint64_t last = 0;
     const char *item;
     struct vb_version v;
     char id[2 * VB_REPLICA_ID_LEN + 1];
@@ -109,7 +119,8 @@ static int check_prerequisite(struct vb_receiver *x, const struct vb_knowledge *
     vb_replica_id_hex(&v.replica, id);
     vb_fail(err, VB_E_PREREQUISITE, "scope '%s': the bundle builds on replica %.8s's change %llu, which is not here", x->p->scope.name, id,
             (unsigned long long)v.tick);
-    vb_hint(err, "apply the bundles before number %llu first", (unsigned long long)number);
+    if (vb_replica_number(x->p->store, counter, &last, NULL) == 0)
+        vb_hint(err, "this is number %llu; expected is number %llu", (unsigned long long)x->number, (unsigned long long)last + 1);
     return -1;
 }
 
@@ -444,7 +455,7 @@ static int hear_begin(struct vb_receiver *x, struct vb_error *err)
         return vb_fail(err, VB_E_BUSY, "scope '%s' was an old copy of itself and took a new identity; run this again", x->p->scope.name);
     if (x->bundle && vb_knowledge_covers(x->own, x->source))
         return 1;
-    if (x->bundle && check_prerequisite(x, made_for, vb_msg_u64(&m, VB_RF_NUMBER, 0), err) < 0)
+    if (x->bundle && check_prerequisite(x, made_for, err) < 0)
         return -1;
     return check_stale(x, err);
 }
@@ -494,6 +505,7 @@ int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pa
     vb_strv_clear(&x.except);
     vb_strv_clear(&x.resolved);
     vb_strv_clear(&x.sent);
+    vb_free_ptr(&x.from);
     vb_knowledge_free(x.own);
     vb_knowledge_free(x.source);
     vb_knowledge_free(x.forgotten);

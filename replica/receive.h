@@ -39,6 +39,8 @@ struct vb_receiver {
     struct vb_incoming *late;
     size_t n_late, cap_late;
     bool bundle, full;
+    uint64_t number;            /* of the bundle in its series */
+    char *from;                 /* replica that sends, in hexadecimal; owned */
     uint64_t items;
 };
 

@@ -198,6 +198,10 @@ int vb_replica_by_content(struct vb_replica *r, int64_t scope, const unsigned ch
 /* Live items of the scope (the root itself not counted), for guards. */
 int vb_replica_count(struct vb_replica *r, int64_t scope, uint64_t *live, uint64_t *tombstones, struct vb_error *err);
 
+/* Small numbers by name, of the caller's own: series of bundles.  0 if never set.  Setting needs a transaction. */
+int vb_replica_number(struct vb_replica *r, const char *name, uint64_t *v, struct vb_error *err);
+int vb_replica_set_number(struct vb_replica *r, const char *name, uint64_t v, struct vb_error *err);
+
 /* ---- knowledge ---- */
 
 /* Holder "" is this replica itself; peers and backup sets have names of their own.  filter is the hash of the filter

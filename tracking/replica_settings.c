@@ -128,3 +128,23 @@ int vb_replica_each_lock(struct vb_replica *r, int64_t scope, enum vb_side side,
     }
     return c < 0 ? -1 : 0;
 }
+
+/* ---- numbers ---- */
+
+int vb_replica_number(struct vb_replica *r, const char *name, uint64_t *v, struct vb_error *err)
+{
+    VB_AUTO_FREE char *key = vb_printf("n:%s", name);
+    int64_t is = 0;
+    if (vb_rs_get_meta(r, key, &is, err) < 0)
+        return -1;
+    *v = is > 0 ? (uint64_t)is : 0;
+    return 0;
+}
+
+int vb_replica_set_number(struct vb_replica *r, const char *name, uint64_t v, struct vb_error *err)
+{
+    VB_AUTO_FREE char *key = vb_printf("n:%s", name);
+    if (vb_rs_need(r, "a number", err) < 0)
+        return -1;
+    return vb_rs_set_meta(r, key, v <= INT64_MAX ? (int64_t)v : INT64_MAX, err);
+}

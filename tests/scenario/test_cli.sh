@@ -47,7 +47,7 @@ VBACKUP_REPOSITORY='' json_usage "no repository" list --json
 for verb in init backup restore "plan backup" "plan restore" list show ls export check resume writers "writers metadata" "host list" \
     "host test" "shadow create" "shadow list" "shadow providers" "shadow volumes" "shadow writers" "shadow delete" \
     "shadow expose" "shadow unexpose" "shadow set" "shadow import" "shadow export" "shadow run" "shadow break" "shadow revert" "key list" "key add" "key change" "key remove" "key sheet" recover-requester forget prune find cat diff stats copy mount import completion \
-    "scope add" "scope set" "scope list" "scope rm" "scope serve" lock unlock replicate; do
+    "scope add" "scope set" "scope list" "scope rm" "scope serve" lock unlock replicate "bundle create" "bundle verify" "bundle apply" "bundle ack"; do
     # shellcheck disable=SC2086
     ok "help of $verb" vb $verb --help
     page=$abs_top_srcdir/doc/vbackup-${verb%% *}.1

@@ -79,6 +79,27 @@ ok "... to the same tree" same "$T/a" "$T/c"
 like "... and nothing echoes" "$(vb replicate second "$T/a" 2>&1; vb replicate web second)" "nothing to do"
 is "... without a conflict" "$(find "$T/a" "$T/c" -name '*.conflict-*' | wc -l)" 0
 
+# --- by files ---
+mkdir "$T/f" "$T/bundles"
+guid=$(vb scope list web --json | sed 's/.*"guid":"\([^"]*\)".*/\1/')
+vb scope add away "$T/f" --join "$guid" -q
+ok "bundle create" vb bundle create web "$T/bundles/z-first"
+echo later > "$T/a/later"
+vb bundle create web "$T/bundles/a-second"
+DESC="REPL-T80 the second before the first" is_status 7 vb bundle apply away "$T/bundles/a-second"
+like "... and what is expected" "$(cat "$T/out")" "this is number 2; expected is number 1"
+like "bundle verify" "$(vb bundle verify "$T/bundles/z-first")" "whole: bundle of scope $guid, number 1"
+ok "REPL-T81 a directory of them, in whatever order" vb bundle apply away "$T/bundles"
+ok "... is alike" same "$T/a" "$T/f"
+is "REPL-T79 and again" "$(vb bundle apply away "$T/bundles" | grep -c 'already applied')" 2
+echo piped > "$T/a/piped"
+ok "REPL-T89 through a pipe" bash -c "vbackup bundle create web - --series pipe --since nothing | vbackup bundle apply away -"
+ok "... is alike" same "$T/a" "$T/f"
+printf x | dd of="$T/bundles/z-first" bs=1 seek=200 conv=notrunc status=none
+DESC="REPL-T82 a damaged one is refused" is_status 1 vb bundle verify "$T/bundles/z-first"
+vb bundle ack away "$T/ack"
+ok "an acknowledgement is applied" vb bundle apply web "$T/ack"
+
 # --- another host ---
 if remote_available; then
     cat > "$T/vbackup.conf" <<END
