@@ -53,7 +53,8 @@ ok "and comes back, as root" vb restore -q latest --target "$T/devroot"
 is "as a device" "$(stat -c %F "$T/devroot$T/dev/null")" "character special file"
 chown -R nobody "$T/repo" "$T/user"
 chmod 755 "$T"
-got=$(as_user env VBACKUP_STATE_DIR="$T/user/state" VBACKUP_RUNTIME_DIR="$T/user/run" "$abs_top_builddir/run" vbackup restore latest \
+install -m 600 -o nobody -g nogroup "$VBACKUP_PASSWORD_FILE" "$T/user/password" # a file of its owner's alone
+got=$(as_user env VBACKUP_PASSWORD_FILE="$T/user/password" VBACKUP_STATE_DIR="$T/user/state" VBACKUP_RUNTIME_DIR="$T/user/run" "$abs_top_builddir/run" vbackup restore latest \
     --target "$T/user/out" 2>&1)
 is "as a user the restore is partly done" $? 3
 like "it says what is missing" "$got" "without 1 device node"
