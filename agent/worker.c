@@ -267,6 +267,7 @@ int vb_worker_main(struct vb_agent *a, int argc, char **argv)
         return VB_EXIT_USAGE;
     }
     struct worker w = { .agent = a, .loop = vb_loop_new(), .dir = -1, .job = vb_strdup(argv[1]) };
+    vb_memory_lock_prepare();
     VB_AUTO_FD int spool = vb_spool_open(&a->paths, &err);
     VB_AUTO_FD int lock = -1;
     vb_set_cloexec(VB_CHILD_SOCKET_FD, true);

@@ -313,6 +313,8 @@ void vb_writer_handle_event(struct vb_host *h, const struct vb_msg *m, struct vb
     if (e == VB_EV_IDENTIFY) {
         identify(h, out, &err); /* touches nothing of the session (W-9) */
     } else if (check_order(h, e, vb_msg_has(m, VB_F_OWED), &skip, &err) == 0 && !skip && take_fields(h, m, &err) == 0) {
+        if (e == VB_EV_PREPARE_SNAPSHOT)
+            vb_memory_lock_prepare();
         if (e == VB_EV_FREEZE) {
             vb_memory_lock(); /* what the rights allow: no page may come from a frozen file system */
             h->hold_log = true;

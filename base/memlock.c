@@ -5,11 +5,13 @@
 #include "config.h"
 #include "base/memlock.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -25,15 +27,43 @@ static void lock_mapping(const char *line)
     (void)mlock((void *)(uintptr_t)from, to - from);
 }
 
+/* Opened before the window: in it nothing is opened. */
+static int maps = -1;
+static pid_t maps_of;
+
+void vb_memory_lock_prepare(void)
+{
+    vb_close_fd(&maps);
+    maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    maps_of = getpid();
+}
+
 void vb_memory_lock(void)
 {
-    VB_AUTO_FREE char *line = NULL;
-    size_t cap = 0;
-    VB_AUTO_FILE FILE *f = fopen("/proc/self/maps", "re");
-    if (!f) {
+    static char b[16384]; /* one thread asks */
+    size_t have = 0;
+    if (maps < 0 || maps_of != getpid())
+        vb_memory_lock_prepare();
+    if (maps < 0 || lseek(maps, 0, SEEK_SET) < 0) {
         (void)mlockall(MCL_CURRENT);
         return;
     }
-    while (getline(&line, &cap, f) > 0)
-        lock_mapping(line);
+    for (;;) {
+        ssize_t n = read(maps, b + have, sizeof b - 1 - have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        have += (size_t)n;
+        b[have] = 0;
+        char *at = b;
+        for (char *end; (end = strchr(at, '\n')); at = end + 1) {
+            *end = 0;
+            lock_mapping(at);
+        }
+        have -= (size_t)(at - b);
+        if (have == sizeof b - 1) /* no path is that long */
+            have = 0;
+        memmove(b, at, have);
+    }
 }

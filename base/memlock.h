@@ -14,5 +14,7 @@
 /* Locks what is mapped now, as mlockall(MCL_CURRENT) but without those tables, as far as the rights of the process go.
  * munlockall() undoes it. */
 void vb_memory_lock(void);
+/* Before the window opens: what vb_memory_lock would have to open then.  Each process for itself. */
+void vb_memory_lock_prepare(void);
 
 #endif

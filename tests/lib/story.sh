@@ -30,7 +30,7 @@ story_available() {
     [ -x $STORY_PG/initdb ] || { STORY_WHY="no PostgreSQL 15 (apt-get install postgresql-15)"; return 1; }
 }
 
-front() { host_exec front vbt-front "$@"; }
+front() { host_exec front vbt-front env -u VBACKUP_PASSWORD_FILE "$@"; } # its configuration names its own
 backend() { host_exec backend vbt-backend "$@"; }
 
 story_fs() { # HOST TYPE SIZE DIR

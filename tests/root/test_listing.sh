@@ -22,8 +22,9 @@ for type in ext4 xfs btrfs; do
     same_listing "$type, as root" "$LOOPFS/root" $live
     if [ $type = ext4 ]; then
         install -d -o nobody "$LOOPFS/user" "$T/u"
+        install -m 600 -o nobody -g nogroup "$VBACKUP_PASSWORD_FILE" "$T/u/password"
         ok "$type, as a user" setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME="$T/u" \
-            VBACKUP_STATE_DIR="$T/u/state" VBACKUP_RUNTIME_DIR="$T/u/run" VBACKUP_REPOSITORY="$T/u/repo" bash -c '
+            VBACKUP_PASSWORD_FILE="$T/u/password" VBACKUP_STATE_DIR="$T/u/state" VBACKUP_RUNTIME_DIR="$T/u/run" VBACKUP_REPOSITORY="$T/u/repo" bash -c '
             cd "$HOME"; T=$HOME
             . "$abs_top_srcdir/tests/lib/listing.sh"
             vb() { "$abs_top_builddir/run" vbackup "$@"; }
