@@ -21,6 +21,11 @@ struct vb_buf {
 #define VB_AUTO_BUF __attribute__((cleanup(vb_buf_clear))) struct vb_buf
 
 void vb_buf_clear(struct vb_buf *b);
+/* Where byte `at` is or would be; NULL of an empty one: nothing may be added to a null pointer. */
+static inline unsigned char *vb_buf_at(const struct vb_buf *b, size_t at)
+{
+    return b->data ? b->data + at : NULL;
+}
 void vb_buf_reset(struct vb_buf *b);                     /* len = 0, keeps the memory */
 void vb_buf_reserve(struct vb_buf *b, size_t more);      /* room for `more` bytes beyond len */
 void vb_buf_add(struct vb_buf *b, const void *p, size_t n);

@@ -84,7 +84,7 @@ static int read_some(struct vb_mount_tree *t, const struct vb_ref *refs, size_t 
     if (piece->len != refs[i].size)
         return vb_fail(err, VB_E_CORRUPT, "has not the size its list says");
     size_t there = piece->len - (size_t)offset;
-    vb_buf_add(out, piece->data + offset, there < len ? there : len);
+    vb_buf_add(out, vb_buf_at(piece, offset), there < len ? there : len);
     return 0;
 }
 
@@ -124,7 +124,7 @@ int vb_mount_read(struct vb_mount_tree *t, struct vb_mount_node *n, uint64_t off
         size_t want = part < len ? (size_t)part : len;
         if (!data) {
             vb_buf_reserve(out, want);
-            memset(out->data + out->len, 0, want);
+            memset(vb_buf_at(out, out->len), 0, want);
             out->len += want;
         } else if (read_some(t, n->content.refs, n->content.n, n->content.level, at, want, out, err) < 0) {
             return -1;

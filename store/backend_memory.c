@@ -86,7 +86,7 @@ static int memory_read(struct vb_backend *b, const char *name, uint64_t offset, 
     if (offset > f->bytes.len || len > f->bytes.len - offset)
         return vb_fail(err, VB_E_CORRUPT, "file ends before byte %llu", (unsigned long long)(offset + len));
     if (len)
-        vb_buf_add(out, f->bytes.data + offset, len);
+        vb_buf_add(out, vb_buf_at(&f->bytes, (size_t)offset), len);
     return 0;
 }
 

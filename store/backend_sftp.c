@@ -233,7 +233,7 @@ static int take_piece(struct sftp_store *d, const struct read_op *o, const struc
         return vb_sftp_check(d->s, &reply, "read", err) < 0 ? -1 : vb_fail(err, VB_E_PROTOCOL, "no data");
     if (!vb_sftp_get_string(&reply.r, &bytes, &n) || n == 0 || n > pieces[i].n)
         return vb_fail(err, VB_E_PROTOCOL, "not as many bytes as were asked for");
-    memcpy(o->out->data + o->before + pieces[i].at, bytes, n);
+    memcpy(vb_buf_at(o->out, o->before + pieces[i].at), bytes, n);
     pieces[i].at += n;
     pieces[i].n -= n;
     if (pieces[i].n > 0)

@@ -131,7 +131,7 @@ static int turn_program(struct vb_link *l, const size_t *most, struct vb_error *
         if (poll(&p, 1, (int)(l->silence_ms - silent)) < 0 && errno != EINTR)
             return vb_fail_errno(err, errno, "cannot wait");
         if (p.revents & POLLOUT) {
-            ssize_t n = send(l->fd, l->out.data + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+            ssize_t n = send(l->fd, vb_buf_at(&l->out, l->out_at), l->out.len - l->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n > 0) {
                 l->out_at += (size_t)n;
                 since = now_ms();

@@ -262,7 +262,7 @@ static int curl_failed(const struct vb_s3 *s, CURLcode code, const char *detail,
 
 static int refused(const struct vb_s3_request *q, const struct vb_s3_reply *r, struct vb_error *err)
 {
-    const char *text = (const char *)r->body.data, *end = text + r->body.len, *a = text, *b = text;
+    const char *text = r->body.len ? (const char *)r->body.data : "", *end = text + r->body.len, *a = text, *b = text;
     VB_AUTO_FREE char *code = r->body.len ? vb_s3_xml(&a, end, "Code") : NULL;
     VB_AUTO_FREE char *message = r->body.len ? vb_s3_xml(&b, end, "Message") : NULL;
     VB_AUTO_FREE char *said = vb_printf("%s%s%s", code ? code : "", code && message ? ": " : "", message ? message : "");

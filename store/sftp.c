@@ -225,7 +225,7 @@ int vb_sftp_next(struct vb_sftp *s, struct vb_sftp_reply *reply, struct vb_error
     }
     for (;;) {
         size_t used = 0;
-        int got = vb_sftp_parse(s->in.data + s->in_at, s->in.len - s->in_at, &used, reply);
+        int got = vb_sftp_parse(vb_buf_at(&s->in, s->in_at), s->in.len - s->in_at, &used, reply);
         if (got < 0)
             return broken(s, err);
         if (got > 0) {

@@ -428,7 +428,7 @@ void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *re
     vb_watch_cancel(f->ww);
     f->rw = f->ww = NULL;
     if (f->s.in.len > f->s.in_at)
-        vb_buf_add(rest, f->s.in.data + f->s.in_at, f->s.in.len - f->s.in_at);
+        vb_buf_add(rest, vb_buf_at(&f->s.in, f->s.in_at), f->s.in.len - f->s.in_at);
     *rfd = VB_STEAL_FD(f->rfd);
     if (wfd)
         *wfd = f->wfd;
@@ -455,7 +455,7 @@ static int recv_at(int fd, struct vb_buf *in, size_t *at, struct vb_msg *m, bool
 {
     for (;;) {
         size_t used;
-        int got = vb_msg_parse(in->data + *at, in->len - *at, &used, m, err);
+        int got = vb_msg_parse(vb_buf_at(in, *at), in->len - *at, &used, m, err);
         ssize_t n;
 
         if (got < 0)
@@ -541,7 +541,7 @@ int vb_msg_send_more_fd(int fd, const struct vb_msg *m, uint16_t tag, const void
     ssize_t sent = sendmsg(fd, &h, MSG_NOSIGNAL);
     size_t done = sent > 0 ? (size_t)sent : 0; /* the rest, or an error, in the ordinary way */
 
-    if (done < head.len && vb_bytes_send_fd(fd, head.data + done, head.len - done, err) < 0)
+    if (done < head.len && vb_bytes_send_fd(fd, vb_buf_at(&head, done), head.len - done, err) < 0)
         return -1;
     done = done > head.len ? done - head.len : 0;
     return vb_bytes_send_fd(fd, (const unsigned char *)p + done, n - done, err);

@@ -22,7 +22,7 @@ unsigned char *vb_stream_room(struct vb_stream *s, size_t n)
         s->in_at = 0;
     }
     vb_buf_reserve(&s->in, n);
-    return s->in.data + s->in.len;
+    return vb_buf_at(&s->in, s->in.len);
 }
 
 void vb_stream_got(struct vb_stream *s, size_t n)
@@ -43,7 +43,7 @@ static size_t text_length(const unsigned char *p, size_t n)
 
 static void explain_text(const struct vb_stream *s, struct vb_error *err)
 {
-    const unsigned char *p = s->in.data + s->in_at;
+    const unsigned char *p = vb_buf_at(&s->in, s->in_at);
     size_t n = s->in.len - s->in_at;
     size_t text = text_length(p, n);
     VB_AUTO_FREE char *shown = NULL;
@@ -65,7 +65,7 @@ bool vb_stream_deliver(struct vb_stream *s)
     while (!vb_conn_held(&s->base) && s->in_at < s->in.len) {
         VB_AUTO_ERROR err = VB_ERROR_INIT;
         size_t used;
-        int got = vb_msg_parse(s->in.data + s->in_at, s->in.len - s->in_at, &used, &m, &err);
+        int got = vb_msg_parse(vb_buf_at(&s->in, s->in_at), s->in.len - s->in_at, &used, &m, &err);
 
         if (got == 0)
             break;

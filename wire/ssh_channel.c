@@ -106,7 +106,7 @@ static bool deliver_raw(struct vb_stream *s)
 
     if (vb_conn_held(&s->base) || s->in_at == s->in.len)
         return true;
-    vb_buf_add(&m.body, s->in.data + s->in_at, s->in.len - s->in_at);
+    vb_buf_add(&m.body, vb_buf_at(&s->in, s->in_at), s->in.len - s->in_at);
     s->in_at = s->in.len;
     s->heard_any = true;
     s->base.last_heard_ms = vb_loop_now_ms(s->base.loop);

@@ -27,7 +27,7 @@ static ssize_t give_bytes(libssh2_socket_t fd, void *buffer, size_t length, int 
         return -EAGAIN;
     if (n > length)
         n = length;
-    memcpy(buffer, s->in.data + s->in_at, n);
+    memcpy(buffer, vb_buf_at(&s->in, s->in_at), n);
     s->in_at += n;
     return (ssize_t)n;
 }
@@ -125,7 +125,7 @@ void vb_ssh_io_stop(struct vb_ssh *s)
 void vb_ssh_flush(struct vb_ssh *s)
 {
     while (s->fd >= 0 && !s->out_errno && vb_ssh_out_queued(s) > 0) {
-        ssize_t n = send(s->fd, s->out.data + s->out_at, vb_ssh_out_queued(s), MSG_NOSIGNAL);
+        ssize_t n = send(s->fd, vb_buf_at(&s->out, s->out_at), vb_ssh_out_queued(s), MSG_NOSIGNAL);
 
         if (n >= 0)
             s->out_at += (size_t)n;
