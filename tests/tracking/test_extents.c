@@ -85,7 +85,11 @@ static void kept(void **state)
     assert_int_equal(r.left, 0);
     assert_int_equal(b.n, 2);
     assert_int_equal(b.size, 2 * M);
-    assert_memory_equal(a.v, b.v, 2 * sizeof *a.v);
+    for (size_t i = 0; i < 2; i++) {
+        const struct vb_extent *x = &a.v[i], *y = &b.v[i];
+        assert_true(x->offset == y->offset && x->len == y->len && x->address == y->address && x->disk_len == y->disk_len &&
+                    x->inside == y->inside && x->kind == y->kind && x->compression == y->compression);
+    }
     for (size_t n = 0; n < buf.len; n++) {
         vb_reader_init(&r, buf.data, n);
         assert_false(vb_extents_decode(&r, &b));
