@@ -24,21 +24,35 @@ static int64_t now_ms(struct vb_place *p)
     return fstatat(p->own, "clock", &st, AT_SYMLINK_NOFOLLOW) == 0 ? (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 : 0;
 }
 
+/* Level by level, and never through a link: what was thrown away before may be one. */
+static int make_way(struct vb_place *p, const char *to, struct vb_error *err)
+{
+    for (const char *at = strchr(to, '/'); at; at = strchr(at + 1, '/')) {
+        const char *leaf;
+        VB_AUTO_FREE char *dir = vb_strndup(to, (size_t)(at - to));
+        VB_AUTO_FD int up = vb_beneath_parent(p->own, dir, &leaf);
+        if (up < 0 || (mkdirat(up, leaf, 0700) < 0 && errno != EEXIST))
+            return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/%s' cannot be made", dir);
+    }
+    return 0;
+}
+
 int vb_trash(struct vb_place *p, int dirfd, const char *name, const char *path, struct vb_error *err)
 {
     const char *leaf;
     VB_AUTO_FREE char *to = vb_printf("trash/%lld/%s", (long long)now_ms(p), path);
-    const char *slash = strrchr(to, '/');
-    VB_AUTO_FREE char *dir = vb_strndup(to, (size_t)(slash - to));
-    if (vb_mkdirs_at(p->own, dir, 0700, err) < 0)
+    struct stat st;
+    if (make_way(p, to, err) < 0)
         return -1;
     VB_AUTO_FD int at = vb_beneath_parent(p->own, to, &leaf);
     if (at < 0)
-        return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/%s' cannot be opened", dir);
+        return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/%s' cannot be opened", to);
     for (unsigned i = 0; i < 10000; i++) {
         VB_AUTO_FREE char *other = i ? vb_printf("%.200s.%u", leaf, i) : vb_strdup(leaf);
-        if (renameat2(dirfd, name, at, other, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+        if (renameat2(dirfd, name, at, other, RENAME_NOREPLACE) == 0)
             return 0;
+        if (errno == ENOENT && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+            return 0; /* gone already */
         if (errno != EEXIST)
             break;
     }

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include "tests/replica/pass_lab.h"
 #include "base/mem.h"
+#include "replica/apply.h"
+#include "replica/item_file.h"
 
 static struct lab l;
 
@@ -443,6 +445,25 @@ static void unseen_edits(void **state)
     assert_int_equal(lab_count(&l, 0, "from B"), 1);
 }
 
+static void trash_follows_no_link(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE char *outside = vb_printf("%s/outside", l.dir);
+    struct timespec now;
+    lab_write(&l, 1, "x", "X");
+    assert_int_equal(mkdir(outside, 0755), 0);
+    VB_AUTO_PLACE *p = lab_place(&l, 1);
+    assert_ok(vb_file_clock(p, &now, &err));
+    VB_AUTO_FREE char *dir = vb_printf("trash/%lld", (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    VB_AUTO_FREE char *link = vb_printf("%s/a", dir);
+    assert_int_equal(mkdirat(p->own, dir, 0700), 0);
+    assert_int_equal(symlinkat(outside, p->own, link), 0); /* thrown away a moment ago */
+    assert_int_equal(vb_trash(p, p->root, "x", "a/b/x", &err), -1);
+    assert_int_equal(rmdir(outside), 0);                   /* nothing was made in it */
+    assert_int_equal(faccessat(p->root, "x", F_OK, 0), 0);
+}
+
 #define T(name, fn) { name, fn, start, stop, NULL }
 int main(void)
 {
@@ -465,6 +486,7 @@ int main(void)
         T("REPL-T78 extra files, and exact", exact),
         T("REPL-T94 a dry run says what the run does", dry_run),
         T("REPL-T50 a root that is not mounted", offline),
+        T("REPL-DSN-36 the trash follows no link", trash_follows_no_link),
     };
     return CM_RUN("passes", t);
 }
