@@ -98,7 +98,7 @@ if [ "$(id -u)" = 0 ] && command -v fusermount3 > /dev/null && command -v setpri
 #!/bin/sh
 export VBACKUP_PASSWORD_FILE=$T/user/password VBACKUP_STATE_DIR=$T/user/state VBACKUP_CONFIG= HOME=$T/user
 vbackup mount --repo $T/user/repo $T/user/mnt > $T/user/log 2>&1 & pid=\$!
-for i in \$(seq 600); do grep -q . $T/user/log && break; sleep 0.1; done
+for i in \$(seq 600); do grep -qs . $T/user/log && break; sleep 0.1; done
 cmp $T/user/mnt/by-time/*-$first/web$S/d/f2 $T/user/f2 && echo same
 fusermount3 -u $T/user/mnt && wait \$pid && echo ended
 END
