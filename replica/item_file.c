@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/beneath.h"
 #include "base/mem.h"
+#include "replica/delta.h"
 #include "replica/item_file.h"
 
 #define READ_SIZE (256u * 1024)
@@ -117,7 +118,7 @@ static char *owner_text(const struct stat *st)
 
 /* ---- reading ---- */
 
-static enum vb_file_state hash_file(int fd, const char *path, unsigned char out[VB_HASH_LEN], struct vb_error *err)
+static enum vb_file_state hash_file(int fd, const char *path, struct vb_blocks *sums, unsigned char out[VB_HASH_LEN], struct vb_error *err)
 {
     VB_AUTO_FREE unsigned char *b = vb_alloc(READ_SIZE);
     VB_AUTO_HASHER *h = vb_hasher_new();
@@ -132,6 +133,8 @@ static enum vb_file_state hash_file(int fd, const char *path, unsigned char out[
         if (n == 0)
             break;
         vb_hasher_add(h, b, (size_t)n);
+        if (sums)
+            vb_blocks_add(sums, b, (size_t)n);
     }
     vb_hasher_end(VB_STEAL(h), out);
     return VB_FILE_READ;
@@ -156,8 +159,13 @@ static enum vb_file_state read_regular(struct vb_place *p, int dirfd, const char
     }
     if (!S_ISREG(st->st_mode))
         return VB_FILE_UNSTABLE;
-    if (hash_file(fd, out->path, out->content, err) != VB_FILE_READ)
+    VB_AUTO_BLOCKS *sums = p->keep_sums && st->st_size >= VB_DELTA_MIN ? vb_blocks_new((uint64_t)st->st_size) : NULL;
+    if (hash_file(fd, out->path, sums, out->content, err) != VB_FILE_READ)
         return VB_FILE_ERROR;
+    if (sums && vb_blocks_end(sums)) {
+        memcpy(sums->content, out->content, VB_HASH_LEN);
+        vb_blocks_keep(p, VB_STEAL(sums));
+    }
     if (vb_file_attrs(p, fd, false, false, &attrs, err) < 0)
         return VB_FILE_ERROR;
     vb_attrs_hash(attrs.data, attrs.len, out->attr);

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "replica/apply.h"
+#include "replica/delta.h"
 #include "replica/place.h"
 
 #define MARKER "scope"
@@ -197,6 +198,7 @@ void vb_place_close(struct vb_place *p)
     vb_scope_clear(&p->scope);
     vb_scope_settings_clear(&p->set);
     vb_path_filter_clear(&p->filter);
+    vb_blocks_drop_all(p);
     vb_close_fd(&p->root);
     vb_close_fd(&p->own);
     vb_close_fd(&p->stage);

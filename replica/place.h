@@ -28,6 +28,9 @@ struct vb_place {
     bool privileged;   /* owners and devices can be set */
     uint64_t serial;   /* of staged names */
     unsigned recovered; /* intents that were completed at open */
+    bool keep_sums;    /* files that are read now: the sums of their blocks are kept (replica/delta.h) */
+    struct vb_blocks **blocks;
+    size_t n_blocks, cap_blocks, blocks_size;
 };
 
 struct vb_place_setup {

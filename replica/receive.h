@@ -19,6 +19,7 @@ struct vb_incoming {
     int fd;                     /* of it while it arrives */
     uint64_t offset;            /* so much of it is there */
     struct vb_hasher *sum;
+    bool delta;                 /* asked for by blocks, and none came yet */
     bool loser_copy;            /* the content is the loser's: it becomes a file of its own, or goes to the trash */
     bool failed;
 };
@@ -57,6 +58,10 @@ void vb_receive_tell(struct vb_receiver *x, enum vb_action a, const char *path, 
 /* ---- take.c ---- */
 /* Asks for the contents that are needed and not at hand, receives them into stage/, finishes the staged files. */
 int vb_take_contents(struct vb_receiver *x, struct vb_error *err);
+/* For replica/delta.c: a DATA message; bytes that are here already, the next ones of the file; and its end. */
+int vb_take_piece(struct vb_receiver *x, const struct vb_msg *m, struct vb_error *err);
+int vb_take_bytes(struct vb_receiver *x, struct vb_incoming *in, const void *p, size_t n, struct vb_error *err);
+void vb_take_give_up(struct vb_receiver *x, struct vb_incoming *in, const struct vb_error *why);
 
 /* ---- receive.c ---- */
 /* Intents, files, rows of all that act.  What cannot be done is left and told. */

@@ -174,7 +174,10 @@ static int look_at(struct scan *s, int dirfd, const char *name, const char *path
         k->met = true;
     if (k && k->look && k->look == vb_file_look(st))
         return 0;
-    switch (vb_file_read(s->p, dirfd, name, path, &s->now, &item, &why)) {
+    s->p->keep_sums = k != NULL; /* it changed: the pass may need them */
+    enum vb_file_state state = vb_file_read(s->p, dirfd, name, path, &s->now, &item, &why);
+    s->p->keep_sums = false;
+    switch (state) {
     case VB_FILE_READ:
         break;
     case VB_FILE_GONE:

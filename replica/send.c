@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/beneath.h"
 #include "base/mem.h"
+#include "replica/delta.h"
 #include "replica/item_file.h"
 #include "replica/pass.h"
 
@@ -95,7 +96,7 @@ static int fill(struct sender *x, struct vb_row *r, struct vb_error *err)
     return 0;
 }
 
-static int send_file(struct sender *x, size_t index, uint64_t offset, struct vb_error *err);
+static int send_file(struct sender *x, size_t index, uint64_t offset, bool delta, struct vb_error *err);
 static int flush_rows(struct sender *x, struct vb_error *err);
 
 static bool in_batch(const struct sender *x, const char *path)
@@ -182,7 +183,7 @@ static int send_needed(struct sender *x, struct vb_error *err)
         uint64_t index = vb_msg_u64(&g, VB_RF_INDEX, UINT64_MAX), offset = vb_msg_u64(&g, VB_RF_OFFSET, 0);
         if (index >= x->n || x->rows[index].item.kind != VB_ITEM_FILE || x->rows[index].item.deleted || offset > x->rows[index].item.size)
             return vb_fail(err, VB_E_PROTOCOL, "%s: asks for what was not offered", x->s->peer ? x->s->peer : "peer");
-        if (send_file(x, (size_t)index, offset, err) < 0)
+        if (send_file(x, (size_t)index, offset, vb_msg_u64(&g, VB_RF_BLOCK, 0) != 0, err) < 0)
             return -1;
     }
     return 0;
@@ -204,7 +205,7 @@ static int flush_rows(struct sender *x, struct vb_error *err)
         result = send_needed(x, err);
     for (size_t i = 0; i < x->n && result == 0 && x->bundle; i++)
         if (x->rows[i].item.kind == VB_ITEM_FILE && !x->rows[i].item.deleted && x->rows[i].item.size)
-            result = send_file(x, i, 0, err);
+            result = send_file(x, i, 0, false, err);
     if (result == 0) {
         VB_AUTO_MSG end = VB_MSG_INIT(VB_R_ROWS_END);
         result = vb_rstream_send(x->s, &end, err);
@@ -219,60 +220,14 @@ static int flush_rows(struct sender *x, struct vb_error *err)
 
 /* ---- contents ---- */
 
-static bool all_zero(const unsigned char *p, size_t n)
-{
-    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
-static int send_pieces(struct sender *x, int fd, size_t index, uint64_t offset, struct vb_error *why, struct vb_error *err)
-{
-    VB_AUTO_FREE unsigned char *b = vb_alloc(VB_RSTREAM_PIECE);
-    uint64_t size = x->rows[index].item.size;
-    while (offset < size) {
-        size_t want = size - offset < VB_RSTREAM_PIECE ? (size_t)(size - offset) : VB_RSTREAM_PIECE;
-        ssize_t n = pread(fd, b, want, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            vb_fail_errno(why, n < 0 ? errno : EIO, "'%s' cannot be read", x->rows[index].item.path);
-            return 1;
-        }
-        VB_AUTO_MSG m = VB_MSG_INIT(VB_R_DATA);
-        vb_msg_add_u64(&m, VB_RF_INDEX, index);
-        vb_msg_add_u64(&m, VB_RF_OFFSET, offset);
-        if (all_zero(b, (size_t)n))
-            vb_msg_add_u64(&m, VB_RF_ZEROS, (uint64_t)n);
-        else
-            vb_msg_add(&m, VB_RF_BYTES, b, (size_t)n);
-        if (vb_rstream_send(x->s, &m, err) < 0)
-            return -1;
-        x->out->bytes += (uint64_t)n;
-        offset += (uint64_t)n;
-    }
-    return 0;
-}
-
-static int send_file(struct sender *x, size_t index, uint64_t offset, struct vb_error *err)
+static int send_file(struct sender *x, size_t index, uint64_t offset, bool delta, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    const char *path = x->rows[index].item.path;
-    struct stat before, after;
-    VB_AUTO_FD int fd = vb_beneath_open(x->p->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, 0);
-    int result = 0;
-    if (fd < 0 || fstat(fd, &before) < 0)
-        vb_fail_errno(&why, errno, "'%s' cannot be opened", path);
-    else if (!S_ISREG(before.st_mode) || (uint64_t)before.st_size != x->rows[index].item.size)
-        vb_fail(&why, VB_E_FILE_CHANGED, "'%s' changed since it was looked at; it goes with the next pass", path);
-    else if ((result = send_pieces(x, fd, index, offset, &why, err)) < 0)
-        return -1;
-    if (result == 0 && why.code == VB_OK && (fstat(fd, &after) < 0 || vb_file_look(&before) != vb_file_look(&after)))
-        vb_fail(&why, VB_E_FILE_CHANGED, "'%s' changed while it was read; it goes with the next pass", path);
-    VB_AUTO_MSG end = VB_MSG_INIT(VB_R_DATA_END);
-    vb_msg_add_u64(&end, VB_RF_INDEX, index);
-    vb_msg_add_error(&end, &why);
-    if (why.code != VB_OK)
-        leave(x, path, &why);
-    return vb_rstream_send(x->s, &end, err);
+    const struct vb_item *i = &x->rows[index].item;
+    int result = vb_give_content(x->p, x->s, index, i, offset, delta, &x->out->bytes, &why, err);
+    if (result == 0 && why.code != VB_OK)
+        leave(x, i->path, &why);
+    return result;
 }
 
 /* ---- the pass ---- */

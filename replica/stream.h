@@ -9,8 +9,10 @@
  *     S  GONE {PATH...}...  names that the source has deleted, for the guard (DSN-27), then GONE {LAST}
  *     D  GO {}
  *     S  ROWS {ROW...}: live ones first, directories before what they hold; tombstones last
- *     D  NEED {NEED {INDEX, OFFSET}...}                   in a bundle every file's content follows
+ *     D  NEED {NEED {INDEX, OFFSET, BLOCK?}...}           in a bundle every file's content follows
  *     S  DATA {INDEX, OFFSET, BYTES or ZEROS}..., DATA_END {INDEX, CODE? TEXT?} for each; then ROWS_END {}
+ *        For one with BLOCK: BLOCKS {INDEX, SIZE of a block, HASH sums, LAST}...; then, until LAST,
+ *        D  NEED {NEED {OFFSET, SIZE}..., LAST?}   S  DATA of those; then DATA_END.
  *     ...
  *     S  END {EXCEPT path...}; in a bundle: the SHA-256 of everything before, DIGEST {HASH}
  *     D  RESULT {counts}; blob KNOWLEDGE of the destination after the pass
@@ -28,14 +30,14 @@
 
 enum vb_rstream_type {
     VB_R_HELLO = 300, VB_R_BEGIN, VB_R_BLOB, VB_R_WANTED, VB_R_GONE, VB_R_GO, VB_R_ROWS, VB_R_NEED, VB_R_DATA, VB_R_DATA_END,
-    VB_R_ROWS_END, VB_R_END, VB_R_DIGEST, VB_R_RESULT, VB_R_ERROR, VB_R_PASS, VB_R_BYE
+    VB_R_ROWS_END, VB_R_END, VB_R_DIGEST, VB_R_RESULT, VB_R_ERROR, VB_R_PASS, VB_R_BYE, VB_R_BLOCKS
 };
 enum vb_rstream_field {
     VB_RF_VERSION = 1000, VB_RF_GUID, VB_RF_REPLICA, VB_RF_OWNERS, VB_RF_NUMBER, VB_RF_BUNDLE, VB_RF_DATE_MS, VB_RF_KIND, VB_RF_BYTES,
     VB_RF_LAST, VB_RF_EMPTY, VB_RF_FULL, VB_RF_PATH, VB_RF_ROW, VB_RF_NEED, VB_RF_INDEX, VB_RF_OFFSET, VB_RF_ZEROS, VB_RF_HASH,
     VB_RF_SIZE, VB_RF_MTIME, VB_RF_MODE, VB_RF_OWNER, VB_RF_ATTR, VB_RF_CONTENT, VB_RF_CREATED, VB_RF_CHANGED, VB_RF_ORIGIN,
     VB_RF_ORIGIN_MTIME, VB_RF_DELETED, VB_RF_MOVED_TO, VB_RF_BASE, VB_RF_ATTRS, VB_RF_TARGET, VB_RF_DEVICE, VB_RF_COUNT,
-    VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK
+    VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK
 };
 
 struct vb_rstream {

@@ -16,6 +16,7 @@
 #include "base/beneath.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "replica/delta.h"
 #include "replica/item_file.h"
 #include "replica/receive.h"
 
@@ -184,7 +185,7 @@ static void unstage(struct vb_receiver *x, struct vb_incoming *in)
         unlinkat(x->p->stage, in->staged, 0);
 }
 
-static void give_up(struct vb_receiver *x, struct vb_incoming *in, const struct vb_error *why)
+void vb_take_give_up(struct vb_receiver *x, struct vb_incoming *in, const struct vb_error *why)
 {
     unstage(x, in);
     vb_receive_leave(x, in, why);
@@ -192,11 +193,42 @@ static void give_up(struct vb_receiver *x, struct vb_incoming *in, const struct 
 
 /* ---- received ---- */
 
-static int take_piece(struct vb_receiver *x, const struct vb_msg *m, struct vb_error *err)
+static bool all_zero(const unsigned char *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+/* The next bytes of a file; a hole where they are zero. */
+static int add_bytes(struct vb_receiver *x, struct vb_incoming *in, const unsigned char *b, uint64_t zeros, size_t n, struct vb_error *err)
+{
+    static const unsigned char nothing[BLOCK];
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    for (uint64_t left = zeros; left;) { /* a hole: nothing is written */
+        size_t part = left < BLOCK ? (size_t)left : BLOCK;
+        vb_hasher_add(in->sum, nothing, part);
+        left -= part;
+    }
+    if (n && (lseek(in->fd, (off_t)in->offset, SEEK_SET) < 0 || vb_write_all(in->fd, b, n, &why) < 0)) {
+        vb_context(&why, "'%s'", in->row.item.path);
+        vb_take_give_up(x, in, &why);
+        return 0;
+    }
+    if (zeros && ftruncate(in->fd, (off_t)(in->offset + zeros)) < 0)
+        return vb_fail_errno(err, errno, "'%s'", in->row.item.path);
+    vb_hasher_add(in->sum, b, n);
+    in->offset += zeros ? zeros : n;
+    return 0;
+}
+
+int vb_take_bytes(struct vb_receiver *x, struct vb_incoming *in, const void *p, size_t n, struct vb_error *err)
+{
+    return all_zero(p, n) ? add_bytes(x, in, NULL, n, 0, err) : add_bytes(x, in, p, 0, n, err);
+}
+
+int vb_take_piece(struct vb_receiver *x, const struct vb_msg *m, struct vb_error *err)
 {
     uint64_t index = vb_msg_u64(m, VB_RF_INDEX, UINT64_MAX), offset = vb_msg_u64(m, VB_RF_OFFSET, 0);
     uint64_t zeros = vb_msg_u64(m, VB_RF_ZEROS, 0);
-    static const unsigned char nothing[BLOCK];
     const unsigned char *b = NULL;
     size_t n = 0;
     if (index >= x->n || (!zeros && !vb_msg_bytes(m, VB_RF_BYTES, &b, &n)))
@@ -207,23 +239,8 @@ static int take_piece(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
     uint64_t len = zeros ? zeros : n;
     if (offset != in->offset || len > in->row.item.size - in->offset)
         return vb_fail(err, VB_E_PROTOCOL, "'%s': content out of order", in->row.item.path);
-    VB_AUTO_ERROR why = VB_ERROR_INIT;
-    for (uint64_t left = zeros; left;) { /* a hole: nothing is written */
-        size_t part = left < BLOCK ? (size_t)left : BLOCK;
-        vb_hasher_add(in->sum, nothing, part);
-        left -= part;
-    }
-    if (n && (lseek(in->fd, (off_t)offset, SEEK_SET) < 0 || vb_write_all(in->fd, b, n, &why) < 0)) {
-        vb_context(&why, "'%s'", in->row.item.path);
-        give_up(x, in, &why);
-        return 0;
-    }
-    if (zeros && ftruncate(in->fd, (off_t)(offset + zeros)) < 0)
-        return vb_fail_errno(err, errno, "'%s'", in->row.item.path);
-    vb_hasher_add(in->sum, b, n);
-    in->offset += len;
     x->out->bytes += len;
-    return 0;
+    return add_bytes(x, in, b, zeros, n, err);
 }
 
 static int receive_all(struct vb_receiver *x, struct vb_error *err)
@@ -236,7 +253,12 @@ static int receive_all(struct vb_receiver *x, struct vb_error *err)
         if (m.type == VB_R_ROWS_END)
             return 0;
         if (m.type == VB_R_DATA) {
-            if (take_piece(x, &m, err) < 0)
+            if (vb_take_piece(x, &m, err) < 0)
+                return -1;
+            continue;
+        }
+        if (m.type == VB_R_BLOCKS) {
+            if (vb_delta_take(x, &m, err) < 0)
                 return -1;
             continue;
         }
@@ -244,8 +266,15 @@ static int receive_all(struct vb_receiver *x, struct vb_error *err)
         if (m.type != VB_R_DATA_END || index >= x->n)
             return vb_fail(err, VB_E_PROTOCOL, "message %d among contents", (int)m.type);
         if (vb_msg_error(&m, &why) < 0 && x->rows[index].needs)
-            give_up(x, &x->rows[index], &why);
+            vb_take_give_up(x, &x->rows[index], &why);
     }
+}
+
+/* A large file that was another one here: what both have in common need not travel. */
+static bool has_base(const struct vb_incoming *in)
+{
+    const struct vb_item *l = &in->local;
+    return in->row.item.size >= VB_DELTA_MIN && l->path && !l->deleted && l->kind == VB_ITEM_FILE && l->size >= VB_DELTA_MIN / 2;
 }
 
 int vb_take_contents(struct vb_receiver *x, struct vb_error *err)
@@ -258,11 +287,14 @@ int vb_take_contents(struct vb_receiver *x, struct vb_error *err)
         if (!in->needs || x->o->dry_run)
             continue;
         if (open_staged(x, in, &ask, &why) < 0) {
-            give_up(x, in, &why);
+            vb_take_give_up(x, in, &why);
         } else if (ask) {
             VB_AUTO_MSG g = VB_MSG_INIT(0);
             vb_msg_add_u64(&g, VB_RF_INDEX, i);
             vb_msg_add_u64(&g, VB_RF_OFFSET, in->offset);
+            in->delta = has_base(in);
+            if (in->delta)
+                vb_msg_add_u64(&g, VB_RF_BLOCK, 1);
             vb_msg_add_group(&need, VB_RF_NEED, &g);
         }
     }
@@ -272,7 +304,7 @@ int vb_take_contents(struct vb_receiver *x, struct vb_error *err)
         struct vb_incoming *in = &x->rows[i];
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         if (in->needs && in->staged && !in->failed && finish_staged(x, in, &why) < 0)
-            give_up(x, in, &why);
+            vb_take_give_up(x, in, &why);
     }
     return 0;
 }
