@@ -401,33 +401,46 @@ static void keep_alive_answers_and_notices_silence(void **state)
 }
 
 /* A reader that takes a little at a time is alive, however long the queue takes. */
-static void a_slow_reader_is_not_a_dead_one(void **state)
+/* False if the machine gave us so little that the reader was nearly a dead one. */
+static bool slow_reader(void)
 {
     struct two t;
     int fd[2];
     char b[65536];
-    uint64_t start;
+    uint64_t start, now, last, gap = 0;
 
-    (void)state;
     t.loop = vb_loop_new();
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
     peer_start(&t.a, t.loop, vb_conn_fd(t.loop, fd[0], fd[0]));
     vb_conn_keepalive(t.a.conn, 50, 300);
     for (uint64_t i = 1; i <= 20; i++)
         peer_send(&t.a, VB_M_CHUNK, i, 256 * 1024);
-    start = vb_loop_now_ms(t.loop);
-    while (vb_loop_now_ms(t.loop) - start < 800) {
+    for (start = last = now = vb_loop_now_ms(t.loop); now - start < 800 && !t.a.closes; last = now) {
         unsigned never = 0;
 
         assert_true(read(fd[1], b, sizeof b) > 0);
         peer_wait(t.loop, &never, 1, 20);
+        now = vb_loop_now_ms(t.loop);
+        gap = now - last > gap ? now - last : gap;
     }
-    assert_int_equal(t.a.closes, 0);
-    assert_true(peer_wait(t.loop, &t.a.closes, 1, 2000));
-    assert_int_equal(t.a.why.code, VB_E_TIMEOUT);
+    if (gap < 100) {
+        assert_int_equal(t.a.closes, 0);
+        assert_true(peer_wait(t.loop, &t.a.closes, 1, 2000));
+        assert_int_equal(t.a.why.code, VB_E_TIMEOUT);
+    }
     peer_stop(&t.a);
     close(fd[1]);
     vb_loop_free(t.loop);
+    return gap < 100;
+}
+
+static void a_slow_reader_is_not_a_dead_one(void **state)
+{
+    unsigned tries = 0;
+
+    (void)state;
+    while (!slow_reader())
+        assert_true(++tries < 50);
 }
 
 int main(void)
