@@ -112,7 +112,7 @@ static int keep_ours(struct vb_receiver *x, struct vb_incoming *in, struct vb_er
     /* A loser that has content is kept: beside the winner, or in the trash (DSN-20, T27). */
     if (!theirs->deleted && theirs->kind != VB_ITEM_DIR && memcmp(theirs->content, in->local.content, VB_HASH_LEN) != 0)
         in->needs = in->loser_copy = true;
-    if (in->loser_copy && x->policy == VB_POLICY_BOTH) {
+    if (in->loser_copy && in->policy == VB_POLICY_BOTH) {
         VB_AUTO_FREE char *copy = vb_conflict_name(theirs->path, &theirs->origin);
         vb_strv_add(&x->resolved, copy);
         x->out->copies++;
@@ -128,7 +128,7 @@ static int take_theirs(struct vb_receiver *x, struct vb_incoming *in, struct vb_
     vb_strv_add(&x->resolved, theirs->path);
     x->out->conflicts++;
     vb_receive_tell(x, VB_ACT_CONFLICT_THEIRS, theirs->path, NULL);
-    if (x->policy == VB_POLICY_BOTH && local_live(in) && in->local.kind != VB_ITEM_DIR && !theirs->deleted &&
+    if (in->policy == VB_POLICY_BOTH && local_live(in) && in->local.kind != VB_ITEM_DIR && !theirs->deleted &&
         memcmp(theirs->content, in->local.content, VB_HASH_LEN) != 0) {
         in->op.copy_to = vb_conflict_name(theirs->path, &in->local.origin);
         vb_strv_add(&x->resolved, in->op.copy_to);
@@ -182,6 +182,31 @@ static int find_row(struct vb_receiver *x, const char *path, struct vb_item *row
     return vb_error_move(err, &e);
 }
 
+/* ---- conflicts that were left to the user ---- */
+
+struct chosen {
+    const struct vb_receiver *x;
+    struct vb_incoming *in;
+    bool found;
+};
+static int use_choice(void *arg, const struct vb_held *h)
+{
+    struct chosen *c = arg;
+    if (strcmp(h->peer, c->x->from ? c->x->from : "") != 0)
+        return 0;
+    c->found = true;
+    if (vb_version_equal(&h->version, &c->in->row.item.changed))
+        c->in->policy = h->choice == VB_CHOICE_THEIRS ? VB_POLICY_SOURCE : h->choice == VB_CHOICE_BOTH ? VB_POLICY_BOTH : c->in->policy;
+    return 0;
+}
+
+static int hold(struct vb_receiver *x, const struct vb_item *theirs, struct vb_error *err)
+{
+    const struct vb_held h = { .path = theirs->path, .peer = x->from ? x->from : "", .version = theirs->changed, .kind = theirs->kind,
+                               .size = theirs->size, .mtime_ns = theirs->mtime_ns, .deleted = theirs->deleted };
+    return vb_replica_hold_conflict(x->p->store, x->p->scope.id, &h, err);
+}
+
 int vb_decide(struct vb_receiver *x, struct vb_incoming *in, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -202,7 +227,14 @@ int vb_decide(struct vb_receiver *x, struct vb_incoming *in, struct vb_error *er
     }
     x->out->minted += vb_replica_tick(x->p->store) - tick;
     in->op.expect = vb_path_identity(x->p, theirs->path);
-    in->decision = vb_reconcile(in->local.path ? &in->local : NULL, theirs, x->own, x->source, x->policy);
+    struct chosen c = { x, in, false };
+    in->policy = x->policy;
+    if (x->held && vb_replica_each_conflict(x->p->store, x->p->scope.id, theirs->path, use_choice, &c, err) < 0)
+        return -1;
+    in->decision = vb_reconcile(in->local.path ? &in->local : NULL, theirs, x->own, x->source, in->policy);
+    if (c.found && in->decision != VB_DECIDE_DEFER &&
+        vb_replica_settle_conflict(x->p->store, x->p->scope.id, theirs->path, x->from ? x->from : "", err) < 0)
+        return -1;
     switch (in->decision) {
     case VB_DECIDE_DROP:
         return 0;
@@ -220,7 +252,7 @@ int vb_decide(struct vb_receiver *x, struct vb_incoming *in, struct vb_error *er
         vb_strv_add(&x->except, theirs->path);
         x->out->deferred++;
         vb_receive_tell(x, VB_ACT_DEFER, theirs->path, NULL);
-        return 0;
+        return hold(x, theirs, err);
     }
     return vb_fail(err, VB_E_UNEXPECTED, "'%s': no decision", theirs->path);
 }

@@ -33,6 +33,7 @@ struct vb_pass_options {
     void (*warn)(void *arg, const struct vb_error *what);                             /* either end; may be NULL */
     void (*progress)(void *arg, uint64_t items, uint64_t bytes);                      /* may be NULL */
     void *arg;
+    const char *peer;      /* what the user calls the other side, for status; NULL: its id */
 };
 #define VB_PASS_OPTIONS_INIT { .policy = -1 }
 
@@ -53,6 +54,11 @@ int vb_pass_send(struct vb_place *p, struct vb_rstream *s, const struct vb_pass_
 /* Destination.  VB_E_BUSY locked, VB_E_GUARD too many deletions, VB_E_STALE full enumeration is needed (DSN-25). */
 int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pass_options *o, struct vb_pass_result *out,
                     struct vb_error *err);
+
+/* Notes how a pass with a peer (its id in hexadecimal, or NULL: not known) ended; why NULL: well.  Best effort.  vb_pass_send
+ * and vb_pass_receive do it themselves; it is for those that did not get that far. */
+void vb_pass_note(struct vb_place *p, enum vb_side side, const struct vb_pass_options *o, const char *peer, const struct vb_pass_result *r,
+                  const struct vb_error *why);
 
 /* ---- what replica/send.c and replica/bundle.c share ---- */
 

@@ -15,10 +15,12 @@
 #include "replica/apply.h"
 #include "replica/delta.h"
 #include "replica/place.h"
+#include "replica/role.h"
 
 #define MARKER "scope"
 #define MARKER_MAX 4096u
 #define STORES "replica"
+#define ADVANCE "advance" /* registered, its directory not made yet */
 
 bool vb_scope_name_valid(const char *name)
 {
@@ -165,6 +167,44 @@ int vb_place_open_store(const struct vb_place_setup *s, const char *name, struct
     return 0;
 }
 
+static char *marked_guid(struct vb_place *p);
+
+/* A scope that was registered in advance gets its directory when something can come (REP-29). */
+static int make_root(struct vb_place *p, struct vb_error *err)
+{
+    uint64_t advance = 0;
+    unsigned locks = 0;
+    int64_t since;
+    if (vb_replica_number(p->store, ADVANCE, &advance, err) < 0 || vb_replica_locks(p->store, p->scope.id, VB_SIDE_IMPORT, &locks, &since, err) < 0)
+        return -1;
+    if (!advance)
+        return 0;
+    if (locks) {
+        vb_fail(err, VB_E_BUSY, "scope '%s' is locked (%u), and '%s' not made yet", p->scope.name, locks, p->scope.root);
+        vb_hint(err, "take the lock away with: vbackup unlock %s", p->scope.name);
+        return -1;
+    }
+    if (vb_mkdirs_at(AT_FDCWD, p->scope.root, 0755, err) < 0)
+        return -1;
+    p->root = open(p->scope.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (p->root < 0)
+        return vb_fail_errno(err, errno, "'%s' cannot be opened", p->scope.root);
+    if (open_own(p, true, err) < 0)
+        return -1;
+    VB_AUTO_FREE char *marked = marked_guid(p);
+    if (marked && !vb_guid_equal(marked, p->scope.guid))
+        return vb_fail(err, VB_E_GUARD, "'%s' belongs to another scope already", p->scope.root);
+    if (write_marker(p, err) < 0 || vb_replica_begin(p->store, err) < 0)
+        return -1;
+    if (vb_replica_set_number(p->store, ADVANCE, 0, err) < 0) {
+        vb_replica_rollback(p->store);
+        return -1;
+    }
+    vb_close_fd(&p->own);
+    vb_close_fd(&p->root);
+    return vb_replica_commit(p->store, err);
+}
+
 int vb_place_open(const struct vb_place_setup *s, const char *name, struct vb_place **out, struct vb_error *err)
 {
     struct vb_place *opened = NULL;
@@ -172,6 +212,8 @@ int vb_place_open(const struct vb_place_setup *s, const char *name, struct vb_pl
         return -1;
     VB_AUTO_PLACE *p = opened;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
+    if (make_root(p, err) < 0)
+        return -1;
     p->root = open(p->scope.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (p->root < 0) {
         vb_fail_errno(&why, errno, "scope '%s': '%s'", name, p->scope.root);
@@ -339,6 +381,31 @@ int vb_place_add(const struct vb_place_setup *s, const char *name, const char *r
         return -1;
     }
     return 0;
+}
+
+int vb_place_advance(const struct vb_place_setup *s, const char *name, const char *root, const char *guid,
+                     const struct vb_scope_settings *settings, struct vb_error *err)
+{
+    VB_AUTO_FREE char *path = store_path(s, name);
+    VB_AUTO_FREE char *real = realpath(root, NULL);
+    const char *full = real ? real : root;
+    struct vb_replica *store = NULL;
+    struct stat st;
+    int64_t id = 0;
+    if (lstat(path, &st) == 0)
+        return vb_fail(err, VB_E_EXISTS, "there is a scope '%s' already", name);
+    if (root[0] != '/' || !vb_guid_valid(guid))
+        return vb_fail(err, VB_E_USAGE, "'%s' is not an absolute path, or '%s' not the identity of a scope", root, guid);
+    if (refuse_nested(s, full, err) < 0 || open_store(s, name, true, &store, err) < 0)
+        return -1;
+    VB_AUTO_REPLICA *r = store;
+    if (vb_replica_begin(r, err) == 0 && vb_replica_scope_add(r, name, full, guid, 0, &id, err) == 0 &&
+        vb_replica_scope_set(r, id, settings, err) == 0 && vb_replica_set_number(r, ADVANCE, 1, err) == 0 &&
+        vb_replica_set_number(r, "role", VB_ROLE_IMPORT, err) == 0 && vb_replica_commit(r, err) == 0)
+        return 0;
+    vb_replica_rollback(r);
+    unlink(path);
+    return -1;
 }
 
 int vb_place_drop(const struct vb_place_setup *s, const char *name, struct vb_error *err)

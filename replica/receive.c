@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "replica/item_file.h"
 #include "replica/receive.h"
+#include "replica/role.h"
 #include "replica/scan.h"
 
 #define GUARD_ITEMS 50u
@@ -58,7 +59,7 @@ static int import_lock(struct vb_place *p, struct vb_error *err)
 {
     unsigned count;
     int64_t since;
-    if (vb_replica_locks(p->store, p->scope.id, VB_SIDE_IMPORT, &count, &since, err) < 0)
+    if (vb_place_may(p, VB_ROLE_IMPORT, err) < 0 || vb_replica_locks(p->store, p->scope.id, VB_SIDE_IMPORT, &count, &since, err) < 0)
         return -1;
     return count ? vb_fail(err, VB_E_BUSY, "scope '%s' is locked at the target (%u)", p->scope.name, count) : 0;
 }
@@ -226,7 +227,7 @@ static void keep_loser(struct vb_receiver *x, struct vb_incoming *in, struct vb_
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     const char *name;
-    if (x->policy == VB_POLICY_BOTH) {
+    if (in->policy == VB_POLICY_BOTH) {
         VB_AUTO_FREE char *copy = vb_conflict_name(in->row.item.path, &in->row.item.origin);
         VB_AUTO_FD int dir = vb_beneath_parent(x->p->root, copy, &name);
         if (dir >= 0 && renameat2(x->p->stage, in->staged, dir, name, RENAME_NOREPLACE) == 0) {
@@ -437,6 +438,13 @@ static int wish(struct vb_receiver *x, struct vb_error *err)
     return vb_rstream_send(x->s, &go, err);
 }
 
+static int any_held(void *arg, const struct vb_held *h)
+{
+    (void)h;
+    *(bool *)arg = true;
+    return 1;
+}
+
 /* 1: a bundle that was applied before. */
 static int hear_begin(struct vb_receiver *x, struct vb_error *err)
 {
@@ -449,6 +457,7 @@ static int hear_begin(struct vb_receiver *x, struct vb_error *err)
     if (check_begin(x, &m, err) < 0 || !(x->source = vb_rstream_recv_knowledge(x->s, err)) ||
         !(x->forgotten = vb_rstream_recv_knowledge(x->s, err)) || (x->bundle && !(made_for = vb_rstream_recv_knowledge(x->s, err))) ||
         !(x->own = vb_replica_knowledge(x->p->store, x->p->scope.id, "", NULL, err)) ||
+        vb_replica_each_conflict(x->p->store, x->p->scope.id, NULL, any_held, &x->held, err) < 0 ||
         vb_replica_check_peer(x->p->store, x->source, &renewed, err) < 0)
         return -1;
     if (renewed)
@@ -495,7 +504,10 @@ int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pa
     if (result < 0) {
         vb_replica_rollback(p->store);
         vb_rstream_fail(s, &why);
+        vb_pass_note(p, VB_SIDE_IMPORT, o, x.from, out, &why);
         vb_error_move(err, &why);
+    } else {
+        vb_pass_note(p, VB_SIDE_IMPORT, o, x.from, out, NULL);
     }
     drop_rows(&x);
     for (size_t i = 0; i < x.n_late; i++)

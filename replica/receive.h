@@ -22,6 +22,7 @@ struct vb_incoming {
     bool delta;                 /* asked for by blocks, and none came yet */
     bool loser_copy;            /* the content is the loser's: it becomes a file of its own, or goes to the trash */
     bool failed;
+    enum vb_conflict_policy policy; /* of this item: the pass's, or what the user chose for it */
 };
 
 struct vb_receiver {
@@ -43,6 +44,7 @@ struct vb_receiver {
     uint64_t number;            /* of the bundle in its series */
     char *from;                 /* replica that sends, in hexadecimal; owned */
     uint64_t items;
+    bool held;                  /* conflicts were left to the user before */
 };
 
 /* ---- decide.c ---- */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "base/error.h"
 #include "base/rng.h"
-#include "vbackup/result.h"
+#include "vbackup/replica.h"
 
 /* ---- settings of one scope (fields of REPL_INFO_0, in seconds) ---- */
 
@@ -43,15 +43,7 @@ bool vb_tree_is_quiet(const struct vb_schedule *s, int64_t last_change_ms, int64
 
 /* ---- importer ---- */
 
-/* The numbers are the seed's (REP-31). */
-enum vb_import_state { VB_IMPORT_OK = 0, VB_IMPORT_NO_MASTER = 1, VB_IMPORT_NO_SYNC = 2, VB_IMPORT_NEVER = 3 };
-const char *vb_import_state_word(enum vb_import_state s); /* "OK", "NO_MASTER", "NO_SYNC", "NEVER_REPLICATED" */
-/* Why not in step: what a user is told (T73). */
-enum vb_import_reason {
-    VB_REASON_NONE = 0, VB_REASON_UNREACHABLE, VB_REASON_SILENT, VB_REASON_LOCKED, VB_REASON_BUSY, VB_REASON_UNSTABLE,
-    VB_REASON_STALE, VB_REASON_GUARD
-};
-const char *vb_import_reason_word(enum vb_import_reason r); /* "unreachable" ...; "" for none */
+/* States and reasons stand in vbackup/replica.h; the numbers are the seed's (REP-31). */
 /* The reason that a failed pull's code stands for. */
 enum vb_import_reason vb_import_reason_of(enum vb_code code);
 

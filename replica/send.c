@@ -16,6 +16,7 @@
 #include "replica/delta.h"
 #include "replica/item_file.h"
 #include "replica/pass.h"
+#include "replica/role.h"
 
 #define BATCH_ROWS 256u
 #define BATCH_BYTES (1u << 20)
@@ -33,6 +34,7 @@ struct sender {
     bool bundle, full, dry;
     uint64_t items;
     struct vb_error *err;     /* of a callback that ended a walk */
+    char *peer;               /* its id, once it said so */
     bool failed;
 };
 
@@ -353,7 +355,7 @@ static int locked(struct vb_place *p, struct vb_error *err)
 {
     unsigned count;
     int64_t since;
-    if (vb_replica_locks(p->store, p->scope.id, VB_SIDE_EXPORT, &count, &since, err) < 0)
+    if (vb_place_may(p, VB_ROLE_EXPORT, err) < 0 || vb_replica_locks(p->store, p->scope.id, VB_SIDE_EXPORT, &count, &since, err) < 0)
         return -1;
     if (!count)
         return 0;
@@ -380,6 +382,7 @@ static void sender_clear(struct sender *x)
         vb_row_clear(&x->rows[i]);
     free(x->rows);
     vb_strv_clear(&x->except);
+    vb_free_ptr(&x->peer);
 }
 
 /* What the destination wants; its knowledge may show that we are an old copy (DSN-10). */
@@ -410,6 +413,8 @@ static int keep_result(struct sender *x, struct vb_error *err)
     VB_AUTO_FREE char *peer = vb_msg_str(&m, VB_RF_REPLICA);
     VB_AUTO_KNOWLEDGE *k = vb_rstream_recv_knowledge(x->s, err);
     struct vb_replica_id id;
+    if (k && peer && vb_replica_id_parse(peer, &id))
+        x->peer = vb_strdup(peer);
     if (!k || !peer || !vb_replica_id_parse(peer, &id))
         return k ? vb_fail(err, VB_E_PROTOCOL, "the destination does not say who it is") : -1;
     theirs.failed += x->out->failed;
@@ -437,8 +442,11 @@ int vb_pass_send(struct vb_place *p, struct vb_rstream *s, const struct vb_pass_
     if (prepare(&x, &why) < 0 || begin(&x, NULL, &why) < 0 || hear_wishes(&x, &why) < 0 || send_gone(&x, &why) < 0 ||
         vb_rstream_expect(s, VB_R_GO, &go, &why) < 0 || send_all(&x, &why) < 0 || keep_result(&x, &why) < 0) {
         vb_rstream_fail(s, &why);
+        vb_replica_rollback(p->store);
+        vb_pass_note(p, VB_SIDE_EXPORT, o, x.peer, out, &why);
         return vb_error_move(err, &why);
     }
+    vb_pass_note(p, VB_SIDE_EXPORT, o, x.peer, out, NULL);
     return 0;
 }
 

@@ -7,12 +7,14 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "replica/role.h"
 #include "replica/schedule.h"
 #include "requester/replica_peer.h"
 
 static const char *const policies[] = { "both", "newer", "source", "target", "defer" };
 
 #define SETTING_OPTS                                                                                                     \
+    { "role", 0, "export|import|both", "whether it may be read, written, or both (the default) by other replicas" },        \
     { "integrity", 0, "file|tree", "tree: nothing travels before all of it was quiet for the guard time" },             \
     { "extent", 0, "tree|top", "top: only what lies in the root itself" },                                              \
     { "interval", 0, "TIME", "between passes and notices of --watch; 1s to 1d" },                                       \
@@ -93,6 +95,27 @@ static int apply_options(struct vb_cli *cli, struct vb_scope_settings *s, struct
     return vb_schedule_check(&times, NULL, err);
 }
 
+static int role_option(struct vb_cli *cli, enum vb_replica_role *role, struct vb_error *err)
+{
+    static const char *const roles[] = { "export", "import", "both" };
+    int v = 0;
+    if (one_of(cli, "role", roles, 3, VB_ROLE_EXPORT, &v, err) < 0)
+        return -1;
+    *role = (enum vb_replica_role)v;
+    return 0;
+}
+
+static int save_settings(struct vb_place *p, enum vb_replica_role role, struct vb_error *err)
+{
+    if (vb_replica_begin(p->store, err) < 0)
+        return -1;
+    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0 || (role && vb_place_set_role(p, role, err) < 0)) {
+        vb_replica_rollback(p->store);
+        return -1;
+    }
+    return vb_replica_commit(p->store, err);
+}
+
 /* ---- verbs ---- */
 
 static int run_add(struct vb_cli *cli)
@@ -105,25 +128,22 @@ static int run_add(struct vb_cli *cli)
     int result = !root ? vb_fail(&err, VB_E_NOT_FOUND, "'%s' is not a directory here", cli->argv[1])
                  : join && !vb_guid_valid(join) ? vb_fail(&err, VB_E_USAGE, "--join: '%s' is not the identity of a scope", join)
                                                 : apply_options(cli, &s, &err);
+    enum vb_replica_role role;
+    if (result == 0)
+        result = role_option(cli, &role, &err);
     if (result == 0)
         result = vb_place_add(&setup, cli->argv[0], root, join, false, &s, &err);
     vb_scope_settings_clear(&s);
+    if (result == 0 && role) {
+        struct vb_place *p = NULL;
+        result = vb_place_open_store(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(p, role, &err);
+        vb_place_close(p);
+    }
     if (result < 0)
         return vb_cli_fail(cli, &err);
     if (!cli->quiet && !cli->json)
         printf("scope '%s' is '%s'\n", cli->argv[0], root);
     return VB_EXIT_DONE;
-}
-
-static int save_settings(struct vb_place *p, struct vb_error *err)
-{
-    if (vb_replica_begin(p->store, err) < 0)
-        return -1;
-    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0) {
-        vb_replica_rollback(p->store);
-        return -1;
-    }
-    return vb_replica_commit(p->store, err);
 }
 
 static int run_set(struct vb_cli *cli)
@@ -134,7 +154,8 @@ static int run_set(struct vb_cli *cli)
     if (vb_place_open_store(&setup, cli->argv[0], &opened, &err) < 0)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
-    return apply_options(cli, &p->set, &err) < 0 || save_settings(p, &err) < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+    enum vb_replica_role role;
+    return apply_options(cli, &p->set, &err) < 0 || role_option(cli, &role, &err) < 0 || save_settings(p, role, &err) < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
 }
 
 static int run_rm(struct vb_cli *cli)
@@ -171,6 +192,8 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
                root, (unsigned long long)live, (unsigned long long)dead, s->integrity == VB_INTEGRITY_TREE ? "tree" : "file",
                s->extent == VB_EXTENT_TREE ? "tree" : "top", policies[(unsigned)s->policy % VB_COUNT(policies)], s->exact ? ", exact" : "",
                s->owners ? ", owners" : "", s->deletes ? "" : ", deletions are not passed on");
+        if (vb_place_role(p) != VB_ROLE_BOTH)
+            printf("  role %s\n", vb_role_word(vb_place_role(p)));
         if (out || in)
             printf("  locked: %u out, %u in\n", out, in);
         return 0;
@@ -184,6 +207,7 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
     json_object_set_new(o, "integrity", json_string(s->integrity == VB_INTEGRITY_TREE ? "tree" : "file"));
     json_object_set_new(o, "extent", json_string(s->extent == VB_EXTENT_TREE ? "tree" : "top"));
     json_object_set_new(o, "conflict", json_string(policies[(unsigned)s->policy % VB_COUNT(policies)]));
+    json_object_set_new(o, "role", json_string(vb_role_word(vb_place_role(p))));
     json_object_set_new(o, "interval_s", json_integer((json_int_t)s->interval_s));
     json_object_set_new(o, "pulse", json_integer((json_int_t)s->pulse));
     json_object_set_new(o, "guard_s", json_integer((json_int_t)s->guard_s));

@@ -18,17 +18,9 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "base/error.h"
+#include "vbackup/replica.h"
 
-#define VB_REPLICA_ID_LEN 16
 #define VB_ITEM_PATH_MAX (1u << 20) /* bytes; longer names in foreign knowledge are refused */
-
-struct vb_replica_id {
-    unsigned char b[VB_REPLICA_ID_LEN]; /* random; all zero: none */
-};
-struct vb_version {
-    struct vb_replica_id replica;
-    uint64_t tick; /* counts from 1; 0: no version */
-};
 
 int vb_replica_id_compare(const struct vb_replica_id *a, const struct vb_replica_id *b); /* bytewise */
 bool vb_replica_id_is_none(const struct vb_replica_id *id);
@@ -36,39 +28,15 @@ void vb_replica_id_hex(const struct vb_replica_id *id, char out[2 * VB_REPLICA_I
 bool vb_replica_id_parse(const char *hex, struct vb_replica_id *out); /* exactly 32 lower-case digits */
 bool vb_version_equal(const struct vb_version *a, const struct vb_version *b);
 
-struct vb_knowledge;
+/* What programs may use as well stands in vbackup/replica.h. */
 
-struct vb_knowledge *vb_knowledge_new(void); /* knows nothing */
-void vb_knowledge_free(struct vb_knowledge *k); /* NULL ok */
 void vb_knowledge_free_ptr(struct vb_knowledge **k);
 #define VB_AUTO_KNOWLEDGE __attribute__((cleanup(vb_knowledge_free_ptr))) struct vb_knowledge
-struct vb_knowledge *vb_knowledge_copy(const struct vb_knowledge *k);
 
-/* The main entry, 0 if the replica is not known. */
-uint64_t vb_knowledge_tick(const struct vb_knowledge *k, const struct vb_replica_id *replica);
-/* What is known of one item: its own entry if there is one, else the main one. */
-uint64_t vb_knowledge_item_tick(const struct vb_knowledge *k, const char *item, const struct vb_replica_id *replica);
-bool vb_knowledge_contains(const struct vb_knowledge *k, const char *item, const struct vb_version *v); /* DSN-15 */
-bool vb_knowledge_is_empty(const struct vb_knowledge *k);
-/* Every version that `other` contains is contained in k, for every item that ever may exist. */
-bool vb_knowledge_covers(const struct vb_knowledge *k, const struct vb_knowledge *other);
 /* The first version that `other` has and k has not: for messages that say which replica's tick is missing (DSN-30).
  * Returns false if there is none.  *item is NULL for a main entry, else borrowed from one of the two. */
 bool vb_knowledge_missing(const struct vb_knowledge *k, const struct vb_knowledge *other, const char **item,
                           struct vb_version *v);
-bool vb_knowledge_equal(const struct vb_knowledge *a, const struct vb_knowledge *b);
-
-/* Raises the main entry to v if it is lower. */
-void vb_knowledge_raise(struct vb_knowledge *k, const struct vb_version *v);
-/* Sets one item's entry, higher or lower than the main one; tick 0 means "nothing of this replica's". */
-void vb_knowledge_set_item(struct vb_knowledge *k, const char *item, const struct vb_version *v);
-/* What both know together. */
-void vb_knowledge_join(struct vb_knowledge *k, const struct vb_knowledge *other);
-/* The part that speaks of these items only (MSS-7): a new object. */
-struct vb_knowledge *vb_knowledge_project(const struct vb_knowledge *k, const char *const *items, size_t n);
-/* k learns all of `other`, but for the items named keeps what it had (DSN-22, MSS-9): those failed, were deferred,
- * filtered, or changed while being read. */
-void vb_knowledge_learn(struct vb_knowledge *k, const struct vb_knowledge *other, const char *const *except, size_t n);
 
 /* Calls fn for each main entry (item NULL) in order of replica, then for each item entry in order of item and replica.
  * A return other than 0 ends the walk and is returned. */

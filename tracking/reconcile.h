@@ -7,23 +7,6 @@
 
 #include "tracking/replica.h"
 
-enum vb_decision {
-    VB_DECIDE_DROP = 1,     /* known already: nothing to do, and nothing to tell (DSN-16) */
-    VB_DECIDE_APPLY = 2,    /* no local row, or the source has seen ours: takes the foreign version as it is (DSN-5) */
-    VB_DECIDE_CONVERGE = 3, /* the same on both sides: the row takes the higher version, no file is touched */
-    VB_DECIDE_THEIRS = 4,   /* conflict, the incoming one wins: its content under a version minted here (DSN-18) */
-    VB_DECIDE_OURS = 5,     /* conflict, the local one wins: the local content under a version minted here */
-    VB_DECIDE_DEFER = 6     /* conflict, both sides stay as they are (policy defer) */
-};
-
-enum vb_conflict_policy {
-    VB_POLICY_BOTH = 0,   /* the order of DSN-19 chooses; the loser stays as a visible copy */
-    VB_POLICY_NEWER = 1,  /* the same order; the loser goes to the trash */
-    VB_POLICY_SOURCE = 2, /* the incoming one wins */
-    VB_POLICY_TARGET = 3, /* the local one wins */
-    VB_POLICY_DEFER = 4
-};
-
 /* The total order of DSN-19: negative if a loses against b, positive if it wins, 0 only for the same origin and life state.
  * It looks at life and origin only: the same on every replica, at any time. */
 int vb_item_order(const struct vb_item *a, const struct vb_item *b);

@@ -22,7 +22,6 @@
 #include "tracking/knowledge.h"
 
 #define VB_REPLICA_SCHEMA 1
-#define VB_HASH_LEN 32
 
 struct vb_replica;
 
@@ -83,8 +82,6 @@ int vb_replica_scope_drop(struct vb_replica *r, int64_t scope, struct vb_error *
 int vb_replica_scope_trust(struct vb_replica *r, int64_t scope, bool trusted, struct vb_error *err);
 
 /* How it is replicated (REP-16 to REP-24); kept here, judged by replica/.  A new scope has the defaults of T61. */
-enum vb_integrity { VB_INTEGRITY_FILE = 1, VB_INTEGRITY_TREE = 2 };
-enum vb_extent { VB_EXTENT_FILE = 1, VB_EXTENT_TREE = 2 };
 struct vb_scope_settings {
     enum vb_integrity integrity;
     enum vb_extent extent;
@@ -128,8 +125,6 @@ enum vb_marker_state vb_replica_judge_marker(const struct vb_replica *r, const s
                                              uint64_t device, char **why);
 
 /* ---- items ---- */
-
-enum vb_item_kind { VB_ITEM_FILE = 1, VB_ITEM_DIR = 2, VB_ITEM_LINK = 3, VB_ITEM_SPECIAL = 4, VB_ITEM_COMPONENT = 5 };
 
 /* Who wrote the content that is there and when, for the order of DSN-19; of a tombstone, who deleted it.  A conflict's
  * resolution has a version of its own, but keeps the winner's origin. */
@@ -266,6 +261,48 @@ int vb_replica_unsent(struct vb_replica *r, int64_t scope, const char *from, con
                       void *arg, struct vb_error *err);
 /* MSS-31, DSN-25: the source has forgotten deletions that the destination never got, and the destination holds items. */
 bool vb_replica_stale(const struct vb_knowledge *source_forgotten, const struct vb_knowledge *destination, bool empty);
+
+/* ---- peers, and what was decided about them ---- */
+
+/* The last pass with one peer, in one direction, as `status` shows it. */
+struct vb_link {
+    enum vb_side side;       /* export: it goes there; import: it comes from there */
+    const char *name;        /* as the user named it; else the beginning of the peer's id.  Never empty */
+    const char *peer;        /* its replica id in hexadecimal; "" not known yet */
+    int64_t tried_s, done_s; /* wall clock of the last try and of the last success; 0 never */
+    enum vb_code code;       /* how the last try ended */
+    const char *text;        /* why; "" after a success */
+    uint64_t deferred, failed; /* items it left */
+};
+/* Notes the end of a try: now is tried_s, and done_s if code is VB_OK.  A peer not known ("") keeps the id it had.  Needs a
+ * transaction. */
+int vb_replica_link_note(struct vb_replica *r, int64_t scope, const struct vb_link *l, struct vb_error *err);
+/* In order of side and name; strings live during the call.  fn: not 0 ends the walk. */
+int vb_replica_each_link(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const struct vb_link *l), void *arg,
+                         struct vb_error *err);
+
+/* A conflict that was left for the user (policy defer). */
+enum vb_choice { VB_CHOICE_NONE = 0, VB_CHOICE_MINE = 1, VB_CHOICE_THEIRS = 2, VB_CHOICE_BOTH = 3 };
+struct vb_held {
+    const char *path;
+    const char *peer;          /* replica id of who sent it, in hexadecimal */
+    struct vb_version version; /* of theirs */
+    enum vb_item_kind kind;
+    uint64_t size;
+    int64_t mtime_ns;
+    bool deleted;              /* they deleted it */
+    int64_t since_s;           /* set by the store when it is held first */
+    enum vb_choice choice;     /* of the user, not carried out yet */
+};
+/* Holds it, or brings it up to date: the time stays, a choice about another version goes.  Needs a transaction. */
+int vb_replica_hold_conflict(struct vb_replica *r, int64_t scope, const struct vb_held *h, struct vb_error *err);
+/* In order of path; path NULL: all, else that one's.  Strings live during the call. */
+int vb_replica_each_conflict(struct vb_replica *r, int64_t scope, const char *path, int (*fn)(void *arg, const struct vb_held *h),
+                             void *arg, struct vb_error *err);
+/* VB_E_OBJECT_NOT_FOUND if none is held there.  Needs a transaction. */
+int vb_replica_choose(struct vb_replica *r, int64_t scope, const char *path, enum vb_choice c, struct vb_error *err);
+/* It is settled: with this peer, or (NULL) with all.  Needs a transaction. */
+int vb_replica_settle_conflict(struct vb_replica *r, int64_t scope, const char *path, const char *peer, struct vb_error *err);
 
 /* ---- intents: what is about to be renamed into place (DSN-7) ---- */
 

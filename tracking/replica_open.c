@@ -44,6 +44,15 @@ static const char schema[] =
     "CREATE TABLE intent (scope INTEGER NOT NULL, path BLOB NOT NULL, key INTEGER NOT NULL, tick INTEGER NOT NULL,"
     "  content BLOB NOT NULL, staged BLOB NOT NULL, what BLOB NOT NULL, PRIMARY KEY (scope, path)) WITHOUT ROWID;";
 
+/* Came later, and is missing from older stores; what it holds may be lost without harm, so the version stays. */
+static const char later[] =
+    "CREATE TABLE IF NOT EXISTS link (scope INTEGER NOT NULL, side INTEGER NOT NULL, name TEXT NOT NULL, peer TEXT NOT NULL,"
+    "  tried INTEGER NOT NULL, done INTEGER NOT NULL, code INTEGER NOT NULL, text TEXT NOT NULL, deferred INTEGER NOT NULL,"
+    "  failed INTEGER NOT NULL, PRIMARY KEY (scope, side, name)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS held (scope INTEGER NOT NULL, path BLOB NOT NULL, peer TEXT NOT NULL, replica BLOB NOT NULL,"
+    "  tick INTEGER NOT NULL, kind INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, deleted INTEGER NOT NULL,"
+    "  since INTEGER NOT NULL, choice INTEGER NOT NULL, PRIMARY KEY (scope, path, peer)) WITHOUT ROWID;";
+
 static int64_t system_now(void *arg)
 {
     struct timespec t;
@@ -203,7 +212,7 @@ int vb_replica_open(int dirfd, const char *path, const struct vb_replica_setup *
     }
     ok = ok && check_version(r, &empty, err) == 0 &&
          vb_rs_exec(r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;", err) == 0 &&
-         (!empty || make(r, err) == 0) && load(r, err) == 0 && other_machine(r, &other, err) == 0;
+         (!empty || make(r, err) == 0) && vb_rs_exec(r, later, err) == 0 && load(r, err) == 0 && other_machine(r, &other, err) == 0;
     umask(mask);
     if (ok && other)
         ok = vb_replica_renew(r, "the store came from another machine", err) == 0 && vb_replica_begin(r, err) == 0 &&

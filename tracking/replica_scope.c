@@ -66,6 +66,7 @@ int vb_replica_scope_drop(struct vb_replica *r, int64_t scope, struct vb_error *
 {
     static const char *const sql[] = { "DELETE FROM item WHERE scope = ?1", "DELETE FROM knowledge WHERE scope = ?1",
                                        "DELETE FROM intent WHERE scope = ?1",
+                                       "DELETE FROM link WHERE scope = ?1", "DELETE FROM held WHERE scope = ?1",
                                        "DELETE FROM hold WHERE scope = ?1", "DELETE FROM scope WHERE id = ?1" };
     if (vb_rs_need(r, "dropping a scope", err) < 0)
         return -1;

@@ -26,4 +26,16 @@ echo "[host x]" > "$T/vbackup.conf"; echo "port = many" >> "$T/vbackup.conf"
 out=$(backup-program "$T/repo" "$T/data" 2>&1); status=$?
 is "a malformed configuration: exit status" "$status" 2
 like "... file and line" "$out" "vbackup.conf:2"
+
+# --- replicas of a program's own ---
+rp() { replica-program "$@" 2>&1; }
+ok "a program puts a note" replica-program "$T/here.db" put greeting hello
+ok "... another one elsewhere" replica-program "$T/there.db" put answer 42
+like "... they meet" "$(rp "$T/here.db" with "$T/there.db")" "2 applied, 0 conflicts"
+is "... and both have both" "$(rp "$T/here.db" list | cat -v)|$(rp "$T/there.db" list | cat -v)" "$(printf 'answer 42\ngreeting hello|answer 42\ngreeting hello')"
+like "... again nothing is to do" "$(rp "$T/here.db" with "$T/there.db")" "0 applied"
+ok "... a deletion" replica-program "$T/there.db" delete answer
+like "... travels" "$(rp "$T/here.db" with "$T/there.db"; rp "$T/here.db" list | cat -v)" "greeting hello"
+is "REPL-MSS-24 the first clean-up ever only looks at the clock" "$(rp "$T/here.db" clean 3600)" false
+is "REPL-MSS-27 interval 0 removes all" "$(rp "$T/here.db" clean 0)" true
 done_testing
