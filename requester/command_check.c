@@ -226,10 +226,18 @@ static void tell_share(const struct check *c)
 
 /* ---- repair ---- */
 
+/* What is not as this machine remembers it is a finding among others. */
+static struct vb_repo *open_told(struct check *c, const char *location, enum vb_repo_mode mode, struct vb_error *err)
+{
+    struct vb_repo_auth auth = *vb_settings_auth(&c->cli->settings);
+    auth.tell = true;
+    return vb_repo_open_auth(location, mode, &auth, err);
+}
+
 static int repair(struct check *c, const char *location, struct vb_error *err)
 {
     uint64_t mended = 0;
-    struct vb_repo *r = vb_repo_open_auth(location, VB_REPO_WRITE, vb_settings_auth(&c->cli->settings), err);
+    struct vb_repo *r = open_told(c, location, VB_REPO_WRITE, err);
     int rc = r ? vb_repo_lock(r, wall_ms(), err) : -1;
     if (rc == 0)
         rc = vb_repo_repair(r, &mended, finding, &c->f, err);
@@ -302,12 +310,18 @@ static int run_check(struct vb_cli *cli)
     if (rc == 0 && mend)
         rc = repair(&c, location, &err);
     if (rc == 0) {
-        c.repo = vb_repo_open_auth(location, VB_REPO_READ, vb_settings_auth(&cli->settings), &err);
+        c.repo = open_told(&c, location, VB_REPO_READ, &err);
         rc = !c.repo ? -1 : c.subset ? check_share(&c, &err) : vb_repo_check(c.repo, c.data && !mend, finding, &c.f, &err);
         end_of_object(&c.f);
         mend = mend && c.repo && err.code == VB_E_CORRUPT;
+        if (c.repo && vb_repo_alarm(c.repo))
+            finding(&c.f, VB_CHECK_DAMAGE, location, vb_repo_alarm(c.repo));
         if (rc == 0)
             rc = vb_repo_list(c.repo, count_one, &backups, &err);
+        if (rc == 0 && vb_repo_alarm(c.repo)) {
+            rc = vb_fail(&err, VB_E_GUARD, "what is there is whole, and not what this machine has seen there before");
+            vb_hint(&err, "if the storage was set back or exchanged on purpose, say so with: vbackup accept");
+        }
     } else {
         mend = false;
     }

@@ -45,6 +45,7 @@ static int run(struct vb_cli *cli)
     }
     params.id = id;
     params.storage = vb_settings_storage(&cli->settings);
+    params.memory = vb_settings_memory(&cli->settings);
     struct vb_loop *loop = vb_loop_new();
     int rc = vb_repo_init(location, &params, vb_loop_wall_ms(loop), &err);
     vb_loop_free(loop);

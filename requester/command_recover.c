@@ -97,7 +97,8 @@ static int open_with_sheet(struct recover *x, const struct vb_sheet *sheet, stru
 {
     const char *given = vb_cli_opt(x->cli, "repo"), *location = given ? given : sheet->location;
     struct vb_repo_auth auth = { .given = sheet->has_secret, .storage = vb_settings_storage(&x->cli->settings),
-                                 .root = sheet->has_secret ? sheet->secret : NULL };
+                                 .root = sheet->has_secret ? sheet->secret : NULL,
+                                 .memory = vb_settings_memory(&x->cli->settings) };
     if (!location)
         return vb_fail(err, VB_E_USAGE, "the sheet has no line 'location': give --repo LOCATION");
     x->repo = vb_repo_open_auth(location, VB_REPO_READ, &auth, err);

@@ -328,7 +328,7 @@ const struct vb_repo_auth *vb_settings_auth(struct vb_settings *s)
     if (!s->auth)
         s->auth = vb_alloc(sizeof *s->auth);
     *s->auth = (struct vb_repo_auth){ .password = get_password, .arg = s, .given = from.file || from.command || handed,
-                                      .storage = vb_settings_storage(s) };
+                                      .storage = vb_settings_storage(s), .memory = vb_settings_memory(s) };
     return s->auth;
 }
 
@@ -354,7 +354,8 @@ static int file_password(void *arg, bool new, struct vb_buf *out, struct vb_erro
 void vb_password_file(struct vb_settings *s, struct vb_repo_auth *auth, const char *path)
 {
     *auth = (struct vb_repo_auth){ .password = path ? file_password : NULL, .arg = (void *)(uintptr_t)path,
-                                    .given = path != NULL, .storage = vb_settings_storage(s) };
+                                    .given = path != NULL, .storage = vb_settings_storage(s),
+                                    .memory = vb_settings_memory(s) };
 }
 
 unsigned vb_password_cost(void)

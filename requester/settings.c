@@ -73,6 +73,7 @@ void vb_settings_clear(struct vb_settings *s)
     free(s->state_dir);
     free(s->auth);
     free(s->storage);
+    free(s->memory);
     memset(s, 0, sizeof *s);
 }
 
@@ -83,6 +84,13 @@ const struct vb_location_options *vb_settings_storage(struct vb_settings *s)
     s->storage->config = s->config;
     s->storage->state_dir = s->state_dir;
     return s->storage;
+}
+
+const char *vb_settings_memory(struct vb_settings *s)
+{
+    if (!s->memory)
+        s->memory = vb_path_join(s->state_dir, "repositories");
+    return s->memory;
 }
 
 const char *vb_settings_repository(const struct vb_settings *s, const char *given, struct vb_error *err)

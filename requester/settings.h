@@ -18,6 +18,7 @@ struct vb_settings {
     char *state_dir;          /* exists, 0700 */
     struct vb_repo_auth *auth; /* of requester/password.h */
     struct vb_location_options *storage;
+    char *memory;             /* directory: what was seen of repositories; NULL until it was asked for */
 };
 
 /* path NULL: VBACKUP_CONFIG, the user's place, the system's place, or none.  Sets VBACKUP_CONFIG for children, so that the
@@ -26,6 +27,8 @@ int vb_settings_load(struct vb_settings *s, const char *path, struct vb_error *e
 void vb_settings_clear(struct vb_settings *s);
 /* How to reach the place of a repository, for vb_repo_auth and vb_repo_params; lives as long as the settings. */
 const struct vb_location_options *vb_settings_storage(struct vb_settings *s);
+/* Where this machine keeps what it has seen of repositories; likewise. */
+const char *vb_settings_memory(struct vb_settings *s);
 /* The given location, else VBACKUP_REPOSITORY, else `location` of [repository]; an error with a hint otherwise. */
 const char *vb_settings_repository(const struct vb_settings *s, const char *given, struct vb_error *err);
 

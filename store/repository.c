@@ -125,6 +125,8 @@ int vb_repo_init_on(struct vb_backend *b, const struct vb_repo_params *params, u
         result = write_first(b, params, c, err);
     if (result == 0 && params->id)
         memcpy(params->id, c->info.id, sizeof c->info.id);
+    if (result == 0 && params->memory)
+        result = vb_repo_remember_place(params->memory, b, c->info.id, err);
     vb_secret_free(c, sizeof *c);
     return result;
 }
@@ -215,7 +217,7 @@ struct vb_repo *vb_repo_open_auth_on(struct vb_backend *b, enum vb_repo_mode mod
             r->codec = vb_codec_new(r->info.params.compression);
             /* Who writes reads it when the session begins, or when something is asked for before: not twice. */
             if ((mode == VB_REPO_WRITE || vb_repo_load_index(r, VB_SCAN_NONE, err) == 0) &&
-                (!auth || !auth->memory || vb_repo_recall(r, auth->memory, auth->accept, err) == 0))
+                (!auth || !auth->memory || vb_repo_recall(r, auth, err) == 0))
                 return r;
         }
     }
@@ -248,6 +250,7 @@ void vb_repo_close(struct vb_repo *r)
     vb_repo_unlock(r);
     vb_repo_remember(r);
     free(r->memory);
+    free(r->alarm);
     vb_backend_close(r->backend);
     vb_index_free(r->index);
     vb_repo_ledger_clear(&r->ledger);

@@ -51,6 +51,7 @@ struct vb_repo_auth {
     const uint8_t *root; /* the secret itself, 32 bytes, from the sheet of paper: no password is asked for */
     const char *memory; /* directory in which this machine keeps what it has seen of repositories; NULL: not */
     bool accept;        /* what is there now is what is to be remembered, whatever was seen before */
+    bool tell;          /* what is not as it was remembered is told by vb_repo_alarm, and not refused */
 };
 
 #define VB_KEY_COST 15u /* of the password derivation: 2^15 KiB of memory; kept in each key, so it may change */
@@ -63,8 +64,9 @@ struct vb_repo_params {
     unsigned key_cost;             /* 0: VB_KEY_COST */
     char *id;                      /* NULL, or VB_GUID_LEN + 1 bytes that are set to the id of the new repository */
     const struct vb_location_options *storage; /* how to reach the place; NULL: as usual */
+    const char *memory; /* as in vb_repo_auth: the new repository is the one that lies there from now on */
 };
-#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES, NULL, 0, NULL, NULL })
+#define VB_REPO_PARAMS_DEFAULT ((struct vb_repo_params){ 3, VB_CUT_DEFAULT, VB_CUT_PAGES, NULL, 0, NULL, NULL, NULL })
 
 /* What an agent must know to cut and name for this repository. The keys are secret: not for logs or documents.  They
  * are those of the repository's own group; an agent gets those of its host's (vb_repo_group_keys). */
@@ -98,6 +100,9 @@ struct vb_repo *vb_repo_open(const char *location, enum vb_repo_mode mode, struc
 struct vb_repo *vb_repo_open_on(struct vb_backend *b, enum vb_repo_mode mode, struct vb_error *err);
 void vb_repo_close(struct vb_repo *r); /* NULL ok; unlocks; what was not committed is dropped */
 const struct vb_repo_info *vb_repo_info(const struct vb_repo *r);
+/* What is missing or was exchanged since this machine has seen the repository (opened with `accept` or `tell`); NULL:
+ * nothing. */
+const char *vb_repo_alarm(const struct vb_repo *r);
 
 /*
  * Begins a session: this handle may write from here on, and knows what other writers did before.  Any number of sessions

@@ -512,6 +512,8 @@ int vb_repo_commit(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_erro
             set_place(r, e, err) < 0)
             return -1;
         int result = try_commit(r, e, err);
+        if (result == 0)
+            vb_repo_remember(r);
         if (result <= 0)
             return result;
     }

@@ -67,6 +67,7 @@ struct vb_repo {
     uint64_t checked_prune; /* and when all that a commit refers to was looked at */
     char *lease;            /* its path */
     char *memory;           /* directory; NULL: nothing is remembered */
+    char *alarm;            /* what is not as this machine remembers it */
     struct vb_repo_info info;
     struct vb_keys *keys;
     char key_id[VB_GUID_LEN + 1]; /* of the key that opened it; "" without encryption */
@@ -179,9 +180,18 @@ enum vb_repo_standing vb_repo_standing(const struct vb_repo *r, uint64_t number,
 bool vb_repo_is_lost_to(const struct vb_repo *r, const struct vb_name *pack, bool doomed_only);
 
 /* repository_memory.c: holds the repository against what this machine has seen of it (VB_E_GUARD), and keeps what it sees
- * now; accept: without holding. */
-int vb_repo_recall(struct vb_repo *r, const char *dir, bool accept, struct vb_error *err);
+ * now in auth->memory. */
+int vb_repo_recall(struct vb_repo *r, const struct vb_repo_auth *auth, struct vb_error *err);
 void vb_repo_remember(struct vb_repo *r);
+/* That this is the repository which lies there. */
+int vb_repo_remember_place(const char *dir, const struct vb_backend *b, const char *id, struct vb_error *err);
+/* The file: the newest record that was seen, and up to which one gaps were accepted. */
+struct vb_memory {
+    uint64_t number, wall_ms, accepted;
+    struct vb_name hash;
+};
+bool vb_memory_parse(const char *text, struct vb_memory *m);
+char *vb_memory_text(const struct vb_memory *m); /* caller frees */
 
 /* repository_lease.c */
 int vb_repo_lease_begin(struct vb_repo *r, const char *id, uint64_t wall_ms, struct vb_error *err);

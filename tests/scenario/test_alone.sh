@@ -21,6 +21,7 @@ is "four backups" "${#ids[@]}" 4
 like "the later ones store little" "$(vb list --json | jq -s '(.[3].added_stored // .[3].added_bytes // 0) < 300000')" true
 for n in 0 1 2 3; do
     rm -rf "$T/one" "$T/out"; cp -a "$T/repo" "$T/one"
+    vb accept -q --repo "$T/one" > /dev/null # set back on purpose
     for k in 0 1 2 3; do
         [ "$k" = "$n" ] || vb forget -q --force --repo "$T/one" "${ids[k]}" > /dev/null || fail "backup $k is forgotten"
     done

@@ -43,6 +43,7 @@ static void assert_noticed(struct vb_backend *files, const char *memory, const c
     }
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     assert_ok(meet(files, memory, true, &err));
+    assert_fine(files, memory); /* and is not asked for again */
 }
 
 static void backup(struct vb_backend *files, uint64_t seed)
