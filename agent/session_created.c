@@ -34,12 +34,12 @@ static enum vb_consistency reached(struct vb_session *s, const struct vb_sw *w, 
     enum vb_consistency level = held ? VB_CONSISTENCY_APPLICATION : VB_CONSISTENCY_CRASH;
     const struct vb_sv *first = NULL;
     size_t n;
-    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n);
     for (size_t k = 0; k < s->n_set; k++) {
         const struct vb_sv *v = &s->set[k];
         bool used = false;
         for (size_t i = 0; i < n && !used; i++)
-            used = vb_s_lies_on(s, f[i].fileset, v);
+            used = vb_s_lies_on(s, c, f[i].fileset, v);
         if (!used)
             continue;
         if (!v->provider)

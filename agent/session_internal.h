@@ -304,7 +304,9 @@ struct vb_sv *vb_s_volume_of(struct vb_session *s, const char *path);
 char *vb_s_read_path(struct vb_session *s, const char *path, bool *live);
 /* Whether what is mounted below the component's file sets is none of its business. */
 bool vb_s_one_file_system(const struct vb_wm_component *c);
-bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f);
+bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_component *c, const struct vb_fileset *f);
+/* The type in which this component is backed up: full where it builds on nothing, whatever the session is (I-5, I-21). */
+enum vb_backup_type vb_s_type(const struct vb_session *s, const struct vb_component *c);
 
 /* The open part of the freeze window had a writer or a provider at work for so long. */
 void vb_s_inner(struct vb_session *s, uint64_t us);
@@ -334,7 +336,7 @@ void vb_s_watch_stop(struct vb_session *s); /* no more looks are begun */
 /* The failure of a shadow copy that holds data of the component, or NULL. */
 const struct vb_error *vb_s_lost_below(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c);
 /* Data of the file set that need a shadow copy lie on this volume: directly, or mounted below (B-28). */
-bool vb_s_lies_on(struct vb_session *s, const struct vb_fileset *fs, const struct vb_sv *v);
+bool vb_s_lies_on(struct vb_session *s, const struct vb_component *c, const struct vb_fileset *fs, const struct vb_sv *v);
 
 /* Gives the host's slot for creating a set back, if it was asked for. */
 void vb_s_slot_back(struct vb_session *s);

@@ -151,9 +151,16 @@ int vb_s_take_bcd(struct vb_session *s, const struct vb_msg *m, bool restore, st
 
 /* ---- volumes ---- */
 
-bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_fileset *f)
+enum vb_backup_type vb_s_type(const struct vb_session *s, const struct vb_component *c)
 {
-    switch (s->bcd->backup_type) { /* the bit of this backup type (B-34, 1.7) */
+    enum vb_backup_type t = s->bcd->backup_type;
+    bool builds = t == VB_BACKUP_INCREMENTAL || t == VB_BACKUP_DIFFERENTIAL || t == VB_BACKUP_LOG;
+    return builds && !c->base_backup ? VB_BACKUP_FULL : t;
+}
+
+bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_component *c, const struct vb_fileset *f)
+{
+    switch (vb_s_type(s, c)) { /* the bit of this backup type (B-34, 1.7) */
     case VB_BACKUP_INCREMENTAL: return f->backup_type & VB_FSB_INCREMENTAL_SNAPSHOT;
     case VB_BACKUP_DIFFERENTIAL: return f->backup_type & VB_FSB_DIFFERENTIAL_SNAPSHOT;
     case VB_BACKUP_LOG: return f->backup_type & VB_FSB_LOG_SNAPSHOT;
@@ -176,10 +183,10 @@ static int gather_volumes(struct vb_session *s, struct vb_error *err)
         for (size_t k = 0; rc == 0 && w && k < r->n_components; k++) {
             size_t n;
             struct vb_member_fileset *f = vb_member_filesets(w->wmd, r->components[k].logical_path,
-                                                             r->components[k].name, s->bcd->backup_type, &n);
+                                                             r->components[k].name, vb_s_type(s, &r->components[k]), &n);
             for (size_t j = 0; rc == 0 && j < n; j++) {
                 const struct vb_fileset *fs = f[j].fileset;
-                if (vb_s_needs_snapshot(s, fs))
+                if (vb_s_needs_snapshot(s, &r->components[k], fs))
                     rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path,
                                         fs->recursive && !vb_s_one_file_system(f[j].component), s->env->subvolume, s->env->arg, err);
             }
@@ -223,10 +230,10 @@ static int ask_for_recovery(struct vb_session *s, struct vb_error *err)
         for (size_t k = 0; w && w->wmd && k < r->n_components; k++) {
             const struct vb_component *c = &r->components[k];
             size_t n;
-            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n);
             for (size_t j = 0; j < n; j++)
                 for (size_t v = 0; v < s->n_set && repairs(s, f[j].component); v++)
-                    s->set[v].recovers = s->set[v].recovers || vb_s_lies_on(s, f[j].fileset, &s->set[v]);
+                    s->set[v].recovers = s->set[v].recovers || vb_s_lies_on(s, c, f[j].fileset, &s->set[v]);
             free(f);
         }
     }
@@ -387,13 +394,13 @@ static char *component_on(const struct vb_session *s, const struct vb_volume *vo
         for (size_t k = 0; w && k < r->n_components; k++) {
             size_t n;
             const struct vb_component *c = &r->components[k];
-            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+            struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n);
             bool found = false;
             for (size_t j = 0; j < n && !found; j++) {
                 const struct vb_fileset *fs = f[j].fileset;
                 const char *path = fs->alternate_path ? fs->alternate_path : fs->path;
                 for (size_t t = 0; t < vol->trees.n && !found; t++)
-                    found = vb_s_needs_snapshot(s, fs) &&
+                    found = vb_s_needs_snapshot(s, c, fs) &&
                             (vb_path_below(path, vol->trees.v[t]) || vb_path_below(vol->trees.v[t], path));
             }
             free(f);

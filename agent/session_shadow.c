@@ -55,11 +55,11 @@ static int lies_in_set(struct vb_session *s, const struct vb_mounts *mounts, con
     struct vb_volumes need = { NULL, 0, 0 };
     size_t n = 0;
     struct vb_member_fileset *f =
-        w ? vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n) : NULL;
+        w ? vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n) : NULL;
     int rc = 1;
     for (size_t i = 0; rc == 1 && i < n; i++) {
         const struct vb_fileset *fs = f[i].fileset;
-        if (vb_s_needs_snapshot(s, fs) &&
+        if (vb_s_needs_snapshot(s, c, fs) &&
             vb_volumes_add(&need, mounts, fs->alternate_path ? fs->alternate_path : fs->path, fs->recursive,
                            s->env->subvolume, s->env->arg, err) < 0)
             rc = -1;

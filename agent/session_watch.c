@@ -15,10 +15,10 @@
 
 static void look(struct vb_session *s);
 
-bool vb_s_lies_on(struct vb_session *s, const struct vb_fileset *fs, const struct vb_sv *v)
+bool vb_s_lies_on(struct vb_session *s, const struct vb_component *c, const struct vb_fileset *fs, const struct vb_sv *v)
 {
     const char *path = fs->alternate_path ? fs->alternate_path : fs->path;
-    if (!vb_s_needs_snapshot(s, fs))
+    if (!vb_s_needs_snapshot(s, c, fs))
         return false;
     return v == vb_s_volume_of(s, path) || (fs->recursive && vb_path_below(v->vol->mount_point, path));
 }
@@ -100,10 +100,10 @@ const struct vb_error *vb_s_lost_below(struct vb_session *s, const struct vb_sw 
 {
     const struct vb_error *lost = NULL;
     size_t n;
-    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, s->bcd->backup_type, &n);
+    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n);
     for (size_t k = 0; k < s->n_set && !lost; k++)
         for (size_t i = 0; i < n && s->set[k].lost.code != VB_OK && !lost; i++)
-            if (vb_s_lies_on(s, f[i].fileset, &s->set[k]))
+            if (vb_s_lies_on(s, c, f[i].fileset, &s->set[k]))
                 lost = &s->set[k].lost;
     free(f);
     return lost;

@@ -18,6 +18,7 @@
 const struct vb_text_field vb_component_texts[] = {
     {NULL, "backupStamp", AT(backup_stamp), BACKUP_WINDOW, false},
     {"PREVIOUS_BACKUP_STAMP", "backupStamp", AT(previous_stamp), NEVER, false},
+    {"BASE_BACKUP", "backup", AT(base_backup), NEVER, false},
     {"BACKUP_OPTIONS", "options", AT(backup_options), NEVER, false},
     {"BACKUP_METADATA", "metadata", AT(backup_metadata), BACKUP_WINDOW, true},
     {"PREPARE_FAILURE", "text", AT(prepare_failure), VB_EV_BIT(VB_EV_PREPARE_BACKUP), false},

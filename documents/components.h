@@ -56,6 +56,8 @@ struct vb_component {
     struct vb_placed *used_alms; size_t n_used_alms, cap_used_alms;
     struct vb_directed_target *directed; size_t n_directed, cap_directed;
     char *ranges_file;
+    /* Backup: id of the backup that this one builds on (I-17); NULL: on none, and then it is taken in full (I-5, I-21). */
+    char *base_backup;
 };
 
 struct vb_writer_components {

@@ -163,11 +163,9 @@ static int take_level(struct vb_cli_run *r, const struct vb_config_section *s, s
 static int backup_options(struct vb_cli_run *r, const struct vb_config_section *s, struct vb_error *err)
 {
     const char *type = vb_cli_opt(r->cli, "type");
-    r->opt.backup_type = VB_BACKUP_FULL;
-    if (type && strcmp(type, "copy") == 0)
-        r->opt.backup_type = VB_BACKUP_COPY;
-    else if (type && strcmp(type, "full") != 0)
-        return vb_fail(err, VB_E_USAGE, "--type: '%s' is not full or copy", type);
+    r->opt.backup_type = type ? vb_backup_type_from_word(type) : VB_BACKUP_FULL;
+    if (r->opt.backup_type < VB_BACKUP_FULL || r->opt.backup_type > VB_BACKUP_COPY)
+        return vb_fail(err, VB_E_USAGE, "--type: '%s' is not full, copy, incremental, differential or log", type);
     if (s && (vb_section_bool(s, "allow-live", false, &r->opt.allow_live, err) < 0 ||
               vb_section_bool(s, "allow-freeze", false, &r->opt.allow_freeze, err) < 0))
         return -1;

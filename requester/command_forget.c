@@ -41,6 +41,7 @@ struct forget {
     struct vb_catalog_entry **entries;
     struct vb_retention_item *items; /* of the same number */
     size_t n, cap, cap_items;
+    struct vb_strv needed;           /* ids of backups on which others build that are none of this matter */
     size_t forgotten, kept;
 };
 
@@ -77,12 +78,25 @@ static bool has_host(const struct vb_catalog_entry *e, const char *host)
     return !host;
 }
 
+/* The backups that have to be restored before this one. */
+static void add_bases(struct vb_strv *to, const struct vb_catalog_entry *e)
+{
+    for (size_t h = 0; h < e->n_hosts; h++)
+        for (size_t c = 0; c < e->hosts[h].n_components; c++)
+            if (e->hosts[h].components[c].base && !vb_strv_has(to, e->hosts[h].components[c].base))
+                vb_strv_add(to, e->hosts[h].components[c].base);
+}
+
 static int take(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
 {
     struct forget *f = arg;
     (void)path, (void)damage; /* what cannot be read is neither counted nor forgotten */
-    if (!*entry || !has_host(*entry, f->host))
+    if (!*entry)
         return 0;
+    if (!has_host(*entry, f->host)) {
+        add_bases(&f->needed, *entry);
+        return 0;
+    }
     size_t at = f->n;
     VB_GROW(f->items, at, f->cap_items);
     VB_GROW(f->entries, f->n, f->cap);
@@ -101,6 +115,30 @@ static void forget_clear(struct forget *f)
     }
     free(f->items);
     free(f->entries);
+    vb_strv_clear(&f->needed);
+}
+
+#define NEEDED (1u << (VB_KEEP_RULES + 1))
+
+/* A backup on which one that is kept builds is kept, too: without it that one could not be restored.  With a policy that
+ * is a reason to keep it; what was named is refused.  The newest come first: bases are older. */
+static int keep_bases(struct forget *f, bool named, struct vb_error *err)
+{
+    for (size_t i = f->n; i-- > 0;) { /* listed from the oldest on */
+        bool needed = vb_strv_has(&f->needed, f->entries[i]->id);
+        if (!f->items[i].kept && needed && named) {
+            vb_fail(err, VB_E_GUARD, "%.8s is needed to restore a later backup that builds on it", f->entries[i]->id);
+            vb_hint(err, "forget the later ones as well: 'vbackup show' says what a backup builds on");
+            return -1;
+        }
+        if (!f->items[i].kept && needed) {
+            f->items[i].kept = true;
+            f->items[i].reasons = NEEDED;
+        }
+        if (f->items[i].kept)
+            add_bases(&f->needed, f->entries[i]);
+    }
+    return 0;
 }
 
 static char *reasons_of(const struct vb_retention_item *it)
@@ -109,6 +147,8 @@ static char *reasons_of(const struct vb_retention_item *it)
     for (int rule = 0; rule < VB_KEEP_RULES; rule++)
         if (it->reasons >> rule & 1)
             vb_buf_addf(&b, "%s%s", b.len ? ", " : "", vb_retention_rule_name((enum vb_retention_rule)rule));
+    if (it->reasons & NEEDED)
+        vb_buf_add_str(&b, "a later backup builds on it");
     if (!b.len && it->kept)
         vb_buf_add_str(&b, "newer than all usable ones");
     return vb_buf_take_str(&b);
@@ -127,6 +167,8 @@ static void tell(struct forget *f, size_t i, bool kept)
         for (int rule = 0; kept && rule < VB_KEEP_RULES; rule++)
             if (f->items[i].reasons >> rule & 1)
                 json_array_append_new(list, json_string(vb_retention_rule_name((enum vb_retention_rule)rule)));
+        if (kept && (f->items[i].reasons & NEEDED))
+            json_array_append_new(list, json_string("needed"));
         json_object_set_new(o, "reasons", list);
         vb_cli_json(o);
     } else if (!f->cli->quiet) {
@@ -232,7 +274,7 @@ static int forget(struct forget *f, struct vb_error *err)
     /* Under the lock: what is newest must still be so when it counts. */
     if (vb_repo_lock(f->repo, wall_ms(), err) < 0 || vb_repo_list(f->repo, take, f, err) != 0)
         return -1;
-    if ((policy ? vb_retention_apply(&p, f->items, f->n, err) : choose_named(f, err)) < 0)
+    if ((policy ? vb_retention_apply(&p, f->items, f->n, err) : choose_named(f, err)) < 0 || keep_bases(f, !policy, err) < 0)
         return -1;
     return carry_out(f, !policy, err);
 }

@@ -69,7 +69,7 @@ static int run_plan_restore(struct vb_cli *cli)
     { "allow-live", 0, NULL, "read live, while it may change, what no provider can take a snapshot of" },               \
     { "allow-freeze", 0, NULL, "let small data be copied while their file system is kept frozen" },                     \
     { "require-snapshot", 0, NULL, "neither of these, whatever the configuration allows" },                             \
-    { "type", 0, "TYPE", "full (default) or copy: outside of any chain, no logs are cut" },                             \
+    { "type", 0, "TYPE", "full (default), copy (outside of any chain), incremental, differential or log" },                             \
     { "no-detector", 0, NULL, "read every file, also where nothing seems to have changed" },                            \
     { "compression", 0, "LEVEL", "zstd level 1 to 19 of the data, 0 for none (else the repository's)" },                \
     { "freeze-limit", 0, "TIME", "longest time any application may be held" },                                          \

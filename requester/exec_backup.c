@@ -32,10 +32,13 @@ static struct vb_components *make_bcd(struct vb_xh *h, struct vb_error *err)
         struct vb_writer_components *w =
             vb_components_writer(b, wm->writer_id, wm->instance_id, wm->instance_name, wm->name);
         w->schema = wm->schema;
-        if (!vb_components_add(w, pc->type, pc->logical_path, pc->name, err)) {
+        struct vb_component *bc = vb_components_add(w, pc->type, pc->logical_path, pc->name, err);
+        if (!bc) {
             vb_components_free(b);
             return NULL;
         }
+        bc->base_backup = vb_strdup(pc->base);
+        bc->previous_stamp = vb_strdup(pc->previous_stamp); /* I-16 */
     }
     return b;
 }

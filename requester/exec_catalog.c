@@ -52,7 +52,8 @@ static void add_component(struct vb_exec *x, struct vb_catalog_entry *e, struct 
     cc->caption = vb_strdup(wc ? wc->caption : NULL);
     cc->type = vb_strdup(vb_component_type_word(pc->type));
     cc->consistency = vb_strdup(vb_consistency_word(vb_x_consistency(x, head)));
-    cc->backup_type = vb_strdup(vb_backup_type_word(x->plan->backup_type));
+    cc->backup_type = vb_strdup(vb_backup_type_word(x->plan->components[head].backup_type));
+    cc->base = vb_strdup(x->plan->components[head].base);
     cc->state = state_of(vb_x_completeness(x, head));
     cc->code = xc->error.code;
     cc->error = vb_strdup(xc->error.text);

@@ -441,7 +441,7 @@ static void send_command(struct vb_xh *h)
     if (restoring(h)) {
         vb_msg_add_u64(&m, VB_F_OVERWRITE, x->p.opt->overwrite);
         vb_msg_add_u64(&m, VB_F_KEEP_OWNER, 1);
-        vb_msg_add_u64(&m, VB_F_COUNT, h->attempt + 1);
+        vb_msg_add_u64(&m, VB_F_COUNT, h->attempt + 1 + x->p.opt->later_pass);
         if (x->p.opt->verify)
             vb_msg_add_u64(&m, VB_F_VERIFY, 1);
         if (x->plan->target_dir)

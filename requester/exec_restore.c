@@ -32,7 +32,7 @@ static struct vb_components *make_bcd(struct vb_xh *h)
         }
         for (size_t k = 0; k < w->n_components; k++) {
             struct vb_component *c = &w->components[k];
-            c->selected_for_restore = false;
+            c->selected_for_restore = c->additional_restores = false;
             c->restore_status = VB_FILE_RESTORE_UNDEFINED;
             c->target = VB_TARGET_UNDEFINED;
             c->failure_code = VB_OK;
@@ -48,6 +48,7 @@ static struct vb_components *make_bcd(struct vb_xh *h)
         if (!bc)
             continue;
         bc->selected_for_restore = true;
+        bc->additional_restores = pc->additional;
         for (size_t k = 0; k < pc->subcomponents.n; k++)
             vb_strv_add(&bc->restore_subcomponents, pc->subcomponents.v[k]);
     }

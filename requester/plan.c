@@ -90,6 +90,8 @@ void vb_plan_free(struct vb_plan *p)
         free(c->instance_name);
         free(c->logical_path);
         free(c->name);
+        free(c->base);
+        free(c->previous_stamp);
         vb_strv_clear(&c->subcomponents);
     }
     for (size_t i = 0; i < p->n_missing; i++) {
@@ -219,6 +221,7 @@ static void components_of_selection(struct vb_plan *p, const struct vb_plan_inpu
         c->is_explicit = sc->is_explicit;
         c->why = sc->why;
         c->because = sc->because == SIZE_MAX ? VB_NO_INDEX : sc->because;
+        c->backup_type = in->backup_type;
     }
 }
 
@@ -238,6 +241,7 @@ static void components_of_picks(struct vb_plan *p, const struct vb_plan_input *i
         c->type = bc->type;
         c->is_explicit = true;
         c->why = k->why;
+        c->backup_type = in->backup_type;
         for (size_t j = 0; j < k->subcomponents.n; j++)
             vb_strv_add(&c->subcomponents, k->subcomponents.v[j]);
     }

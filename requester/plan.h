@@ -68,6 +68,9 @@ struct vb_plan_component {
     enum vb_why why;
     size_t because;               /* component that brought it, or VB_NO_INDEX */
     struct vb_strv subcomponents; /* restore: only these; empty: all */
+    enum vb_backup_type backup_type; /* backup: as it is done; full where it builds on nothing (I-5, I-21) */
+    char *base, *previous_stamp;  /* backup: what it builds on, and the stamp that its writer set there (I-16); NULL: none */
+    bool additional;              /* restore: later backups of the chain follow (I-34, I-35) */
 };
 
 /* dependent -> target.  cut: closes a circle of hosts, orders nothing (D-51). */

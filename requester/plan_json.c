@@ -91,6 +91,13 @@ static json_t *component_json(const struct vb_plan_component *c)
     json_object_set_new(o, "why", text((size_t)c->why < VB_COUNT(whys) ? whys[c->why] : ""));
     json_object_set_new(o, "because", index_or_null(c->because));
     json_object_set_new(o, "subcomponents", strings(&c->subcomponents));
+    if (c->base) {
+        json_object_set_new(o, "backup_type", text(vb_backup_type_word(c->backup_type)));
+        json_object_set_new(o, "base", text(c->base));
+        json_object_set_new(o, "previous_stamp", text(c->previous_stamp));
+    }
+    if (c->additional)
+        json_object_set_new(o, "additional_restores", json_true());
     return o;
 }
 
@@ -311,6 +318,13 @@ static void read_components(struct in *in, const json_t *a, struct vb_plan *p)
                 c->why = (enum vb_why)k;
         c->because = to_index(in, json_object_get(o, "because"), "because", json_array_size(a), true);
         get_strings(in, o, "subcomponents", &c->subcomponents);
+        c->backup_type = VB_BACKUP_FULL;
+        c->base = get_text(in, o, "base", false);
+        if (c->base) {
+            c->backup_type = vb_backup_type_from_word(peek(in, o, "backup_type"));
+            c->previous_stamp = get_text(in, o, "previous_stamp", false);
+        }
+        c->additional = json_is_true(json_object_get(o, "additional_restores"));
     }
 }
 

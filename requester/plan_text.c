@@ -90,7 +90,10 @@ static void add_host(const struct vb_plan *p, struct vb_buf *out, size_t h)
             add_why(p, out, c);
         else
             vb_buf_add_str(out, "with its set");
-        vb_buf_add_str(out, ")\n");
+        vb_buf_add_str(out, ")");
+        if (c->base)
+            vb_buf_addf(out, ", %s to %.8s", vb_backup_type_word(c->backup_type), c->base);
+        vb_buf_add_str(out, c->additional ? ", later backups follow\n" : "\n");
         for (size_t k = 0; k < c->subcomponents.n; k++) {
             vb_buf_add_str(out, "        only ");
             add_name(out, c->subcomponents.v[k]);

@@ -58,6 +58,7 @@ void vb_run_free(struct vb_run *r)
     free(r->stored);
     vb_plan_free(r->plan);
     vb_plan_free(r->probe);
+    vb_r_passes_clear(r);
     vb_event_log_clear(&r->log);
     vb_strv_clear(&r->fixed);
     clear_result(&r->result);
@@ -84,28 +85,67 @@ static void report(void *arg)
         r->h.done(r->arg, &r->result);
 }
 
+static void end_journal(struct vb_run *r, enum vb_exit status)
+{
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    if (!r->journal)
+        return;
+    if (vb_journal_add(r->journal, true, &e, "finished exit=%d", (int)status) < 0)
+        vb_log_error(VB_LOG_WARNING, &e);
+    r->env.state->journal_close(r->env.state->ctx, r->journal);
+    r->journal = NULL;
+    /* The tokens are worthless now; plan and events stand with the backup. */
+    if (vb_run_forget(r->env.state, r->run_id, &e) < 0)
+        vb_log_error(VB_LOG_WARNING, &e);
+}
+
+/* A backup that builds on others comes back in passes of their own, each a run from its beginning (I-34). */
+static bool another_pass(struct vb_run *r)
+{
+    if (r->result.exit != VB_EXIT_DONE || r->cancelled || !vb_r_next_pass(r))
+        return false;
+    vb_exec_free(VB_STEAL(r->exec));
+    vb_gather_free(VB_STEAL(r->gather));
+    end_journal(r, VB_EXIT_DONE);
+    vb_restore_selection_clear(&r->picks);
+    vb_restore_source_clear(&r->source);
+    vb_free_ptr(&r->stored);
+    vb_plan_free(VB_STEAL(r->plan));
+    vb_strv_clear(&r->fixed);
+    if (r->begun_store)
+        r->env.store->end(r->env.store->ctx);
+    r->begun_store = false;
+    r->passed_files += r->result.files;
+    r->passed_bytes += r->result.bytes;
+    size_t warnings = r->result.warnings;
+    clear_result(&r->result);
+    r->result.warnings = warnings;
+    r->env.new_guid(r->env.guid_arg, r->run_id);
+    vb_loop_post(r->env.loop, vb_r_begin, r);
+    return true;
+}
+
 /* Everything that was begun is over; result holds all but the common fields. */
 static void finish(struct vb_run *r)
 {
-    if (r->over)
+    if (r->over || another_pass(r))
         return;
     r->over = true;
     vb_exec_free(VB_STEAL(r->exec));
     vb_gather_free(VB_STEAL(r->gather));
+    if (r->pass + 1 < r->n_passes) {
+        VB_AUTO_ERROR w = VB_ERROR_INIT;
+        vb_fail(&w, VB_E_REMOTE_FAILED, "the restore stopped in pass %zu of %zu: the later backups of the chain were not put back",
+                r->pass + 1, r->n_passes);
+        vb_r_warn(r, NULL, &w);
+    }
+    r->result.files += r->passed_files;
+    r->result.bytes += r->passed_bytes;
     r->result.kind = r->kind;
     r->result.run_id = vb_strdup(r->run_id);
     r->result.started_wall_ms = r->started_wall_ms;
     r->result.finished_wall_ms = vb_loop_wall_ms(r->env.loop);
-    if (r->journal) {
-        VB_AUTO_ERROR e = VB_ERROR_INIT;
-        if (vb_journal_add(r->journal, true, &e, "finished exit=%d", (int)r->result.exit) < 0)
-            vb_log_error(VB_LOG_WARNING, &e);
-        r->env.state->journal_close(r->env.state->ctx, r->journal);
-        r->journal = NULL;
-        /* The tokens are worthless now; plan and events stand with the backup. */
-        if (vb_run_forget(r->env.state, r->run_id, &e) < 0)
-            vb_log_error(VB_LOG_WARNING, &e);
-    }
+    end_journal(r, r->result.exit);
     if (r->begun_store)
         r->env.store->end(r->env.store->ctx);
     r->begun_store = false;

@@ -69,6 +69,7 @@ struct vb_run_options {
     const char *target_dir;             /* private restore: files below this directory on the front end; no writer takes
                                            part (R-57).  One host in the backup: DIR/path, several: DIR/host/path */
     bool overwrite;                     /* consent to put back over existing data */
+    bool later_pass;                    /* of a chain: what lies there is of the pass before (set by the run itself) */
     bool verify;                        /* read everything again afterwards and compare it with the backup */
     /* plan only */
     bool offline;                       /* from the metadata of the last gather; no connection is made */

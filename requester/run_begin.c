@@ -247,6 +247,10 @@ static void gathered_for_backup(struct vb_run *r)
         vb_r_fail(r, &e);
         return;
     }
+    if (vb_r_build_on(r, &e) < 0) {
+        vb_r_fail(r, &e);
+        return;
+    }
     bool unmet = r->plan->n_missing > 0; /* lost writers are another matter */
     if (judge_writers(r, &e) < 0) {
         vb_r_fail(r, &e);
@@ -304,6 +308,7 @@ static void plan_restore(struct vb_run *r)
                                 .arg = r };
     r->plan = vb_plan_make(&in);
     r->stored = stored_of_plan(r);
+    vb_r_mark_additional(r);
     free(hosts);
     free(stored);
     vb_r_plan_made(r);
@@ -321,6 +326,22 @@ static void gathered_for_restore(struct vb_run *r)
     plan_restore(r);
 }
 
+/* The backup that was named, or once the passes are known that of the current one. */
+static int load_pass(struct vb_run *r, const struct vb_select_options *asked, struct vb_error *err)
+{
+    const struct vb_run_options *o = &r->opts.o;
+    const char *which = r->n_passes ? r->passes[r->pass].id : o->backup;
+    struct vb_select_options so = *asked;
+    if (r->pass + 1 < r->n_passes) { /* what was asked for was found in the last one */
+        so.n_asks = so.n_excludes = 0;
+        so.missing = VB_MISSING_CONTINUE;
+    }
+    return vb_restore_source_load(&r->source, r->env.store, which, o->backup_host, o->maps, err) < 0 ||
+                   vb_restore_source_select(&r->source, &so, o->maps, &r->picks, err) < 0
+               ? -1
+               : 0;
+}
+
 static void begin_restore(struct vb_run *r)
 {
     struct vb_run_options *o = &r->opts.o;
@@ -332,10 +353,22 @@ static void begin_restore(struct vb_run *r)
     }
     if (o->target_dir)
         so.missing = VB_MISSING_CONTINUE; /* nothing is brought back into service */
-    if (vb_restore_source_load(&r->source, r->env.store, o->backup, o->backup_host, o->maps, &e) < 0 ||
-        vb_restore_source_select(&r->source, &so, o->maps, &r->picks, &e) < 0 ||
-        (r->opts.path_list.n > 0 &&
-         vb_restore_source_paths(&r->source, r->env.store, &r->opts.path_list, &r->picks, &e) < 0)) {
+    bool chain = r->opts.path_list.n == 0;
+    if (load_pass(r, &so, &e) < 0 || (chain && r->n_passes == 0 && vb_r_find_passes(r, &e) < 0)) {
+        vb_r_fail(r, &e);
+        return;
+    }
+    if (r->n_passes > 1 && strcmp(r->passes[r->pass].id, r->source.entry->id) != 0) { /* the oldest comes first */
+        vb_restore_selection_clear(&r->picks);
+        vb_restore_source_clear(&r->source);
+        if (load_pass(r, &so, &e) < 0) {
+            vb_r_fail(r, &e);
+            return;
+        }
+    }
+    vb_r_limit_picks(r);
+    if (r->opts.path_list.n > 0 &&
+        vb_restore_source_paths(&r->source, r->env.store, &r->opts.path_list, &r->picks, &e) < 0) {
         vb_r_fail(r, &e);
         return;
     }

@@ -107,6 +107,7 @@ void vb_run_opts_json(const struct vb_run_options *o, struct vb_buf *out)
     json_object_set_new(j, "freeze_limit_ms", json_integer((json_int_t)o->freeze_limit_ms));
     json_object_set_new(j, "lease_ms", json_integer((json_int_t)o->lease_ms));
     json_object_set_new(j, "overwrite", json_boolean(o->overwrite));
+    json_object_set_new(j, "later_pass", json_boolean(o->later_pass));
     json_object_set_new(j, "verify", json_boolean(o->verify));
     json_object_set_new(j, "allow_live", json_boolean(o->allow_live));
     json_object_set_new(j, "allow_freeze", json_boolean(o->allow_freeze));
@@ -173,6 +174,7 @@ int vb_run_opts_from_json(struct vb_run_opts *o, const void *json, size_t n, str
     f.freeze_limit_ms = number(j, "freeze_limit_ms");
     f.lease_ms = number(j, "lease_ms");
     f.overwrite = json_is_true(json_object_get(j, "overwrite"));
+    f.later_pass = json_is_true(json_object_get(j, "later_pass"));
     f.verify = json_is_true(json_object_get(j, "verify"));
     f.allow_live = json_is_true(json_object_get(j, "allow_live"));
     f.allow_freeze = json_is_true(json_object_get(j, "allow_freeze"));

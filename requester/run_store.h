@@ -51,6 +51,10 @@ struct vb_run_store {
      * opened later serve it.  VB_E_NOT_FOUND.  NULL: not possible. */
     int (*pick)(void *ctx, const struct vb_catalog_root *root, const char *path, struct vb_name *tree,
                 struct vb_error *err);
+    /* Every backup, the oldest first; NULL for one that cannot be read.  *newest_forgotten: highest sequence number of a
+     * backup that was forgotten, 0: none.  NULL: not possible. */
+    int (*each)(void *ctx, void (*fn)(void *arg, const struct vb_catalog_entry *e), void *arg, uint64_t *newest_forgotten,
+                struct vb_error *err);
 };
 
 struct vb_repo;

@@ -75,6 +75,8 @@ void vb_show_entry_text(FILE *out, const struct vb_catalog_entry *e)
             fprintf(out, "    %-40s %-8s %-12s %8llu files %10s%s\n", name, vb_catalog_state_name(c->state),
                     c->consistency ? c->consistency : "-", (unsigned long long)c->files, bytes,
                     c->is_explicit ? "" : "  (implicit)");
+            if (c->base)
+                fprintf(out, "      %s, builds on %.8s\n", c->backup_type, c->base);
             if (c->left_files || c->left_dirs)
                 fprintf(out, "      left out by exclusions: %llu file%s, %llu director%s\n",
                         (unsigned long long)c->left_files, c->left_files == 1 ? "" : "s",
@@ -254,6 +256,7 @@ static json_t *component_json(const struct vb_catalog_component *c)
     set_text(o, "state", vb_catalog_state_name(c->state));
     set_text(o, "consistency", c->consistency);
     set_text(o, "backup_type", c->backup_type);
+    set_text(o, "base", c->base);
     json_object_set_new(o, "explicit", json_boolean(c->is_explicit));
     set_count(o, "files", c->files);
     set_count(o, "bytes", c->bytes);

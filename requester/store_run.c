@@ -227,6 +227,28 @@ static int pick(void *ctx, const struct vb_catalog_root *root, const char *path,
     return vb_picked_add(&s->picked, s->repo, &root->tree, rest, tree, err);
 }
 
+struct every {
+    void (*fn)(void *arg, const struct vb_catalog_entry *e);
+    void *arg;
+};
+
+static int on_each(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
+{
+    const struct every *x = arg;
+    (void)path, (void)damage;
+    x->fn(x->arg, *entry);
+    return 0;
+}
+
+static int each(void *ctx, void (*fn)(void *arg, const struct vb_catalog_entry *e), void *arg, uint64_t *newest_forgotten,
+                struct vb_error *err)
+{
+    struct store *s = ctx;
+    struct every x = { fn, arg };
+    return vb_repo_list(s->repo, on_each, &x, err) != 0 || vb_repo_newest_forgotten(s->repo, newest_forgotten, err) < 0 ? -1
+                                                                                                                       : 0;
+}
+
 static void free_store(void *ctx)
 {
     struct store *s = ctx;
@@ -245,7 +267,7 @@ struct vb_run_store *vb_run_store_repo(struct vb_loop *l, struct vb_repo *r, con
     c->hosts = hosts;
     struct vb_run_store *s = vb_alloc(sizeof *s);
     *s = (struct vb_run_store){ c, begin, announce, open_stream, stream_free, barrier, put_document, commit, find,
-                                get_document, end, free_store, pick };
+                                get_document, end, free_store, pick, each };
     return s;
 }
 

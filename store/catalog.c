@@ -46,6 +46,7 @@ static void clear_component(struct vb_catalog_component *c)
     free(c->type);
     free(c->consistency);
     free(c->backup_type);
+    free(c->base);
     free(c->error);
 }
 

@@ -54,7 +54,8 @@ struct vb_catalog_component {
     char *caption;
     char *type;            /* "database", "filegroup" */
     char *consistency;     /* "crash", "file system", "application", "group", "none": as it really was */
-    char *backup_type;     /* "full", "incremental" ... */
+    char *backup_type;     /* "full", "incremental" ...: as it was done, not as it was asked for */
+    char *base;            /* id of the backup that must be restored before it; NULL: none */
     enum vb_catalog_state state;
     enum vb_code code;     /* why, when not complete */
     char *error;           /* one line, when not complete */

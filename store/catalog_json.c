@@ -105,6 +105,7 @@ static json_t *component_json(const struct vb_catalog_component *c)
     put_text(o, "type", c->type);
     put_text(o, "consistency", c->consistency);
     put_text(o, "backup_type", c->backup_type);
+    put_text(o, "base", c->base);
     put_state(o, c->state, c->code, c->error);
     put_flag(o, "explicit", c->is_explicit);
     put_number(o, "bytes", c->bytes);
@@ -318,6 +319,7 @@ static void read_component(struct reader *r, const json_t *o, struct vb_catalog_
     c->type = get_text(r, o, "type", false);
     c->consistency = get_text(r, o, "consistency", false);
     c->backup_type = get_text(r, o, "backup_type", false);
+    c->base = get_text(r, o, "base", false);
     c->state = get_state(r, o);
     c->code = get_code(o);
     c->error = get_text(r, o, "error", false);

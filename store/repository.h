@@ -202,6 +202,9 @@ int vb_repo_forget(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t
 /* Takes it back, by id or unique beginning of one: VB_E_NOT_FOUND once a prune has removed it. */
 int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err);
 
+/* Highest sequence number of a backup that was forgotten, whether it has been pruned since or not; 0: none. */
+int vb_repo_newest_forgotten(struct vb_repo *r, uint64_t *sequence, struct vb_error *err);
+
 struct vb_prune_params {
     uint64_t wall_ms;
     uint64_t delay_ms; /* backups forgotten, and packs condemned, for less than that are left alone */

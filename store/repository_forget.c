@@ -42,6 +42,22 @@ int vb_repo_forgotten_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_
     return result;
 }
 
+int vb_repo_newest_forgotten(struct vb_repo *r, uint64_t *sequence, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    int rc = vb_repo_forgotten_paths(r, &paths, err);
+    *sequence = 0;
+    for (size_t i = 0; rc == 0 && i < paths.n; i++) {
+        uint64_t n;
+        char id[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        if (vb_catalog_path_parse(paths.v[i], &n, id, &hash) && n > *sequence)
+            *sequence = n;
+    }
+    vb_strv_clear(&paths);
+    return rc;
+}
+
 static int put_mark(struct vb_repo *r, const char *path, uint64_t wall_ms, const char *reason, struct vb_error *err)
 {
     VB_AUTO_BUF bytes = VB_BUF_INIT;

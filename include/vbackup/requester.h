@@ -57,7 +57,7 @@ struct vb_backup_request {
     size_t n_excludes;
     const char *const *paths;                      /* ad-hoc paths; with paths the writers are left alone */
     size_t n_paths;
-    enum vb_backup_type type;                      /* VB_BACKUP_FULL or VB_BACKUP_COPY */
+    enum vb_backup_type type;                      /* any but VB_BACKUP_OTHER */
     enum vb_consistency min_consistency;           /* refuse less; VB_CONSISTENCY_NONE allows reading live */
     uint64_t freeze_limit_ms;                      /* 0: the writers' own windows */
     uint64_t lease_ms;                             /* 0: 60 s */

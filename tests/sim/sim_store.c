@@ -253,7 +253,7 @@ static void end(void *ctx)
 void sim_store_init(struct sim *s)
 {
     s->store = (struct vb_run_store){ s, begin, announce, stream, stream_free, barrier, put_document, commit, find,
-                                      get_document, end, NULL, NULL };
+                                      get_document, end, NULL, NULL, NULL };
 }
 
 void sim_store_crash(struct sim *s)

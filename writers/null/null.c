@@ -39,6 +39,10 @@ static const char *const OPTIONS[] = { "component",
                                        "*.private",
                                        "*.recovery",
                                        "*.repair",
+                                       "*.logs",
+                                       "*.backup-in",
+                                       "*.stamp",
+                                       "*.differenced",
                                        "exclude",
                                        "event-log",
                                        "delay.*",
@@ -176,6 +180,28 @@ static int act(struct null *n, struct vb_host *h, const char *event, int (*work)
 
 /* ---- components ---- */
 
+static const struct {
+    const char *word;
+    enum vb_backup_type type;
+    uint32_t bits;
+} TYPES[] = {
+    { "full", VB_BACKUP_FULL, VB_FSB_FULL_BACKUP },
+    { "incremental", VB_BACKUP_INCREMENTAL, VB_FSB_INCREMENTAL_BACKUP },
+    { "differential", VB_BACKUP_DIFFERENTIAL, VB_FSB_DIFFERENTIAL_BACKUP },
+    { "log", VB_BACKUP_LOG, VB_FSB_LOG_BACKUP },
+};
+
+/* "db.backup-in = full differential": the files belong into backups of these types only; 0: into all. */
+static uint32_t bits_of(const char *words)
+{
+    uint32_t bits = 0;
+
+    for (size_t i = 0; words != NULL && i < sizeof TYPES / sizeof TYPES[0]; i++)
+        if (vbw_has_word(words, TYPES[i].word))
+            bits |= TYPES[i].bits;
+    return bits != 0 ? bits | VB_FSB_ALL_SNAPSHOT : 0;
+}
+
 static int add_one(struct null *n, const char *name)
 {
     const struct vb_writer_services *svc = n->w.svc;
@@ -217,10 +243,18 @@ static int add_one(struct null *n, const char *name)
             .filespec = spec != NULL ? spec : "*",
             .recursive = recursive,
             .alternate_path = vbw_sub_option(&n->w, name, "alternate-path"),
+            .backup_type = bits_of(vbw_sub_option(&n->w, name, "backup-in")),
         };
         rc = svc->add_files(h, lp, name, &f);
         if (rc == 0 && alm != NULL)
             rc = svc->add_alternate_location(h, paths.v[i], f.filespec, f.recursive, alm);
+    }
+    if (rc == 0 && vbw_sub_option(&n->w, name, "logs") != NULL) {
+        const struct vb_fileset_spec f = { .size = sizeof f,
+                                           .kind = database ? VB_FILES_LOG : VB_FILES_GROUP,
+                                           .path = vbw_sub_option(&n->w, name, "logs"),
+                                           .filespec = "*" };
+        rc = svc->add_files(h, lp, name, &f);
     }
     /* CLASS-ID|LOGICAL-PATH|NAME */
     for (size_t i = 0; rc == 0 && i < deps.n; i++) {
@@ -321,8 +355,25 @@ static void unlock_topology(struct null *n)
     n->holds_topology = false;
 }
 
+/* What a writer hears of a backup that builds on another one (B-4, I-18). */
+static void note_type(const struct null *n)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    enum vb_backup_type type = svc->backup_type(n->w.h);
+
+    for (size_t i = 1; i < sizeof TYPES / sizeof TYPES[0]; i++)
+        for (unsigned k = 0; type == TYPES[i].type && k < svc->record_count(n->w.h); k++) {
+            struct vb_record *r = svc->record(n->w.h, k);
+            const char *before = svc->record_previous_stamp(r);
+            VBW_AUTO char *what = vbw_printf("%s type=%s previous=%s", svc->record_name(r), TYPES[i].word,
+                                             before != NULL ? before : "-");
+            note(n, "prepare-backup", what);
+        }
+}
+
 static int prepare_backup_work(struct null *n)
 {
+    note_type(n);
     const char *path = n->w.svc->option(n->w.h, "topology-lock");
 
     if (path == NULL || n->holds_topology)
@@ -370,6 +421,24 @@ static int repair(struct null *n, const char *name)
     return vbw_fail_errno(&n->w, errno, NULL, "cannot repair the shadow copy: '%s'", where);
 }
 
+/* Stamp, and what the writer itself says is to be backed up (W-18). */
+static int add_changes(struct null *n, struct vb_record *r)
+{
+    const struct vb_writer_services *svc = n->w.svc;
+    const char *name = svc->record_name(r), *stamp = vbw_sub_option(&n->w, name, "stamp");
+    struct vbw_list files = { NULL, 0, 0 };
+    int rc = stamp != NULL ? svc->set_backup_stamp(r, stamp) : 0;
+
+    if (svc->backup_type(n->w.h) == VB_BACKUP_INCREMENTAL || svc->backup_type(n->w.h) == VB_BACKUP_DIFFERENTIAL)
+        vbw_list_sub_option(&n->w, name, "differenced", &files);
+    for (size_t i = 0; rc == 0 && i < files.n; i++) {
+        VBW_AUTO char *dir = vbw_dirname(files.v[i]);
+        rc = svc->add_differenced_file(r, dir, vbw_basename(files.v[i]), 0, 0);
+    }
+    vbw_list_clear(&files);
+    return rc;
+}
+
 static int post_snapshot_work(struct null *n)
 {
     const struct vb_writer_services *svc = n->w.svc;
@@ -384,6 +453,8 @@ static int post_snapshot_work(struct null *n)
         if (repair(n, svc->record_name(r)) != 0 || (meta != NULL && svc->set_backup_metadata(r, meta) != 0))
             return -1;
         if (private != NULL && svc->add_private_file(r, "note", private, strlen(private)) != 0)
+            return -1;
+        if (add_changes(n, r) != 0)
             return -1;
     }
     return 0;
@@ -422,6 +493,8 @@ static int post_restore_work(struct null *n)
             vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
                        meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
         note(n, "post-restore", what);
+        if (svc->record_additional_restores(r))
+            note(n, "post-restore", "additional restores follow");
     }
     return 0;
 }
