@@ -15,6 +15,7 @@
 #include "replica/apply.h"
 #include "replica/item_file.h"
 #include "replica/scan.h"
+#include "replica/tree.h"
 #include "tracking/reconcile.h"
 
 void vb_apply_op_clear(struct vb_apply_op *op)
@@ -222,7 +223,7 @@ int vb_apply_do(struct vb_place *p, struct vb_apply_op *op, struct vb_strv *made
 
 /* ---- in the store ---- */
 
-static void encode(const struct vb_apply_op *op, struct vb_buf *out)
+void vb_apply_encode(const struct vb_apply_op *op, struct vb_buf *out)
 {
     VB_AUTO_MSG g = VB_MSG_INIT(0);
     VB_AUTO_MSG row = VB_MSG_INIT(0);
@@ -232,10 +233,11 @@ static void encode(const struct vb_apply_op *op, struct vb_buf *out)
     vb_msg_add_u64(&g, VB_RF_COUNT, op->learnt.tick);
     vb_msg_add(&g, VB_RF_REPLICA, op->learnt.replica.b, VB_REPLICA_ID_LEN);
     vb_msg_add_str(&g, VB_RF_TARGET, op->copy_to);
+    vb_msg_add_u64(&g, VB_RF_OFFSET, op->expect);
     vb_buf_add(out, g.body.data, g.body.len);
 }
 
-static bool decode(const struct vb_intent *i, struct vb_apply_op *op)
+bool vb_apply_decode(const struct vb_intent *i, struct vb_apply_op *op)
 {
     struct vb_msg g = vb_msg_view(i->what, i->what_len);
     const unsigned char *p;
@@ -247,6 +249,7 @@ static bool decode(const struct vb_intent *i, struct vb_apply_op *op)
     if (vb_msg_bytes(&g, VB_RF_REPLICA, &p, &n) && n == VB_REPLICA_ID_LEN)
         memcpy(op->learnt.replica.b, p, n);
     op->copy_to = vb_msg_str(&g, VB_RF_TARGET);
+    op->expect = vb_msg_u64(&g, VB_RF_OFFSET, 0);
     op->staged = i->staged && *i->staged ? vb_strdup(i->staged) : NULL;
     return true;
 }
@@ -258,7 +261,7 @@ int vb_apply_intend(struct vb_place *p, struct vb_apply_op *ops, size_t n, struc
         VB_AUTO_BUF what = VB_BUF_INIT;
         if (op->kind == VB_APPLY_ROW)
             continue;
-        encode(op, &what);
+        vb_apply_encode(op, &what);
         struct vb_intent in = { .path = op->row.item.path, .version = op->row.item.changed, .staged = op->staged ? op->staged : "",
                                 .what = what.data, .what_len = what.len };
         memcpy(in.content, op->row.item.content, VB_HASH_LEN);
@@ -284,7 +287,7 @@ static void look_again(struct vb_place *p, struct vb_item *i, const struct times
         i->look = vb_file_look(&st);
 }
 
-static int save_op(struct vb_place *p, struct vb_apply_op *op, const struct timespec *now, struct vb_error *err)
+int vb_apply_save(struct vb_place *p, struct vb_apply_op *op, const struct timespec *now, struct vb_error *err)
 {
     struct vb_replica *r = p->store;
     struct vb_item row = op->row.item;
@@ -311,7 +314,7 @@ int vb_apply_settle(struct vb_place *p, struct vb_apply_op *ops, size_t n, struc
     if (vb_file_clock(p, &now, err) < 0 || vb_replica_begin(p->store, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        if ((ops[i].done && save_op(p, &ops[i], &now, err) < 0) ||
+        if ((ops[i].done && vb_apply_save(p, &ops[i], &now, err) < 0) ||
             (ops[i].kind != VB_APPLY_ROW && vb_replica_intent_done(p->store, p->scope.id, ops[i].row.item.path, err) < 0)) {
             vb_replica_rollback(p->store);
             return -1;
@@ -331,7 +334,7 @@ static int keep_intent(void *arg, const struct vb_intent *i)
 {
     struct left *l = arg;
     VB_GROW(l->ops, l->n, l->cap);
-    if (decode(i, &l->ops[l->n])) {
+    if (vb_apply_decode(i, &l->ops[l->n])) {
         l->n++;
     } else {
         vb_apply_op_clear(&l->ops[l->n]);
@@ -371,6 +374,8 @@ static int clear_stage(struct vb_place *p, struct vb_error *err)
 int vb_apply_recover(struct vb_place *p, struct vb_error *err)
 {
     struct left l = { NULL, 0, 0 };
+    if (vb_tree_recover(p, err) < 0)
+        return -1;
     int result = vb_replica_intents(p->store, p->scope.id, keep_intent, &l, err);
     for (size_t i = 0; i < l.n && result == 0; i++) {
         struct vb_apply_op *op = &l.ops[i];

@@ -49,6 +49,11 @@ int vb_apply_intend(struct vb_place *p, struct vb_apply_op *ops, size_t n, struc
 int vb_apply_do(struct vb_place *p, struct vb_apply_op *op, struct vb_strv *made, struct vb_error *err);
 /* Syncs the tree, saves the rows of those that are done, drops all intents, in one transaction. */
 int vb_apply_settle(struct vb_place *p, struct vb_apply_op *ops, size_t n, struct vb_error *err);
+/* The row and item knowledge of one that is done.  Needs a transaction; now: vb_file_clock. */
+int vb_apply_save(struct vb_place *p, struct vb_apply_op *op, const struct timespec *now, struct vb_error *err);
+/* As intents keep them. */
+void vb_apply_encode(const struct vb_apply_op *op, struct vb_buf *out);
+bool vb_apply_decode(const struct vb_intent *i, struct vb_apply_op *op);
 /* Completes or drops what a killed pass left; clears stage/ of what nobody will ask for. */
 int vb_apply_recover(struct vb_place *p, struct vb_error *err);
 

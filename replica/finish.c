@@ -55,6 +55,16 @@ static int throw_away(struct vb_receiver *x, struct vb_strv *paths, bool tombsto
         const char *path = paths->v[i], *name;
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         struct stat st;
+        if (x->whole) {
+            int stays = vb_receive_need_tree(x, err) < 0 ? -1 : vb_tree_drop(x->tree, path, tombstones, err);
+            if (stays < 0)
+                return -1;
+            x->out->deleted += !stays;
+            x->out->minted += tombstones && !stays;
+            if (!stays)
+                vb_receive_tell(x, VB_ACT_DELETE, path, NULL);
+            continue;
+        }
         VB_AUTO_FD int dir = vb_beneath_parent(x->p->root, path, &name);
         bool there = dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
         if (there && S_ISDIR(st.st_mode) ? unlinkat(dir, name, AT_REMOVEDIR) < 0 : there && vb_trash(x->p, dir, name, path, &why) < 0) {
@@ -140,6 +150,23 @@ static int learn(struct vb_receiver *x, struct vb_error *err)
     return vb_replica_commit(r, err);
 }
 
+/* Everything that goes is gone from the new tree before it takes the old one's place. */
+static int finish_whole(struct vb_receiver *x, struct vb_error *err)
+{
+    struct vb_strv seen = { NULL, 0, 0 };
+    int result = x->full ? unsent(x, err) : 0;
+    if (result == 0)
+        result = extras(x, err);
+    if (result == 0)
+        result = vb_receive_all_well(x, false, err);
+    if (result == 0 && x->tree)
+        result = vb_tree_swap(x->tree, &seen, err);
+    if (result == 0)
+        result = vb_receive_scan(x, &seen, err);
+    vb_strv_clear(&seen);
+    return result < 0 ? -1 : learn(x, err);
+}
+
 int vb_receive_finish(struct vb_receiver *x, struct vb_error *err)
 {
     if (x->n_late)
@@ -147,6 +174,8 @@ int vb_receive_finish(struct vb_receiver *x, struct vb_error *err)
     for (size_t i = 0; i < x->n_late; i++) /* one by one: a directory goes when those below it are gone */
         if (vb_receive_apply(x, &x->late[i], 1, err) < 0)
             return -1;
+    if (x->whole)
+        return finish_whole(x, err);
     if (x->full && unsent(x, err) < 0)
         return -1;
     if (!x->o->dry_run && learn(x, err) < 0)

@@ -16,6 +16,7 @@
 #include "replica/delta.h"
 #include "replica/place.h"
 #include "replica/role.h"
+#include "replica/tree.h"
 
 #define MARKER "scope"
 #define MARKER_MAX 4096u
@@ -212,7 +213,7 @@ int vb_place_open(const struct vb_place_setup *s, const char *name, struct vb_pl
         return -1;
     VB_AUTO_PLACE *p = opened;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (make_root(p, err) < 0)
+    if (vb_tree_recover_root(p, err) < 0 || make_root(p, err) < 0)
         return -1;
     p->root = open(p->scope.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (p->root < 0) {

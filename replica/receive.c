@@ -198,7 +198,7 @@ static int hear_gone(struct vb_receiver *x, struct vb_error *err)
 
 /* ---- a batch ---- */
 
-static int scan_these(struct vb_receiver *x, const struct vb_strv *paths, struct vb_error *err)
+int vb_receive_scan(struct vb_receiver *x, const struct vb_strv *paths, struct vb_error *err)
 {
     if (!paths->n)
         return 0;
@@ -229,6 +229,11 @@ static void keep_loser(struct vb_receiver *x, struct vb_incoming *in, struct vb_
     const char *name;
     if (in->policy == VB_POLICY_BOTH) {
         VB_AUTO_FREE char *copy = vb_conflict_name(in->row.item.path, &in->row.item.origin);
+        if (x->whole) {
+            if (vb_receive_need_tree(x, &why) < 0 || vb_tree_add(x->tree, in->staged, copy, &why) < 0)
+                vb_receive_leave(x, in, &why);
+            return;
+        }
         VB_AUTO_FD int dir = vb_beneath_parent(x->p->root, copy, &name);
         if (dir >= 0 && renameat2(x->p->stage, in->staged, dir, name, RENAME_NOREPLACE) == 0) {
             vb_strv_add(made, copy);
@@ -250,7 +255,7 @@ static int keep_dir(struct vb_receiver *x, struct vb_incoming *in, struct vb_str
     struct vb_replica *r = x->p->store;
     if (vb_replica_begin(r, err) < 0)
         return -1;
-    if (vb_replica_mint(r, &row.changed, err) < 0 || vb_replica_save(r, x->p->scope.id, &row, err) < 0 ||
+    if (vb_replica_intent_done(r, x->p->scope.id, row.path, err) < 0 || vb_replica_mint(r, &row.changed, err) < 0 || vb_replica_save(r, x->p->scope.id, &row, err) < 0 ||
         vb_replica_know_item(r, x->p->scope.id, row.path, &in->row.item.changed, err) < 0) {
         vb_replica_rollback(r);
         return -1;
@@ -259,9 +264,53 @@ static int keep_dir(struct vb_receiver *x, struct vb_incoming *in, struct vb_str
     x->out->conflicts++;
     vb_strv_add(&x->resolved, row.path);
     vb_receive_tell(x, VB_ACT_KEEP_DIR, row.path, NULL);
+    if (vb_replica_commit(r, err) < 0)
+        return -1;
     if (in->staged && !in->row.item.deleted)
         keep_loser(x, in, made);
-    return vb_replica_commit(r, err);
+    return 0;
+}
+
+int vb_receive_need_tree(struct vb_receiver *x, struct vb_error *err)
+{
+    if (!x->tree)
+        x->tree = vb_tree_begin(x->p, err);
+    return x->tree ? 0 : -1;
+}
+
+int vb_receive_all_well(struct vb_receiver *x, bool at_source, struct vb_error *err)
+{
+    if (!x->whole || (!x->out->failed && !at_source))
+        return 0;
+    vb_fail(err, VB_E_UNSTABLE, "scope '%s': not all of its changes can be had now: with tree integrity the tree stays as it was", x->p->scope.name);
+    vb_hint(err, "the reasons stand above; run it again");
+    return -1;
+}
+
+/* Into the new tree, not into the live one; rows that need no file are saved at once. */
+static int apply_whole(struct vb_receiver *x, struct vb_apply_op *ops, struct vb_incoming **from, size_t n, struct vb_error *err)
+{
+    struct vb_strv made = { NULL, 0, 0 };
+    int result = n ? vb_receive_need_tree(x, err) : 0;
+    size_t rows = 0;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if (ops[i].kind == VB_APPLY_ROW) {
+            struct vb_apply_op was = ops[rows];
+            ops[i].done = true;
+            ops[rows] = ops[i];
+            if (rows++ != i)
+                ops[i] = was;
+        } else if (vb_tree_take(x->tree, &ops[i], &why) < 0) {
+            result = why.code == VB_E_CONFLICT && from[i]->local.path ? keep_dir(x, from[i], &made, err) : vb_error_move(err, &why);
+            continue;
+        }
+        if (from[i]->loser_copy)
+            keep_loser(x, from[i], &made);
+    }
+    if (result == 0 && rows)
+        result = vb_apply_settle(x->p, ops, rows, err);
+    return result;
 }
 
 int vb_receive_apply(struct vb_receiver *x, struct vb_incoming *rows, size_t n, struct vb_error *err)
@@ -288,7 +337,9 @@ int vb_receive_apply(struct vb_receiver *x, struct vb_incoming *rows, size_t n, 
         if (result == 0)
             result = vb_replica_commit(x->p->store, err);
     }
-    for (size_t i = 0; i < k && result == 0; i++) {
+    if (result == 0 && x->whole)
+        result = apply_whole(x, ops, from, k, err);
+    for (size_t i = 0; i < k && result == 0 && !x->whole; i++) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         if (vb_apply_do(x->p, &ops[i], &made, &why) == 0) {
             if (from[i]->loser_copy)
@@ -299,10 +350,10 @@ int vb_receive_apply(struct vb_receiver *x, struct vb_incoming *rows, size_t n, 
             vb_receive_leave(x, from[i], &why);
         }
     }
-    if (result == 0 && k)
+    if (result == 0 && k && !x->whole)
         result = vb_apply_settle(x->p, ops, k, err);
     if (result == 0)
-        result = scan_these(x, &made, err);
+        result = vb_receive_scan(x, &made, err);
     for (size_t i = 0; i < k; i++)
         vb_apply_op_clear(&ops[i]);
     free(ops);
@@ -333,6 +384,13 @@ static int parse_rows(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
             vb_strv_add(&x->sent, path);
     }
     return 0;
+}
+
+/* What was staged and has not gone to its place is of no use to anybody; a part of a large file is. */
+static void unstage(struct vb_receiver *x, const struct vb_incoming *in)
+{
+    if (in->staged && in->staged[0] == 'n')
+        unlinkat(x->p->stage, in->staged, 0);
 }
 
 static void drop_rows(struct vb_receiver *x)
@@ -375,11 +433,13 @@ static int take_batch(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
                 x->rows[i] = (struct vb_incoming){ .fd = -1 };
             }
         }
-        result = vb_receive_apply(x, x->rows, x->n, err);
+        result = vb_receive_all_well(x, false, err) < 0 ? -1 : vb_receive_apply(x, x->rows, x->n, err);
     }
     x->items += x->n;
     if (x->o->progress)
         x->o->progress(x->o->arg, x->items, x->out->bytes);
+    for (size_t i = 0; i < x->n && result < 0; i++)
+        unstage(x, &x->rows[i]);
     drop_rows(x);
     return result;
 }
@@ -389,6 +449,7 @@ static int take_batch(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
 static int hear_end(struct vb_receiver *x, const struct vb_msg *first, struct vb_error *err)
 {
     struct vb_msg m = *first;
+    bool failed;
     for (;;) {
         struct vb_field_iter it;
         const unsigned char *p;
@@ -401,10 +462,11 @@ static int hear_end(struct vb_receiver *x, const struct vb_msg *first, struct vb
                 vb_strv_add(&x->except, path);
         }
         bool last = vb_msg_u64(&m, VB_RF_LAST, 1) != 0;
+        failed = vb_msg_u64(&m, VB_RF_COUNT, 0) != 0;
         if (m.body.data != first->body.data)
             vb_msg_clear(&m);
         if (last)
-            return 0;
+            return vb_receive_all_well(x, failed, err);
         m = (struct vb_msg)VB_MSG_INIT(0);
         if (vb_rstream_expect(x->s, VB_R_END, &m, err) < 0)
             return -1;
@@ -454,6 +516,7 @@ static int hear_begin(struct vb_receiver *x, struct vb_error *err)
     if (vb_rstream_expect(x->s, VB_R_BEGIN, &m, err) < 0)
         return -1;
     x->full = x->o->full || vb_msg_u64(&m, VB_RF_FULL, 0) != 0;
+    x->whole = !x->o->dry_run && (x->p->set.integrity == VB_INTEGRITY_TREE || vb_msg_u64(&m, VB_RF_INTEGRITY, 0) == VB_INTEGRITY_TREE);
     if (check_begin(x, &m, err) < 0 || !(x->source = vb_rstream_recv_knowledge(x->s, err)) ||
         !(x->forgotten = vb_rstream_recv_knowledge(x->s, err)) || (x->bundle && !(made_for = vb_rstream_recv_knowledge(x->s, err))) ||
         !(x->own = vb_replica_knowledge(x->p->store, x->p->scope.id, "", NULL, err)) ||
@@ -509,9 +572,13 @@ int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pa
     } else {
         vb_pass_note(p, VB_SIDE_IMPORT, o, x.from, out, NULL);
     }
+    vb_tree_free(x.tree);
     drop_rows(&x);
-    for (size_t i = 0; i < x.n_late; i++)
+    for (size_t i = 0; i < x.n_late; i++) {
+        if (result < 0)
+            unstage(&x, &x.late[i]);
         vb_incoming_clear(&x.late[i]);
+    }
     free(x.rows);
     free(x.late);
     vb_strv_clear(&x.except);

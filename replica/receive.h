@@ -6,6 +6,7 @@
 
 #include "replica/apply.h"
 #include "replica/pass.h"
+#include "replica/tree.h"
 
 struct vb_incoming {
     struct vb_row row;
@@ -40,6 +41,8 @@ struct vb_receiver {
     size_t n, cap;
     struct vb_incoming *late;
     size_t n_late, cap_late;
+    bool whole;                 /* tree integrity: everything at once, or nothing */
+    struct vb_tree *tree;       /* then, from the first change on */
     bool bundle, full;
     uint64_t number;            /* of the bundle in its series */
     char *from;                 /* replica that sends, in hexadecimal; owned */
@@ -68,6 +71,12 @@ void vb_take_give_up(struct vb_receiver *x, struct vb_incoming *in, const struct
 /* ---- receive.c ---- */
 /* Intents, files, rows of all that act.  What cannot be done is left and told. */
 int vb_receive_apply(struct vb_receiver *x, struct vb_incoming *rows, size_t n, struct vb_error *err);
+/* With tree integrity: begins the new tree if need be. */
+int vb_receive_need_tree(struct vb_receiver *x, struct vb_error *err);
+/* Paths that appeared beside what the source sent are looked at. */
+int vb_receive_scan(struct vb_receiver *x, const struct vb_strv *paths, struct vb_error *err);
+/* VB_E_UNSTABLE if anything failed and the tree must come whole. */
+int vb_receive_all_well(struct vb_receiver *x, bool at_source, struct vb_error *err);
 /* VB_E_GUARD if that many deletions are too many (DSN-27); something_comes: the tree would not be empty after them. */
 int vb_receive_guard(struct vb_receiver *x, uint64_t deletes, bool something_comes, struct vb_error *err);
 

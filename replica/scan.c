@@ -366,6 +366,36 @@ static int take_stock(struct scan *s, struct vb_error *err)
     return result;
 }
 
+/* What was made or deleted in the root itself; that our own directory was made does not count. */
+static void see_root(struct scan *s, int fd)
+{
+    struct stat st;
+    struct statx own;
+    if (fstat(fd, &st) < 0)
+        return;
+    if (statx(s->p->own, "", AT_EMPTY_PATH, STATX_BTIME, &own) == 0 && (own.stx_mask & STATX_BTIME)) {
+        int64_t after = ((int64_t)st.st_mtim.tv_sec - own.stx_btime.tv_sec) * 1000000000 + st.st_mtim.tv_nsec - own.stx_btime.tv_nsec;
+        if (after < 50000000)
+            return;
+    }
+    st.st_ctim = st.st_mtim;
+    see_time(s, &st);
+}
+
+int vb_scan_quiet(const struct vb_place *p, const struct vb_scan_result *r, int64_t now_ns, int64_t *wait_ms, struct vb_error *err)
+{
+    int64_t quiet_ns = now_ns - r->last_change_ns, guard_ns = (int64_t)p->set.guard_s * 1000000000;
+    bool waits = p->set.integrity == VB_INTEGRITY_TREE && quiet_ns < guard_ns;
+    if (wait_ms)
+        *wait_ms = waits ? (guard_ns - quiet_ns) / 1000000 + 1 : 0;
+    if (!waits)
+        return 0;
+    vb_fail(err, VB_E_UNSTABLE, "scope '%s' changed %lld s ago: with tree integrity it must be quiet for %u s", p->scope.name,
+            (long long)(quiet_ns > 0 ? quiet_ns / 1000000000 : 0), (unsigned)p->set.guard_s);
+    vb_hint(err, "try again later, or set another guard time: vbackup scope set %s --guard=", p->scope.name);
+    return -1;
+}
+
 int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_result *out, struct vb_error *err)
 {
     struct scan s = { .p = p, .o = o, .out = out };
@@ -377,8 +407,10 @@ int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_
     int fd = result == 0 ? openat(p->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (result == 0 && fd < 0)
         result = vb_fail_errno(err, errno, "'%s' cannot be read", p->scope.root);
-    if (result == 0)
+    if (result == 0) {
+        see_root(&s, fd);
         result = walk(&s, fd, "", 0, err);
+    }
     if (result == 0)
         result = take_stock(&s, err);
     if (result < 0)

@@ -27,6 +27,10 @@ struct vb_scan_options {
  * no tombstones: they come last, and only if the scope has a trusted base (DSN-9).  After a whole scan it has one. */
 int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_result *out, struct vb_error *err);
 
+/* Tree integrity: VB_E_UNSTABLE unless nothing changed for the guard time (REP-20).  now_ns: the tree's clock, usually
+ * r->now_ns.  *wait_ms (may be NULL): when it would be. */
+int vb_scan_quiet(const struct vb_place *p, const struct vb_scan_result *r, int64_t now_ns, int64_t *wait_ms, struct vb_error *err);
+
 /* One path, as a scan would: what is there now against its row (DSN-6).  Needs a transaction.  *row becomes the row as it is
  * then (path NULL: there is none).  VB_E_UNSTABLE if it does not hold still. */
 int vb_scan_one(struct vb_place *p, const char *path, const struct timespec *now, struct vb_item *row, struct vb_error *err);

@@ -273,7 +273,7 @@ static int one_gone(void *arg, const struct vb_item *i)
     return 0;
 }
 
-static int send_paths(struct sender *x, enum vb_rstream_type type, const struct vb_strv *names, bool coming, struct vb_error *err)
+static int send_paths(struct sender *x, enum vb_rstream_type type, const struct vb_strv *names, bool note, struct vb_error *err)
 {
     size_t i = 0;
     do {
@@ -281,7 +281,7 @@ static int send_paths(struct sender *x, enum vb_rstream_type type, const struct 
         for (size_t n = 0; i < names->n && n < 50000 && m.body.len < BATCH_BYTES; i++, n++)
             vb_msg_add(&m, VB_RF_PATH, names->v[i], strlen(names->v[i]));
         vb_msg_add_u64(&m, VB_RF_LAST, i == names->n);
-        vb_msg_add_u64(&m, VB_RF_COUNT, coming);
+        vb_msg_add_u64(&m, VB_RF_COUNT, note);
         if (vb_rstream_send(x->s, &m, err) < 0)
             return -1;
     } while (i < names->n);
@@ -329,7 +329,7 @@ static int send_all(struct sender *x, struct vb_error *err)
         if (result == 0 && x->p->set.deletes)
             result = each_change(x, true, one_row, err) < 0 || flush_rows(x, err) < 0 ? -1 : 0;
     }
-    return result < 0 ? -1 : send_paths(x, VB_R_END, &x->except, false, err);
+    return result < 0 ? -1 : send_paths(x, VB_R_END, &x->except, x->out->failed > 0, err);
 }
 
 static int begin(struct sender *x, const struct vb_bundle_to *to, struct vb_error *err)
@@ -342,6 +342,7 @@ static int begin(struct sender *x, const struct vb_bundle_to *to, struct vb_erro
     vb_msg_add_str(&m, VB_RF_REPLICA, id);
     vb_msg_add_u64(&m, VB_RF_OWNERS, x->p->set.owners);
     vb_msg_add_u64(&m, VB_RF_FULL, x->full);
+    vb_msg_add_u64(&m, VB_RF_INTEGRITY, (uint64_t)x->p->set.integrity);
     if (to) {
         vb_msg_add_u64(&m, VB_RF_BUNDLE, 1);
         vb_msg_add_u64(&m, VB_RF_NUMBER, to->number);

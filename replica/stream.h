@@ -3,7 +3,7 @@
  * replica/stream.h - what one replica tells another, as frames (wire/msg.h) over a pipe or in a file.
  *
  * A PASS, source -> destination (the destination's answers are missing in a bundle file, where P stands for its knowledge):
- *     S  BEGIN {VERSION, GUID, REPLICA, OWNERS, NUMBER?, BUNDLE?, DATE_MS}; blobs KNOWLEDGE M (the source's), FORGOTTEN F
+ *     S  BEGIN {VERSION, GUID, REPLICA, OWNERS, INTEGRITY, NUMBER?, BUNDLE?, DATE_MS}; blobs KNOWLEDGE M (the source's), FORGOTTEN F
  *        and, in a bundle, PREREQUISITE P
  *     D  WANTED {EMPTY, FULL}; blob KNOWLEDGE K
  *     S  GONE {PATH...}...  names that the source has deleted, for the guard (DSN-27), then GONE {LAST}
@@ -14,7 +14,7 @@
  *        For one with BLOCK: BLOCKS {INDEX, SIZE of a block, HASH sums, LAST}...; then, until LAST,
  *        D  NEED {NEED {OFFSET, SIZE}..., LAST?}   S  DATA of those; then DATA_END.
  *     ...
- *     S  END {EXCEPT path...}; in a bundle: the SHA-256 of everything before, DIGEST {HASH}
+ *     S  END {EXCEPT path..., COUNT: some could not be read}; in a bundle: the SHA-256 of everything before, DIGEST {HASH}
  *     D  RESULT {counts}; blob KNOWLEDGE of the destination after the pass
  * Either side: ERROR {CODE, TEXT, HINT} ends it.
  */
@@ -37,7 +37,8 @@ enum vb_rstream_field {
     VB_RF_LAST, VB_RF_EMPTY, VB_RF_FULL, VB_RF_PATH, VB_RF_ROW, VB_RF_NEED, VB_RF_INDEX, VB_RF_OFFSET, VB_RF_ZEROS, VB_RF_HASH,
     VB_RF_SIZE, VB_RF_MTIME, VB_RF_MODE, VB_RF_OWNER, VB_RF_ATTR, VB_RF_CONTENT, VB_RF_CREATED, VB_RF_CHANGED, VB_RF_ORIGIN,
     VB_RF_ORIGIN_MTIME, VB_RF_DELETED, VB_RF_MOVED_TO, VB_RF_BASE, VB_RF_ATTRS, VB_RF_TARGET, VB_RF_DEVICE, VB_RF_COUNT,
-    VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK
+    VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK,
+    VB_RF_INTEGRITY
 };
 
 struct vb_rstream {

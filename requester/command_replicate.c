@@ -132,13 +132,8 @@ static int run_replicate(struct vb_cli *cli)
     r.p = p;
     if (vb_scan(p, &so, &scan, &err) < 0)
         return vb_cli_fail(cli, &err);
-    int64_t quiet_ns = scan.now_ns - scan.last_change_ns;
-    if (p->set.integrity == VB_INTEGRITY_TREE && quiet_ns < (int64_t)p->set.guard_s * 1000000000) {
-        vb_fail(&err, VB_E_UNSTABLE, "scope '%s' changed %lld s ago: with tree integrity it must be quiet for %u s", p->scope.name,
-                (long long)(quiet_ns / 1000000000), (unsigned)p->set.guard_s);
-        vb_hint(&err, "try again later, or set another guard time: vbackup scope set %s --guard=", p->scope.name);
+    if (vb_scan_quiet(p, &scan, scan.now_ns, NULL, &err) < 0)
         return vb_cli_fail(cli, &err);
-    }
     enum vb_exit status = scan.errors || scan.unstable ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
     size_t failed = 0, n = (size_t)cli->argc - 1;
     for (size_t i = 0; i < n; i++) {

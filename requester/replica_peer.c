@@ -66,8 +66,8 @@ static int serve_pass(struct vb_place *p, struct vb_rstream *s, const char *role
     o.policy = policy && policy <= VB_POLICY_DEFER + 1u ? (int)policy - 1 : -1;
     if (!strchr(roles, push ? 'w' : 'r'))
         return vb_fail(err, VB_E_ACCESS_DENIED, "scope '%s' may not be %s from here", p->scope.name, push ? "written" : "read");
-    if (vb_scan(p, &so, &scan, err) < 0)
-        return -1;
+    if (vb_scan(p, &so, &scan, err) < 0 || (!push && vb_scan_quiet(p, &scan, scan.now_ns, NULL, err) < 0))
+        return vb_rstream_fail(s, err);
     return push ? vb_pass_receive(p, s, &o, &r, err) : vb_pass_send(p, s, &o, &r, err);
 }
 

@@ -187,6 +187,11 @@ int vb_replica_each(struct vb_replica *r, int64_t scope, const char *from, bool 
 /* All live items with what their stat was, in order of path; path is not terminated.  Not 0 ends the walk. */
 int vb_replica_each_look(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const char *path, size_t n, uint64_t look),
                          void *arg, struct vb_error *err);
+/* What the stat of an item is now, given what it was; 0: look again. */
+typedef uint64_t (*vb_relook_fn)(void *arg, const char *path, uint64_t size, int64_t mtime_ns, uint64_t look);
+/* Asks it for each live item with a look that lies below a directory ("": all), and saves what differs: inodes that were
+ * touched by ourselves.  Needs a transaction. */
+int vb_replica_relook(struct vb_replica *r, int64_t scope, const char *below, vb_relook_fn fn, void *arg, struct vb_error *err);
 /* Live files with this content, in no order. */
 int vb_replica_by_content(struct vb_replica *r, int64_t scope, const unsigned char content[VB_HASH_LEN], vb_item_fn fn, void *arg,
                           struct vb_error *err);
@@ -316,6 +321,9 @@ struct vb_intent {
 };
 int vb_replica_intend(struct vb_replica *r, int64_t scope, const struct vb_intent *i, struct vb_error *err);
 int vb_replica_intent_done(struct vb_replica *r, int64_t scope, const char *path, struct vb_error *err);
+/* All of them at once.  Needs a transaction. */
+int vb_replica_intents_drop(struct vb_replica *r, int64_t scope, struct vb_error *err);
+/* In order of path; fn may save items, not intents. */
 int vb_replica_intents(struct vb_replica *r, int64_t scope, int (*fn)(void *arg, const struct vb_intent *i), void *arg,
                        struct vb_error *err);
 

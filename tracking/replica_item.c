@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* tracking/replica_item.c - rows: found, saved, noted by a scan, and the delete detector. */
 #include <config.h>
+#include <stdlib.h>
 #include <string.h>
 #include "tracking/replica_internal.h"
 
@@ -290,4 +291,63 @@ int vb_replica_by_content(struct vb_replica *r, int64_t scope, const unsigned ch
     sqlite3_bind_int64(s, 1, scope);
     sqlite3_bind_blob(s, 2, content, VB_HASH_LEN, SQLITE_STATIC);
     return vb_rs_walk(r, s, fn, arg, err);
+}
+
+/* ---- looks ---- */
+
+#define RELOOK_ROWS 1000u
+
+struct looked {
+    char *path;
+    uint64_t size, look;
+    int64_t mtime_ns;
+};
+
+static int read_looked(struct vb_replica *r, int64_t scope, const char *below, const char *after, struct looked *v, size_t *n,
+                       struct vb_error *err)
+{
+    VB_AUTO_FREE char *end = *below ? vb_printf("%s0", below) : NULL; /* '0' comes after '/' */
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT path, size, look, mtime FROM item WHERE scope = ?1 AND path > ?2 AND (?3 IS NULL OR path < ?3) "
+                                       "AND NOT deleted AND look != 0 ORDER BY path LIMIT 1000", err);
+    int c = s ? 1 : -1;
+    *n = 0;
+    if (s) {
+        sqlite3_bind_int64(s, 1, scope);
+        vb_rs_bind_path(s, 2, after);
+        vb_rs_bind_path(s, 3, end);
+    }
+    while (c == 1 && *n < RELOOK_ROWS && (c = vb_rs_step(r, s, "reading items", err)) == 1)
+        v[(*n)++] = (struct looked){ vb_rs_text(s, 0), (uint64_t)sqlite3_column_int64(s, 1), (uint64_t)sqlite3_column_int64(s, 2),
+                                     sqlite3_column_int64(s, 3) };
+    return c < 0 ? -1 : 0;
+}
+
+int vb_replica_relook(struct vb_replica *r, int64_t scope, const char *below, vb_relook_fn fn, void *arg, struct vb_error *err)
+{
+    VB_AUTO_FREE struct looked *v = vb_alloc_n(RELOOK_ROWS, sizeof *v);
+    VB_AUTO_FREE char *after = *below ? vb_printf("%s/", below) : vb_strdup("");
+    size_t n = RELOOK_ROWS;
+    int result = vb_rs_need(r, "looks of items", err);
+    VB_AUTO_STMT *s = result == 0 ? vb_rs_prepare(r, "UPDATE item SET look = ?3 WHERE scope = ?1 AND path = ?2", err) : NULL;
+    if (!s)
+        return -1;
+    while (result == 0 && n == RELOOK_ROWS) {
+        result = read_looked(r, scope, below, after, v, &n, err);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t look = result == 0 ? fn(arg, v[i].path, v[i].size, v[i].mtime_ns, v[i].look) : v[i].look;
+            if (result == 0 && look != v[i].look) {
+                sqlite3_bind_int64(s, 1, scope);
+                vb_rs_bind_path(s, 2, v[i].path);
+                sqlite3_bind_int64(s, 3, (int64_t)look);
+                result = vb_rs_run(r, s, "saving a look", err);
+            }
+            if (i + 1 == n) {
+                free(after);
+                after = v[i].path;
+            } else {
+                free(v[i].path);
+            }
+        }
+    }
+    return result;
 }

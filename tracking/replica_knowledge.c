@@ -188,3 +188,14 @@ int vb_replica_intents(struct vb_replica *r, int64_t scope, int (*fn)(void *arg,
     }
     return 0;
 }
+
+int vb_replica_intents_drop(struct vb_replica *r, int64_t scope, struct vb_error *err)
+{
+    if (vb_rs_need(r, "ending intents", err) < 0)
+        return -1;
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "DELETE FROM intent WHERE scope = ?1", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_int64(s, 1, scope);
+    return vb_rs_run(r, s, "ending intents", err);
+}
