@@ -22,6 +22,7 @@ const struct vb_cli_verb *const vb_verbs[] = {
     &vb_verb_show, &vb_verb_ls, &vb_verb_find,
     &vb_verb_cat, &vb_verb_diff, &vb_verb_stats, &vb_verb_mount, &vb_verb_copy, &vb_verb_import, &vb_verb_export, &vb_verb_check,
     &vb_verb_accept,
+    &vb_verb_hold,
     &vb_verb_forget, &vb_verb_prune, &vb_verb_resume, &vb_verb_writers, &vb_verb_writers_metadata,
     &vb_verb_host_list, &vb_verb_host_test, &vb_verb_key_list, &vb_verb_key_add, &vb_verb_key_change, &vb_verb_key_remove,
     &vb_verb_key_sheet, &vb_verb_recover_requester,

@@ -49,7 +49,8 @@ extern const struct vb_cli_verb vb_verb_init, vb_verb_backup, vb_verb_restore, v
     vb_verb_key_change, vb_verb_key_remove, vb_verb_forget, vb_verb_prune, vb_verb_find, vb_verb_cat, vb_verb_diff,
     vb_verb_stats, vb_verb_serve, vb_verb_copy, vb_verb_mount, vb_verb_key_sheet, vb_verb_recover_requester,
     vb_verb_import,
-    vb_verb_accept;
+    vb_verb_accept,
+    vb_verb_hold;
 extern const struct vb_cli_verb vb_verb_shadow_create, vb_verb_shadow_list, vb_verb_shadow_providers, vb_verb_shadow_volumes,
     vb_verb_shadow_writers, vb_verb_shadow_delete, vb_verb_shadow_expose, vb_verb_shadow_unexpose, vb_verb_shadow_set,
     vb_verb_shadow_revert, vb_verb_shadow_break, vb_verb_shadow_run,

@@ -393,7 +393,8 @@ static const struct vb_backend_ops dir_ops = {
 int vb_backend_fresh_name(const char *path, const char *name, struct vb_error *err)
 {
     static const char *const known[] = { ".", "..", "lost+found", "tmp", "lock", "keys", "packs", "index", "catalog", "forgotten",
-                                        "condemned", "probe", "broken", "ledger", "state", "leases", "holds" };
+                                        "condemned", "probe", "broken", "ledger", "state", "leases", "holds", "normal",
+                                        "received" };
     for (size_t i = 0; i < VB_COUNT(known); i++)
         if (strcmp(name, known[i]) == 0)
             return 0;

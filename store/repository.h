@@ -205,6 +205,27 @@ int vb_repo_unforget(struct vb_repo *r, const char *which, struct vb_error *err)
 /* Highest sequence number of a backup that was forgotten, whether it has been pruned since or not; 0: none. */
 int vb_repo_newest_forgotten(struct vb_repo *r, uint64_t *sequence, struct vb_error *err);
 
+/* Until it is released the backup is not forgotten and not removed.  VB_E_NOT_FOUND: a prune was quicker. */
+int vb_repo_hold(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t wall_ms, const char *reason,
+                 struct vb_error *err);
+int vb_repo_release(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_error *err);
+/* That a backup differs from those before it is meant (store/retention.h). */
+int vb_repo_call_normal(struct vb_repo *r, const struct vb_catalog_entry *e, uint64_t wall_ms, const char *reason,
+                        struct vb_error *err);
+/* Each such mark; damage not NULL: it cannot be read, and counts for a hold all the same. */
+typedef int vb_repo_mark_fn(void *arg, uint64_t sequence, const char *id, uint64_t wall_ms, const char *reason,
+                            const struct vb_error *damage, struct vb_error *err);
+int vb_repo_holds(struct vb_repo *r, vb_repo_mark_fn *fn, void *arg, struct vb_error *err);
+int vb_repo_normals(struct vb_repo *r, vb_repo_mark_fn *fn, void *arg, struct vb_error *err);
+
+/* When the trusted side knew of which backups (store/retention.h); *v is the caller's.  Noting it needs the session;
+ * numbers[] (sorted) are those of all backups. */
+struct vb_received;
+int vb_repo_received(struct vb_repo *r, struct vb_received **v, size_t *n, struct vb_error *err);
+int vb_repo_note_received(struct vb_repo *r, uint64_t wall_ms, const uint64_t *numbers, size_t count, struct vb_error *err);
+/* Its holder has told the times of this backup. */
+bool vb_repo_made_write_only(const struct vb_repo *r, uint64_t sequence);
+
 struct vb_prune_params {
     uint64_t wall_ms;
     uint64_t delay_ms; /* backups forgotten, and packs condemned, for less than that are left alone */

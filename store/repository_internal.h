@@ -11,6 +11,7 @@
 #include "store/ledger.h"
 #include "store/pack.h"
 #include "store/repository.h"
+#include "store/retention.h"
 
 /* Directories and documents lie in packs of their own, so that a listing need not read among file data. */
 enum vb_repo_pack_kind { VB_REPO_PACK_DATA, VB_REPO_PACK_META, VB_REPO_PACK_KINDS };
@@ -153,8 +154,18 @@ struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path,
 /* Not one that never became a backup, nor one that a prune removes. */
 bool vb_repo_path_stands(const struct vb_repo *r, const char *path);
 
-/* repository_forget.c: the records ("catalog/...") of backups that are forgotten, sorted, whether or not they are still
- * there; and when one was. */
+/* repository_forget.c: marks beside records; their paths are given as those of the records ("catalog/..."). */
+enum vb_repo_mark { VB_MARK_FORGOTTEN, VB_MARK_HOLD, VB_MARK_NORMAL };
+int vb_repo_may_mark(const struct vb_repo *r, struct vb_error *err);
+int vb_repo_marked_paths(struct vb_repo *r, enum vb_repo_mark kind, struct vb_strv *paths, struct vb_error *err); /* sorted */
+int vb_repo_put_mark(struct vb_repo *r, enum vb_repo_mark kind, const char *path, uint64_t wall_ms, const char *reason,
+                     struct vb_error *err); /* without a barrier */
+/* VB_E_NOT_FOUND; VB_E_CORRUPT.  reason (may be NULL): the caller's. */
+int vb_repo_read_mark(struct vb_repo *r, enum vb_repo_mark kind, const char *path, uint64_t *wall_ms, char **reason,
+                      struct vb_error *err);
+int vb_repo_remove_mark(struct vb_repo *r, enum vb_repo_mark kind, const char *path, struct vb_error *err);
+int vb_repo_is_marked(struct vb_repo *r, enum vb_repo_mark kind, const char *path, struct vb_error *err); /* 1, 0, -1 */
+/* Those of backups that are forgotten, whether or not they are still there; and when one was. */
 int vb_repo_forgotten_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
 int vb_repo_say_word(struct vb_repo *r, const char *path, struct vb_error *err);
 int vb_repo_read_forgotten(struct vb_repo *r, const char *path, uint64_t *wall_ms, struct vb_error *err);
@@ -192,6 +203,10 @@ struct vb_memory {
 };
 bool vb_memory_parse(const char *text, struct vb_memory *m);
 char *vb_memory_text(const struct vb_memory *m); /* caller frees */
+
+/* repository_received.c: appends to *v, which stays the caller's on failure; and back, to be freed. */
+int vb_received_decode(const void *p, size_t len, struct vb_received **v, size_t *n, struct vb_error *err);
+char *vb_received_encode(const struct vb_received *v, size_t n);
 
 /* repository_lease.c */
 int vb_repo_lease_begin(struct vb_repo *r, const char *id, uint64_t wall_ms, struct vb_error *err);

@@ -37,6 +37,7 @@ struct prune {
     struct vb_repo_reach reach;
     uint64_t *live;           /* bytes of each pack of the index */
     struct vb_strv expired;   /* records of forgotten backups whose time is over */
+    struct vb_strv held;      /* records of backups that are to stay */
     struct vb_strv old_index; /* files */
     struct vb_strv dead;      /* leases */
     struct vb_state next;     /* what this prune will leave */
@@ -216,6 +217,10 @@ static int is_expired(struct prune *p, const struct vb_strv *forgotten, const ch
     *expired = vb_strv_has(&p->repo->ledger.state.expired, path); /* an interrupted prune has said so */
     if (*expired || !vb_strv_has(forgotten, path))
         return 0;
+    if (vb_strv_has(&p->held, path)) { /* somebody has held it while somebody else forgot it */
+        p->result->waiting_backups++;
+        return 0;
+    }
     if (vb_repo_read_forgotten(p->repo, path, &when, &why) < 0) {
         if (why.code != VB_E_CORRUPT)
             return why.code == VB_E_NOT_FOUND ? 0 : vb_error_move(err, &why);
@@ -347,6 +352,9 @@ static int mark_needed(struct prune *p, struct vb_error *err)
         vb_strv_clear(&paths);
         result = vb_repo_catalog_paths(p->repo, &paths, err);
     }
+    /* And what was held before the ledger was read; after it, the word of it is in the way of this prune. */
+    if (result == 0)
+        result = vb_repo_marked_paths(p->repo, VB_MARK_HOLD, &p->held, err);
     for (int level = VB_SCAN_PACKS; level <= VB_SCAN_DEEP && result == 0; level++) {
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         p->incomplete = false;
@@ -851,6 +859,7 @@ int vb_repo_prune(struct vb_repo *r, const struct vb_prune_params *params, struc
     vb_index_free(p.told);
     vb_state_clear(&p.next);
     vb_strv_clear(&p.expired);
+    vb_strv_clear(&p.held);
     vb_strv_clear(&p.old_index);
     vb_strv_clear(&p.dead);
     /* The index in memory is of before. */

@@ -22,6 +22,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             m.wall_ms != again.wall_ms || !vb_name_equal(&m.hash, &again.hash))
             abort();
     }
+    VB_AUTO_FREE struct vb_received *v = NULL;
+    size_t n = 0;
+    if (vb_received_decode(data, size, &v, &n, NULL) == 0) {
+        vb_received_tidy(v, &n, NULL, 0);
+        for (size_t i = 1; i < n; i++)
+            if (v[i].number <= v[i - 1].number || v[i].wall_ms < v[i - 1].wall_ms)
+                abort();
+        VB_AUTO_FREE char *list = vb_received_encode(v, n);
+        VB_AUTO_FREE struct vb_received *back = NULL;
+        size_t n_back = 0;
+        if (vb_received_decode(list, strlen(list), &back, &n_back, NULL) < 0 || n_back != n)
+            abort();
+    }
     struct vb_repo_config *c = vb_alloc(sizeof *c);
     if (vb_repo_config_decode(data, size, c, NULL) == 0 && (c->info.format > VB_REPO_FORMAT || !vb_guid_valid(c->info.id)))
         abort();

@@ -49,6 +49,37 @@ ok "the newest is whole" vb restore -q "${ids[2]}" --target "$T/out"
 is "every file is the same" "$(diff -r "$T/src" "$T/out$T/src" && echo same)" same
 try "check" 0 "no damage" vb check --read-data
 ok "and the next backup" vb backup -q "$T/src"
+
+# what is held stays
+try "held" 0 "is held" vb hold --reason 'for the audit' "${ids[2]}"
+try "listed" 0 "^${ids[2]:0:8}  20.*  for the audit" vb hold
+is "listed as JSON" "$(vb hold --json | jq -r '[.message_type, .id, .reason] | join(" ")')" "hold ${ids[2]} for the audit"
+try "by policy it stays" 0 "keep    ${ids[2]:0:8}.*held" vb forget --keep-last 1
+try "by id it stays" 5 "is held" vb forget "${ids[2]}"
+like "the hint" "$(vb forget "${ids[2]}" 2>&1)" "hint: .*hold --release"
+try "released" 0 "is released" vb hold --release "${ids[2]}"
+try "which was none" 1 "is not held" vb hold --release "${ids[2]}"
+try "of none" 2 "which backup" vb hold --release
+try "then it goes" 0 "forget  ${ids[2]:0:8}" vb forget --keep-last 1
+ok "and comes back" vb forget --undo -q "${ids[2]}"
+
+# a suspicious change pauses the policy
+mkdir "$T/many"; for i in $(seq 120); do echo "$i" > "$T/many/$i"; done
+for i in 1 2; do echo "$i" > "$T/many/x"; ok "backup of many files" vb backup -q "$T/many"; done
+rm "$T"/many/1* "$T"/many/[5-9]*
+ok "most of them are gone in the next" vb backup -q "$T/many"
+before=$(count)
+try "the policy is not applied to that set" 5 "less than half of the files are left \(34 files.*2 backups that the policy would forget were kept" vb forget --keep-last 1
+is "to the others it is" "$(($(count) < before))" 1
+is "kept as JSON" "$(vb forget --keep-last 1 -n --json 2> /dev/null | jq -rc 'select(.message_type == "keep" and .reasons == ["paused"]) | .id' | wc -l)" 2
+try "prune removes nothing of it" 0 "" vb prune --delay 0s
+try "until somebody says that it is meant" 0 "2 forgotten" vb forget --keep-last 1 --accept-change
+try "once is enough" 0 "0 forgotten" vb forget --keep-last 1
+try "also for the next backups" 0 "" vb backup -q "$T/many"
+try "then it is as usual" 0 "1 forgotten" vb forget --keep-last 1
+
+# notes of what was received, which bound the times that write-only keys tell
+is "one note, of all" "$(find "$T/repo/received" -type f | wc -l)" 1
 is "as JSON" "$(vb prune --dry-run --json | jq -r .message_type)" prune
 is "reasons as JSON" "$(vb forget --keep-last 1 --keep-daily 1 --dry-run --json | jq -r 'select(.message_type=="keep") | .reasons | join("+")' | sort -u)" last+daily
 done_testing

@@ -103,6 +103,84 @@ static void forgotten_backups_vanish_and_can_be_called_back(void **state)
     assert_whole(b, 2);
 }
 
+static int count_hold(void *arg, uint64_t sequence, const char *id, uint64_t wall_ms, const char *reason,
+                      const struct vb_error *damage, struct vb_error *err)
+{
+    (void)sequence, (void)id, (void)wall_ms, (void)err;
+    assert_null(damage);
+    assert_string_equal(reason, "why");
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static int hold(struct vb_repo *r, const char *id, bool release, struct vb_error *err)
+{
+    struct vb_catalog_entry *e = vb_repo_find(r, id, NULL, err);
+    int result = e ? vb_repo_lock(r, FIXTURE_NOW, err) : -1;
+    if (result == 0)
+        result = release ? vb_repo_release(r, e, err) : vb_repo_hold(r, e, FIXTURE_NOW, "why", err);
+    vb_repo_unlock(r);
+    vb_catalog_entry_free(e);
+    return result;
+}
+
+static void what_is_held_is_neither_forgotten_nor_removed(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT, held = VB_ERROR_INIT, none = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1];
+    unsigned n = 0;
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, one, &err));
+    assert_ok(hold(b->repo, one, false, &err));
+    assert_ok(hold(b->repo, one, false, &err)); /* again, with another reason perhaps */
+    assert_ok(vb_repo_holds(b->repo, count_hold, &n, &err));
+    assert_int_equal(n, 1);
+    assert_int_equal(forget(b->repo, one, FIXTURE_NOW, &held), -1);
+    assert_int_equal(held.code, VB_E_GUARD);
+    /* Forgotten by somebody who did not know: it stays all the same. */
+    struct vb_catalog_entry *e = vb_repo_find(b->repo, one, NULL, &err);
+    VB_AUTO_FREE char *path = vb_catalog_path(e->sequence, e->id, &e->hash);
+    vb_catalog_entry_free(e);
+    assert_ok(vb_repo_put_mark(b->repo, VB_MARK_FORGOTTEN, path, FIXTURE_NOW, "", &err));
+    for (uint64_t i = 1; i < 4; i++)
+        assert_ok(prune(b->repo, FIXTURE_NOW + i * DAY, 0, NULL, &err));
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_unforget(b->repo, one, &err));
+    vb_repo_unlock(b->repo);
+    assert_whole(b, 1);
+    assert_ok(hold(b->repo, one, true, &err));
+    assert_int_equal(hold(b->repo, one, true, &none), -1);
+    assert_int_equal(none.code, VB_E_NOT_FOUND);
+    assert_ok(forget(b->repo, one, FIXTURE_NOW, &err));
+}
+
+static void notes_of_what_was_received_are_sealed_and_merged(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE struct vb_received *v = NULL;
+    const uint64_t numbers[] = { 1, 2 };
+    size_t n = 0;
+    vb_repo_unlock(b->repo);
+    assert_ok(vb_repo_note_received(b->repo, FIXTURE_NOW, numbers, 0, &err)); /* nothing to note */
+    assert_ok(backup(b->repo, 1, NULL, &err));
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_note_received(b->repo, FIXTURE_NOW, numbers, 1, &err));
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 2, NULL, &err));
+    assert_ok(vb_repo_lock(b->repo, FIXTURE_NOW, &err));
+    assert_ok(vb_repo_note_received(b->repo, FIXTURE_NOW + DAY, numbers, 2, &err));
+    vb_repo_unlock(b->repo);
+    assert_ok(vb_backend_write(b->repo->backend, "received/0000000009-11111111-1111-4111-8111-111111111111",
+                               "{\"vbackup\":\"received\",\"format_version\":1,\"seen\":[[9,9]]}", 57, &err));
+    assert_ok(vb_repo_received(b->repo, &v, &n, &err)); /* that of a stranger does not count */
+    assert_int_equal(n, 2);
+    assert_int_equal(vb_received_bound(v, n, 2, FIXTURE_NOW - 9 * DAY, FIXTURE_NOW + 2 * DAY), FIXTURE_NOW);
+    assert_int_equal(vb_received_bound(v, n, 2, FIXTURE_NOW + 9 * DAY, FIXTURE_NOW + 2 * DAY), FIXTURE_NOW + DAY);
+    assert_false(vb_repo_made_write_only(b->repo, 1));
+}
+
 static void prune_frees_what_is_not_needed_in_two_phases(void **state)
 {
     struct bench *b = *state;
@@ -353,6 +431,8 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, start, stop)
     const struct CMUnitTest tests[] = {
         T(forgotten_backups_vanish_and_can_be_called_back),
+        T(what_is_held_is_neither_forgotten_nor_removed),
+        T(notes_of_what_was_received_are_sealed_and_merged),
         T(prune_frees_what_is_not_needed_in_two_phases),
         T(a_reader_that_began_before_finds_everything),
         cmocka_unit_test(death_before_every_call_is_survived),
