@@ -114,6 +114,7 @@ static void serve(struct vb_host *h)
     VB_AUTO_BUF in = VB_BUF_INIT;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
 
+    h->in = &in;
     for (;;) {
         VB_AUTO_MSG m = VB_MSG_INIT(0);
         VB_AUTO_MSG out = VB_MSG_INIT(VB_M_W_DONE);
@@ -131,9 +132,11 @@ static void serve(struct vb_host *h)
         out.id = m.id;
         if (m.type == VB_M_W_EVENT)
             handle_timed(h, &m, &out);
+        else if (m.type == VB_M_W_REPL)
+            vb_writer_handle_replication(h, &m, &out);
         else
             vb_msg_add_error(&out,
-                             &(struct vb_error){ VB_E_PROTOCOL, (char[]){ "a writer host takes events only" }, NULL });
+                             &(struct vb_error){ VB_E_PROTOCOL, (char[]){ "a writer host takes events and calls of replication only" }, NULL });
         if (vb_msg_send_fd(h->fd, &out, &err) != 0) {
             vb_writer_wind_up(h, true);
             return;
@@ -322,6 +325,10 @@ static void fill_ready(const struct vb_host *h, struct vb_msg *m)
     vb_msg_add_u64(m, VB_F_FREEZE_MS, h->w.freeze_timeout_ms);
     vb_msg_add_u64(m, VB_F_USAGE, (uint64_t)h->w.usage);
     vb_msg_add_u64(m, VB_F_SOURCE, (uint64_t)h->w.source);
+    if (h->repl.size > 0) {
+        vb_msg_add_u64(m, VB_F_REPL_CALLS, vb_writer_replication_calls(h));
+        vb_msg_add_u64(m, VB_F_REPL_FLAGS, h->repl.flags);
+    }
     vb_msg_add_str(m, VB_F_RUN_AS, h->user != NULL ? h->user : pw != NULL ? pw->pw_name : NULL);
 }
 
@@ -343,6 +350,9 @@ static int dump(const char *module)
     for (int e = VB_EV_IDENTIFY; e < VB_EV_COUNT; e++)
         if (vb_writer_callback_of(&h, (enum vb_event)e) != NULL)
             printf("callback=%s\n", vb_event_word((enum vb_event)e));
+    for (int c = VB_REPL_SIGNATURE; c < VB_REPL_COUNT; c++)
+        if (vb_writer_replication_calls(&h) & (UINT64_C(1) << c))
+            printf("replication=%s\n", vb_repl_call_word((enum vb_repl_call)c));
     free(h.module_path);
     return fflush(stdout) == 0 ? VB_EXIT_DONE : VB_EXIT_FAILED;
 }

@@ -12,13 +12,16 @@
  * fields:
  *
  *   W_READY: WRITER (name), CLASS, INSTANCE (fresh GUID), INSTANCE_NAME?, VERSION?, ABI, LEVEL, FREEZE_MS, USAGE, SOURCE,
- *       RUN_AS (user name); or CODE, TEXT, HINT and the process ends.
+ *       RUN_AS (user name), REPL_CALLS? and REPL_FLAGS? (a writer with a replication block); or CODE, TEXT, HINT and the process ends.
  *   W_EVENT: EVENT (enum vb_event), DEADLINE_MS?, OWED?, SESSION?, SET?, BACKUP_TYPE?, RESTORE_TYPE?, ATOMIC?, VOLUME* (a
  *       mount point each), PATH_MAP* {PATH, SNAPSHOT_PATH}, BCD? (xml of vb_writer_components_write).  SESSION and BCD hold
  *       until another one is sent, VOLUME, PATH_MAP and ATOMIC until another event brings them or the session ends; the
  *       rest is valid for this event alone.
  *   W_DONE (same id): CODE, TEXT, HINT when the callback failed; BCD (the edited records), WMD (after Identify),
  *       CONSISTENCY when the writer lowered it.
+ *   W_REPL: CALL (enum vb_repl_call), TARGET?, DIFFERS?, DEADLINE_MS?; answered by W_BYTES {BYTES}... from signature and
+ *       serialize, by W_MORE {} each time deserialize reads (the agent then sends W_BYTES {BYTES, LAST?}), and by W_DONE.
+ *       Between sessions only; a call that the writer does not have succeeds.
  *   W_LOG: LEVEL, TEXT; nothing is sent between the end of a freeze and the end of the thaw.
  *   W_QUIT: the process ends, calling backup_shutdown if a session is open.
  *

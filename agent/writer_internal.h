@@ -2,7 +2,7 @@
 /*
  * agent/writer_internal.h - what the parts of the writer host share: the session of the one writer in this process.
  *
- * writer_host.c runs the conversation and the callbacks, writer_load.c finds and checks the module, writer_user.c gives
+ * writer_host.c runs the conversation, writer_events.c and writer_replication.c the callbacks, writer_load.c finds and checks the module, writer_user.c gives
  * up rights, writer_services.c and writer_records.c are the table that the writer calls back through.
  */
 #ifndef VB_AGENT_WRITER_INTERNAL_H
@@ -45,6 +45,7 @@ struct vb_wh_map {
 struct vb_host {
     /* the writer */
     struct vb_writer w; /* our copy, zero-filled behind what the module gave */
+    struct vb_replication repl; /* the same of its replication block; size 0: it has none */
     void *ctx;
     void *dl;
     char *section, *module, *module_path, *instance_name, *state_dir, *user;
@@ -75,6 +76,7 @@ struct vb_host {
     enum vb_consistency consistency;
 
     int fd;
+    struct vb_buf *in; /* received from fd and not used yet */
     bool hold_log; /* between freeze and thaw: lines stay in memory */
     struct vb_msg *held;
     size_t n_held, cap_held;
@@ -109,6 +111,13 @@ void vb_writer_handle_event(struct vb_host *h, const struct vb_msg *m, struct vb
 void vb_writer_wind_up(struct vb_host *h, bool lost);
 typedef int vb_writer_callback(void *ctx, struct vb_host *h);
 vb_writer_callback *vb_writer_callback_of(const struct vb_host *h, enum vb_event e);
+
+/* ---- writer_replication.c ---- */
+
+/* The bits of REPL_CALLS; 0 without a block. */
+uint64_t vb_writer_replication_calls(const struct vb_host *h);
+/* Runs what a W_REPL asks for, with the bytes that go to and fro meanwhile, and fills the W_DONE. */
+void vb_writer_handle_replication(struct vb_host *h, const struct vb_msg *m, struct vb_msg *out);
 
 /* ---- writer_host.c ---- */
 

@@ -125,6 +125,14 @@ static int take_struct(struct vb_host *h, const struct vb_writer *given, const c
                        "writer module '%s': struct size %u is too small to be a writer", path, given->size);
     memset(&h->w, 0, sizeof h->w);
     memcpy(&h->w, given, given->size < sizeof h->w ? given->size : sizeof h->w);
+    memset(&h->repl, 0, sizeof h->repl);
+    if (h->w.replication != NULL) {
+        const struct vb_replication *r = h->w.replication;
+        if (r->size < offsetof(struct vb_replication, signature))
+            return vb_fail(err, VB_E_WRITER_INFRASTRUCTURE, "writer module '%s': its replication block has a size of %u",
+                           path, r->size);
+        memcpy(&h->repl, r, r->size < sizeof h->repl ? r->size : sizeof h->repl);
+    }
 
     const struct {
         const char *name;

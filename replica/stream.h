@@ -16,6 +16,10 @@
  *     ...
  *     S  END {EXCEPT path..., COUNT: some could not be read}; in a bundle: the SHA-256 of everything before, DIGEST {HASH}
  *     D  RESULT {counts}; blob KNOWLEDGE of the destination after the pass
+ * THE WRITERS' SHARE, between passes, asked by the side whose writers are the source:
+ *     EXT_LIST {WRITER {WRITER_NAME, CLASS}...} -> EXT_LIST {WRITER {WRITER_NAME, CALLS}...}: those that are there, too
+ *     EXT_CALL {WRITER_NAME, CALL, LIMIT_MS}, and of deserialize: blob -> EXT_DONE {HASH (of a signature)? CODE? TEXT? HINT?}
+ *     in a bundle, behind GONE: EXT {WRITER_NAME, CLASS, HASH?, FLAGS} blob, for each writer
  * Either side: ERROR {CODE, TEXT, HINT} ends it.
  */
 #ifndef VB_REPLICA_STREAM_H
@@ -30,7 +34,8 @@
 
 enum vb_rstream_type {
     VB_R_HELLO = 300, VB_R_BEGIN, VB_R_BLOB, VB_R_WANTED, VB_R_GONE, VB_R_GO, VB_R_ROWS, VB_R_NEED, VB_R_DATA, VB_R_DATA_END,
-    VB_R_ROWS_END, VB_R_END, VB_R_DIGEST, VB_R_RESULT, VB_R_ERROR, VB_R_PASS, VB_R_BYE, VB_R_BLOCKS
+    VB_R_ROWS_END, VB_R_END, VB_R_DIGEST, VB_R_RESULT, VB_R_ERROR, VB_R_PASS, VB_R_BYE, VB_R_BLOCKS,
+    VB_R_EXT_LIST = 340, VB_R_EXT_CALL = 341, VB_R_EXT_DONE = 342, VB_R_EXT = 343
 };
 enum vb_rstream_field {
     VB_RF_VERSION = 1000, VB_RF_GUID, VB_RF_REPLICA, VB_RF_OWNERS, VB_RF_NUMBER, VB_RF_BUNDLE, VB_RF_DATE_MS, VB_RF_KIND, VB_RF_BYTES,
@@ -38,7 +43,9 @@ enum vb_rstream_field {
     VB_RF_SIZE, VB_RF_MTIME, VB_RF_MODE, VB_RF_OWNER, VB_RF_ATTR, VB_RF_CONTENT, VB_RF_CREATED, VB_RF_CHANGED, VB_RF_ORIGIN,
     VB_RF_ORIGIN_MTIME, VB_RF_DELETED, VB_RF_MOVED_TO, VB_RF_BASE, VB_RF_ATTRS, VB_RF_TARGET, VB_RF_DEVICE, VB_RF_COUNT,
     VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK,
-    VB_RF_INTEGRITY
+    VB_RF_INTEGRITY,
+    VB_RF_WRITER = 1200, VB_RF_WRITER_NAME = 1201, VB_RF_CLASS = 1202, VB_RF_CALL = 1203, VB_RF_CALLS = 1204, VB_RF_LIMIT_MS = 1205,
+    VB_RF_FLAGS = 1206, VB_RF_EXT_SEQ = 1207
 };
 
 struct vb_rstream {

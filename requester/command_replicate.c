@@ -7,14 +7,18 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "replica/scan.h"
-#include "requester/replica_peer.h"
+#include "requester/replica_ext.h"
 
 struct run {
     struct vb_cli *cli;
     struct vb_place *p;
     const char *target;
     struct vb_pass_options o;
-    bool two_way;
+    bool two_way, skip_missing;
+    struct vb_ext_run *ext;
+    struct vb_replica_peer *peer;
+    enum vb_exit status;
+    size_t index;
 };
 
 static void warn(void *arg, const struct vb_error *what)
@@ -40,6 +44,7 @@ static int parse_options(struct run *r, struct vb_error *err)
     r->o.dry_run = vb_cli_flag(cli, "dry-run");
     r->o.full = vb_cli_flag(cli, "full");
     r->o.exact = vb_cli_flag(cli, "exact");
+    r->skip_missing = vb_cli_flag(cli, "skip-missing-writers");
     r->o.warn = warn;
     r->o.arg = r;
     if (allow && !strcmp(allow, "all"))
@@ -59,6 +64,9 @@ static int parse_options(struct run *r, struct vb_error *err)
 static void tell(const struct run *r, bool push, const struct vb_pass_result *x)
 {
     const char *would = r->o.dry_run ? "would be " : "";
+    VB_CLEANUP(vb_strv_clear) struct vb_strv writers = { NULL, 0, 0 };
+    if (push)
+        vb_ext_run_carried(r->ext, r->index, &writers);
     if (r->cli->json) {
         json_t *o = vb_cli_message("replicate");
         json_object_set_new(o, "target", vb_cli_text(r->target));
@@ -70,6 +78,10 @@ static void tell(const struct run *r, bool push, const struct vb_pass_result *x)
             { "failed", x->failed }, { "left_out", x->left_out }, { "extra", x->extra }, { "bytes", x->bytes } };
         for (size_t i = 0; i < VB_COUNT(counts); i++)
             json_object_set_new(o, counts[i].name, json_integer((json_int_t)counts[i].v));
+        json_t *list = json_array();
+        for (size_t i = 0; i < writers.n; i++)
+            json_array_append_new(list, vb_cli_text(writers.v[i]));
+        json_object_set_new(o, "writers", list);
         vb_cli_json(o);
         return;
     }
@@ -88,6 +100,8 @@ static void tell(const struct run *r, bool push, const struct vb_pass_result *x)
         printf("; not this time: %llu", (unsigned long long)x->failed);
     if (x->extra && !r->two_way)
         printf("; extra: %llu", (unsigned long long)x->extra);
+    for (size_t i = 0; i < writers.n; i++)
+        printf("%s%s", i ? ", " : r->o.dry_run ? "; writers that would be carried over: " : "; writers carried over: ", writers.v[i]);
     printf("\n");
 }
 
@@ -97,25 +111,42 @@ static enum vb_exit exit_of(const struct vb_pass_result *x)
     return x->deferred ? vb_exit_worse(e, VB_EXIT_CONFLICTS) : e;
 }
 
+static struct vb_replica_peer *open_peer(void *arg, struct vb_error *err)
+{
+    struct run *r = arg;
+    if (!r->peer)
+        r->peer = vb_replica_peer_open(r->cli, r->target, r->p, err);
+    return r->peer;
+}
+
+static int passes(void *arg, struct vb_error *err)
+{
+    struct run *r = arg;
+    struct vb_pass_result x;
+    if (!open_peer(r, err))
+        return -1;
+    for (int i = 0; i < 1 + r->two_way; i++) {
+        if (vb_replica_peer_pass(r->peer, r->p, i == 0, &r->o, &x, err) < 0)
+            return -1;
+        tell(r, i == 0, &x);
+        r->status = vb_exit_worse(r->status, exit_of(&x));
+    }
+    return 0;
+}
+
 static enum vb_exit one_target(struct run *r)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
-    struct vb_pass_result x;
-    enum vb_exit status = VB_EXIT_DONE;
-    struct vb_replica_peer *peer = vb_replica_peer_open(r->cli, r->target, r->p, &err);
-    for (int i = 0; peer && err.code == VB_OK && i < 1 + r->two_way; i++) {
-        if (vb_replica_peer_pass(peer, r->p, i == 0, &r->o, &x, &err) < 0)
-            break;
-        tell(r, i == 0, &x);
-        status = vb_exit_worse(status, exit_of(&x));
-    }
-    vb_replica_peer_close(peer);
-    if (err.code != VB_OK) {
+    const struct vb_ext_target t = { .name = r->target, .open = open_peer, .core = passes, .warn = warn, .arg = r };
+    r->status = VB_EXIT_DONE;
+    if (vb_ext_run_target(r->ext, r->index, &t, &err) < 0) {
         if (!strstr(vb_error_text(&err), r->target))
             vb_context(&err, "%s", r->target);
-        status = (enum vb_exit)vb_cli_fail(r->cli, &err);
+        r->status = (enum vb_exit)vb_cli_fail(r->cli, &err);
     }
-    return status;
+    vb_replica_peer_close(r->peer);
+    r->peer = NULL;
+    return r->status;
 }
 
 static int run_replicate(struct vb_cli *cli)
@@ -136,8 +167,12 @@ static int run_replicate(struct vb_cli *cli)
         return vb_cli_fail(cli, &err);
     enum vb_exit status = scan.errors || scan.unstable ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
     size_t failed = 0, n = (size_t)cli->argc - 1;
+    const struct vb_ext_run_options eo = { .n_targets = n, .skip_missing = r.skip_missing, .dry_run = r.o.dry_run, .warn = warn, .arg = &r };
+    if (vb_ext_run_open(cli, p, &eo, &r.ext, &err) < 0)
+        return vb_cli_fail(cli, &err);
     for (size_t i = 0; i < n; i++) {
         r.target = cli->argv[i + 1];
+        r.index = i;
         enum vb_exit e = one_target(&r);
         bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;
         failed += ended;
@@ -145,7 +180,12 @@ static int run_replicate(struct vb_cli *cli)
         status = vb_exit_worse(status, ended && n > 1 ? VB_EXIT_PARTIAL : e);
         if (failed == n)
             status = vb_exit_worse(status, e);
+        if (vb_ext_run_failed(r.ext)) { /* the source's failure is that of all, and told once (IIS-24) */
+            status = VB_EXIT_FAILED;
+            break;
+        }
     }
+    vb_ext_run_close(r.ext);
     return (int)status;
 }
 
@@ -155,6 +195,7 @@ static const struct vb_opt opts[] = {
     { "conflict", 0, "POLICY", "both, newer, source, target, defer: instead of the scope's" },
     { "allow-deletes", 0, "N|all", "let this many deletions pass the guard" },
     { "full", 0, NULL, "compare everything: for a target that was away too long" },
+    { "skip-missing-writers", 0, NULL, "leave out writers of the scope that a target does not have" },
     { "dry-run", 'n', NULL, "say what would be done" },
     { NULL, 0, NULL, NULL }
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "replica/ext_talk.h"
 #include "replica/role.h"
 #include "replica/schedule.h"
 #include "requester/replica_peer.h"
@@ -26,6 +27,8 @@ static const char *const policies[] = { "both", "newer", "source", "target", "de
     { "owners", 0, "yes|no", "owners, set-id bits and devices, too (as root; alike on all sides)" },                    \
     { "deletes", 0, "yes|no", "no: deletions are not passed on" },                                                      \
     { "trash-keep", 0, "TIME", "how long what was overwritten or deleted is kept (30d)" },                              \
+    { "writer", 0, "NAME", "this writer's application is kept alike, too; may be repeated, 'none' takes all away" },     \
+    { "writer-limit", 0, "TIME", "how long one call of a writer may take (10m)" },                                       \
     { "exclude", 'e', "PATTERN", "leave out; may be repeated; replaces the patterns there were" }
 
 static const struct vb_opt add_opts[] = {
@@ -105,11 +108,40 @@ static int role_option(struct vb_cli *cli, enum vb_replica_role *role, struct vb
     return 0;
 }
 
-static int save_settings(struct vb_place *p, enum vb_replica_role role, struct vb_error *err)
+/* Within a transaction. */
+static int apply_writers(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
+{
+    VB_CLEANUP(vb_strv_clear) struct vb_strv names = { NULL, 0, 0 };
+    VB_AUTO_FREE const char **given = NULL;
+    const char *text = vb_cli_opt(cli, "writer-limit");
+    size_t n = vb_cli_list(cli, "writer", &given);
+    uint64_t limit;
+    if (vb_place_writers(p, &names, &limit, err) < 0)
+        return -1;
+    if (text && (!vb_parse_duration_ms(text, &limit) || limit == 0 || limit > 86400000))
+        return vb_fail(err, VB_E_USAGE, "--writer-limit: '%s' is not a time between 1ms and 1d", text);
+    if (n)
+        vb_strv_clear(&names);
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(given[i], "none"))
+            continue;
+        if (!vb_config_find(cli->settings.config, "writer", given[i])) {
+            vb_fail(err, VB_E_CONFIG, "--writer: the configuration has no section [writer %s]", given[i]);
+            vb_hint(err, "'vbackup writers' shows what there is; see vbackup.conf(5)");
+            return -1;
+        }
+        if (!vb_strv_has(&names, given[i]))
+            vb_strv_add(&names, given[i]);
+    }
+    return n || text ? vb_place_set_writers(p, &names, limit, err) : 0;
+}
+
+static int save_settings(struct vb_cli *cli, struct vb_place *p, enum vb_replica_role role, struct vb_error *err)
 {
     if (vb_replica_begin(p->store, err) < 0)
         return -1;
-    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0 || (role && vb_place_set_role(p, role, err) < 0)) {
+    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0 || (role && vb_place_set_role(p, role, err) < 0) ||
+        apply_writers(cli, p, err) < 0) {
         vb_replica_rollback(p->store);
         return -1;
     }
@@ -134,10 +166,12 @@ static int run_add(struct vb_cli *cli)
     if (result == 0)
         result = vb_place_add(&setup, cli->argv[0], root, join, false, &s, &err);
     vb_scope_settings_clear(&s);
-    if (result == 0 && role) {
+    if (result == 0 && (role || vb_cli_opt(cli, "writer") || vb_cli_opt(cli, "writer-limit"))) {
         struct vb_place *p = NULL;
-        result = vb_place_open_store(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(p, role, &err);
+        result = vb_place_open_store(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(cli, p, role, &err);
         vb_place_close(p);
+        if (result < 0)
+            vb_place_drop(&setup, cli->argv[0], NULL);
     }
     if (result < 0)
         return vb_cli_fail(cli, &err);
@@ -155,7 +189,8 @@ static int run_set(struct vb_cli *cli)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
     enum vb_replica_role role;
-    return apply_options(cli, &p->set, &err) < 0 || role_option(cli, &role, &err) < 0 || save_settings(p, role, &err) < 0 ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
+    return apply_options(cli, &p->set, &err) < 0 || role_option(cli, &role, &err) < 0 || save_settings(cli, p, role, &err) < 0
+               ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
 }
 
 static int run_rm(struct vb_cli *cli)
@@ -182,7 +217,9 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
     unsigned out = 0, in = 0;
     int64_t since;
     const struct vb_scope_settings *s = &p->set;
-    if (vb_replica_count(p->store, p->scope.id, &live, &dead, err) < 0 ||
+    VB_CLEANUP(vb_strv_clear) struct vb_strv writers = { NULL, 0, 0 };
+    uint64_t limit;
+    if (vb_place_writers(p, &writers, &limit, err) < 0 || vb_replica_count(p->store, p->scope.id, &live, &dead, err) < 0 ||
         vb_replica_locks(p->store, p->scope.id, VB_SIDE_EXPORT, &out, &since, err) < 0 ||
         vb_replica_locks(p->store, p->scope.id, VB_SIDE_IMPORT, &in, &since, err) < 0)
         return -1;
@@ -196,6 +233,8 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
             printf("  role %s\n", vb_role_word(vb_place_role(p)));
         if (out || in)
             printf("  locked: %u out, %u in\n", out, in);
+        for (size_t i = 0; i < writers.n; i++)
+            printf("%s%s%s", i ? ", " : "  writers: ", writers.v[i], i + 1 == writers.n ? "\n" : "");
         return 0;
     }
     json_t *o = vb_cli_message("scope");
@@ -216,6 +255,11 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
     json_object_set_new(o, "exact", json_boolean(s->exact));
     json_object_set_new(o, "owners", json_boolean(s->owners));
     json_object_set_new(o, "deletes", json_boolean(s->deletes));
+    json_t *list = json_array();
+    for (size_t i = 0; i < writers.n; i++)
+        json_array_append_new(list, vb_cli_text(writers.v[i]));
+    json_object_set_new(o, "writers", list);
+    json_object_set_new(o, "writer_limit_ms", json_integer((json_int_t)limit));
     json_object_set_new(o, "locks_out", locks_json(p, VB_SIDE_EXPORT));
     json_object_set_new(o, "locks_in", locks_json(p, VB_SIDE_IMPORT));
     vb_cli_json(o);

@@ -71,6 +71,24 @@ static int serve_pass(struct vb_place *p, struct vb_rstream *s, const char *role
     return push ? vb_pass_receive(p, s, &o, &r, err) : vb_pass_send(p, s, &o, &r, err);
 }
 
+/* The writers of the scope, for one who may write it. */
+static int serve_writers(struct vb_place *p, struct vb_rstream *s, const char *state_dir, const char *roles, struct vb_ext_hosts **x,
+                         const struct vb_msg *m, struct vb_error *err)
+{
+    VB_AUTO_FREE char *dir = vb_printf("%s/replica", state_dir);
+    struct vb_strv names = { NULL, 0, 0 };
+    uint64_t limit;
+    if (!strchr(roles, 'w'))
+        return vb_fail(err, VB_E_ACCESS_DENIED, "scope '%s' may not be written from here", p->scope.name);
+    if (!*x) {
+        if (vb_place_writers(p, &names, &limit, err) < 0)
+            return -1;
+        *x = vb_ext_hosts_new(NULL, state_dir, &names);
+        vb_strv_clear(&names);
+    }
+    return vb_ext_serve(s, *x, dir, m, err);
+}
+
 int vb_replica_serve(const struct vb_place_setup *setup, const char *name, const char *roles, int in, int out, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -78,6 +96,7 @@ int vb_replica_serve(const struct vb_place_setup *setup, const char *name, const
     struct vb_place *opened = NULL;
     int result = vb_place_open(setup, name, &opened, &why);
     VB_AUTO_PLACE *p = opened;
+    struct vb_ext_hosts *writers = NULL;
     bool told = false;
     if (result == 0) {
         VB_AUTO_MSG hello = VB_MSG_INIT(VB_R_HELLO);
@@ -90,7 +109,9 @@ int vb_replica_serve(const struct vb_place_setup *setup, const char *name, const
         VB_AUTO_MSG m = VB_MSG_INIT(0);
         if ((result = vb_rstream_recv(&s, &m, &why)) < 0 || m.type == VB_R_BYE)
             break;
-        if (m.type != VB_R_PASS)
+        if (m.type == VB_R_EXT_LIST || m.type == VB_R_EXT_CALL)
+            result = serve_writers(p, &s, setup->state_dir, roles, &writers, &m, &why);
+        else if (m.type != VB_R_PASS)
             result = vb_fail(&why, VB_E_PROTOCOL, "message %d where a pass was to be asked for", (int)m.type);
         else if ((result = serve_pass(p, &s, roles, &m, &why)) < 0)
             told = why.code != VB_E_ACCESS_DENIED && why.code != VB_E_BUSY;
@@ -99,6 +120,7 @@ int vb_replica_serve(const struct vb_place_setup *setup, const char *name, const
         vb_rstream_fail(&s, &why);
     s.in = s.out = -1;
     vb_rstream_clear(&s);
+    vb_ext_hosts_free(writers);
     return result < 0 ? vb_error_move(err, &why) : 0;
 }
 
@@ -324,6 +346,23 @@ int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool 
         (push ? vb_pass_send(p, &peer->s, o, out, err) : vb_pass_receive(p, &peer->s, o, out, err)) < 0)
         return explain(peer, err);
     return 0;
+}
+
+/* What the writer says of itself leaves the connection as it is. */
+static int explain_lost(struct vb_replica_peer *peer, struct vb_error *err)
+{
+    return err && err->code == VB_E_CONNECTION_LOST ? explain(peer, err) : -1;
+}
+
+int vb_replica_peer_writers(struct vb_replica_peer *peer, struct vb_ext_wanted *w, size_t n, struct vb_error *err)
+{
+    return vb_ext_ask_list(&peer->s, w, n, err) < 0 ? explain_lost(peer, err) : 0;
+}
+
+int vb_replica_peer_call(struct vb_replica_peer *peer, const char *writer, enum vb_repl_call call, uint64_t limit_ms, int payload,
+                         unsigned char hash[32], struct vb_error *err)
+{
+    return vb_ext_ask(&peer->s, writer, call, limit_ms, payload, hash, err) < 0 ? explain_lost(peer, err) : 0;
 }
 
 void vb_replica_peer_close(struct vb_replica_peer *peer)

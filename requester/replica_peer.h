@@ -8,6 +8,7 @@
 #ifndef VB_REQUESTER_REPLICA_PEER_H
 #define VB_REQUESTER_REPLICA_PEER_H
 
+#include "replica/ext_talk.h"
 #include "replica/pass.h"
 #include "requester/cli.h"
 
@@ -20,6 +21,10 @@ struct vb_replica_peer *vb_replica_peer_open(struct vb_cli *cli, const char *tar
 /* One pass to (push) or from (pull) the peer.  `p` was scanned by the caller; the peer scans by itself. */
 int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool push, const struct vb_pass_options *o,
                          struct vb_pass_result *out, struct vb_error *err);
+/* The peer's writers; replica/ext_talk.h. */
+int vb_replica_peer_writers(struct vb_replica_peer *peer, struct vb_ext_wanted *w, size_t n, struct vb_error *err);
+int vb_replica_peer_call(struct vb_replica_peer *peer, const char *writer, enum vb_repl_call call, uint64_t limit_ms, int payload,
+                         unsigned char hash[32], struct vb_error *err);
 void vb_replica_peer_close(struct vb_replica_peer *peer); /* NULL ok */
 
 /* The serving end, on these descriptors; until the peer says goodbye.  roles: "r" it may be read, "w" written. */

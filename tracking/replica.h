@@ -201,6 +201,12 @@ int vb_replica_count(struct vb_replica *r, int64_t scope, uint64_t *live, uint64
 /* Small numbers by name, of the caller's own: series of bundles.  0 if never set.  Setting needs a transaction. */
 int vb_replica_number(struct vb_replica *r, const char *name, uint64_t *v, struct vb_error *err);
 int vb_replica_set_number(struct vb_replica *r, const char *name, uint64_t v, struct vb_error *err);
+/* The same with texts; *v is the caller's, NULL if never set.  Setting NULL forgets it. */
+int vb_replica_text(struct vb_replica *r, const char *name, char **v, struct vb_error *err);
+int vb_replica_set_text(struct vb_replica *r, const char *name, const char *v, struct vb_error *err);
+/* All whose name begins so, in order; not 0 ends the walk. */
+int vb_replica_each_text(struct vb_replica *r, const char *prefix, int (*fn)(void *arg, const char *name, const char *value), void *arg,
+                         struct vb_error *err);
 
 /* ---- knowledge ---- */
 

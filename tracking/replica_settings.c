@@ -2,6 +2,7 @@
 /* tracking/replica_settings.c - how a scope is replicated, and the locks that hold it. */
 #include <config.h>
 #include <stdlib.h>
+#include <string.h>
 #include "tracking/replica_internal.h"
 
 void vb_scope_settings_clear(struct vb_scope_settings *s)
@@ -147,4 +148,50 @@ int vb_replica_set_number(struct vb_replica *r, const char *name, uint64_t v, st
     if (vb_rs_need(r, "a number", err) < 0)
         return -1;
     return vb_rs_set_meta(r, key, v <= INT64_MAX ? (int64_t)v : INT64_MAX, err);
+}
+
+/* ---- texts ---- */
+
+int vb_replica_text(struct vb_replica *r, const char *name, char **v, struct vb_error *err)
+{
+    VB_AUTO_FREE char *key = vb_printf("t:%s", name);
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT value FROM meta WHERE name = ?1", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    int c = vb_rs_step(r, s, "reading a text", err);
+    *v = c == 1 ? vb_rs_text(s, 0) : NULL;
+    return c < 0 ? -1 : 0;
+}
+
+int vb_replica_set_text(struct vb_replica *r, const char *name, const char *v, struct vb_error *err)
+{
+    VB_AUTO_FREE char *key = vb_printf("t:%s", name);
+    if (vb_rs_need(r, "a text", err) < 0)
+        return -1;
+    VB_AUTO_STMT *s = vb_rs_prepare(r, v ? "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)" : "DELETE FROM meta WHERE name = ?1", err);
+    if (!s)
+        return -1;
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    if (v)
+        sqlite3_bind_text(s, 2, v, -1, SQLITE_STATIC);
+    return vb_rs_run(r, s, "saving a text", err);
+}
+
+int vb_replica_each_text(struct vb_replica *r, const char *prefix, int (*fn)(void *arg, const char *name, const char *value), void *arg,
+                         struct vb_error *err)
+{
+    VB_AUTO_FREE char *begin = vb_printf("t:%s", prefix);
+    VB_AUTO_STMT *s = vb_rs_prepare(r, "SELECT name, value FROM meta WHERE substr(name, 1, ?2) = ?1 ORDER BY name", err);
+    int c = s ? 1 : -1, stop = 0;
+    if (s) {
+        sqlite3_bind_text(s, 1, begin, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(s, 2, (int64_t)strlen(begin));
+    }
+    while (c == 1 && !stop && (c = vb_rs_step(r, s, "reading texts", err)) == 1) {
+        VB_AUTO_FREE char *name = vb_rs_text(s, 0);
+        VB_AUTO_FREE char *value = vb_rs_text(s, 1);
+        stop = name && value ? fn(arg, name + 2, value) : 0;
+    }
+    return c < 0 ? -1 : 0;
 }

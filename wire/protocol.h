@@ -64,6 +64,9 @@
  *     host: W_READY {CLASS, WRITER, VERSION, ABI, LEVEL, FREEZE_MS, USAGE...} or W_READY {CODE, TEXT, HINT}
  *     agent: W_EVENT {EVENT, SESSION, SET, DEADLINE_MS, BACKUP_TYPE, RESTORE_TYPE, BCD_WRITER(xml), VOLUME..., ATOMIC,
  *            PATH_MAP {PATH, SNAPSHOT_PATH}...} -> W_DONE {CODE?, TEXT, HINT, BCD_WRITER(xml), WMD(xml after identify), CONSISTENCY}
+ *     replication (W_READY then has REPL_CALLS, REPL_FLAGS): the driver is the agent here
+ *     agent: W_REPL {CALL, TARGET?, DIFFERS?, DEADLINE_MS} -> W_BYTES {BYTES}... (signature, serialize), W_DONE {CODE?, TEXT, HINT}
+ *     host: W_MORE {} -> W_BYTES {BYTES, LAST?} while deserialize reads
  *     host: W_LOG {LEVEL, TEXT}          agent: W_QUIT {} -> process ends; end of file: abort + backup_shutdown, then ends
  * AGENT <-> PROVIDER HOST:
  *     host: P_READY {NAME, PROVIDER_ID}; agent: P_CALL {CALL, SET, SNAPSHOT, VOLUME fields} -> P_DONE {CODE?, TEXT, support fields, PATH}
@@ -85,6 +88,7 @@ enum vb_msg_type {
     VB_M_OFFER = 50, VB_M_WANT = 51, VB_M_CHUNK = 52, VB_M_GET = 53, VB_M_PROGRESS = 54, VB_M_WARN = 55, VB_M_ROOT = 56,
     VB_M_DATA_END = 57,
     VB_M_W_READY = 70, VB_M_W_EVENT = 71, VB_M_W_DONE = 72, VB_M_W_LOG = 73, VB_M_W_QUIT = 74,
+    VB_M_W_REPL = 75, VB_M_W_BYTES = 76, VB_M_W_MORE = 77,
     VB_M_P_READY = 80, VB_M_P_CALL = 81, VB_M_P_DONE = 82
 };
 
@@ -113,7 +117,15 @@ enum vb_field_tag {
     VB_F_LEAVE_OUT = 133, VB_F_LEFT_FILES = 134, VB_F_LEFT_DIRS = 135, VB_F_VERIFY = 136,
     VB_F_PROBE = 140, /* PREPARE: only say which provider would take which volume */
     VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155, VB_F_DISCARD = 156, VB_F_STAMP = 157, VB_F_PARENT = 158,
+    VB_F_REPL_CALLS = 160, VB_F_REPL_FLAGS = 161, VB_F_DIFFERS = 162, VB_F_LAST = 163,
     VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182, VB_F_BYTES_READ = 183
 };
+
+/* What W_REPL asks for; bit `1 << number` of REPL_CALLS says that the writer has it. */
+enum vb_repl_call {
+    VB_REPL_SIGNATURE = 1, VB_REPL_SERIALIZE = 2, VB_REPL_PROPAGATE = 3, VB_REPL_DESERIALIZE = 4, VB_REPL_PROPAGATE2 = 5,
+    VB_REPL_COUNT
+};
+const char *vb_repl_call_word(enum vb_repl_call c); /* "signature" ... */
 
 #endif

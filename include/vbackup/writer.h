@@ -52,6 +52,11 @@
  *   without this writer, its locks gone with the process.  Do the slow work in prepare_backup and
  *   prepare_snapshot; touch no file between freeze and thaw (W-14).
  *
+ * REPLICATION
+ *   A writer may also keep its application alike on many hosts: `vbackup replicate` calls the optional block
+ *   `struct vb_replication` before and after it carries a scope's files.  What this is about does not have to be files at
+ *   all.  See the struct below for the calls and their order.
+ *
  * MEMORY
  *   Strings given to the services are copied before the call returns.  Strings returned by services live
  *   until the callback returns.
@@ -218,6 +223,65 @@ struct vb_writer_services {
     int (*snapshot_is_writable)(struct vb_host *h, const char *path);
 };
 
+/* ---- replication: the optional block ---- */
+
+/* Where signature and serialize put their bytes, in as many pieces as they like. */
+struct vb_sink {
+    uint32_t size;
+    /* 0, or -1 when nobody wants more: the callback then returns -1 at once. */
+    int (*write)(struct vb_sink *s, const void *p, size_t n);
+};
+
+/* Where deserialize reads what serialize wrote, byte for byte. */
+struct vb_payload {
+    uint32_t size;
+    /* At most n bytes into p.  How many came, 0 at the end, -1 when the rest cannot be had. */
+    long (*read)(struct vb_payload *in, void *p, size_t n);
+};
+
+/* What a block says of itself, bits. */
+enum {
+    /* The payload holds what nobody else may read: it is written into encrypted bundles only. */
+    VB_REPLICATION_SECRET = 1,
+    /* propagate and propagate2 reach the target by themselves: with bundles, propagate is left out. */
+    VB_REPLICATION_NEEDS_ONLINE = 2,
+    /* Calls for different targets may come on different threads at the same time. */
+    VB_REPLICATION_THREAD_SAFE = 4
+};
+
+/*
+ * A run has one source and one or many targets; the writer stands on each of them, under the same name in the configuration
+ * and with the same class id.
+ *
+ *     source  signature                    once in a run, before all else
+ *     target  signature                    once for each target.  Same bytes: nothing is to be done there
+ *     source  serialize                    once in a run, if any target differs; all get the same bytes
+ *     source  propagate(target, differs)   once for each target that differs
+ *     target  deserialize                  then, and only there
+ *     [the files of the scope are carried]
+ *     source  propagate2(target, differs)  last, for each target that is still in the run
+ *
+ * Calls for different targets come in any order between each other: state is keyed by target.  They come one at a time,
+ * unless the block is thread safe.  The host compares signatures and knows nothing of their meaning; what cannot be alike on
+ * two hosts (addresses, names) does not belong into one.
+ *
+ * Failure: of the source's signature or serialize ends the run for all targets; of anything else ends that target, and none
+ * of its further calls is made, propagate2 neither.  Each call has a limit (10 minutes unless it is set otherwise); what
+ * hangs is killed with its process, so deserialize must leave either the old state or the new one wherever it is stopped.
+ *
+ * Each callback may be NULL: without signature the targets always differ, the others are left out.
+ */
+struct vb_replication {
+    uint32_t size;  /* sizeof(struct vb_replication); fields are only appended */
+    uint32_t flags; /* VB_REPLICATION_* */
+    int (*signature)(void *ctx, struct vb_host *h, struct vb_sink *out);
+    int (*serialize)(void *ctx, struct vb_host *h, struct vb_sink *out);
+    /* target: as the user named it.  differs: its signature was another one. */
+    int (*propagate)(void *ctx, struct vb_host *h, const char *target, int differs);
+    int (*deserialize)(void *ctx, struct vb_host *h, struct vb_payload *in);
+    int (*propagate2)(void *ctx, struct vb_host *h, const char *target, int differs);
+};
+
 struct vb_writer {
     uint32_t size;  /* sizeof(struct vb_writer) */
     uint32_t magic; /* VB_WRITER_MAGIC */
@@ -255,6 +319,9 @@ struct vb_writer {
     /* Name of the operating-system user to run as, from the configuration or the application; NULL: the agent's own.
      * Called before open, in the same process, with options available. */
     const char *(*run_as)(struct vb_host *h, const struct vb_writer_services *svc);
+
+    /* NULL: the writer takes no part in replication. */
+    const struct vb_replication *replication;
 };
 
 /* The one symbol a writer exports. */
