@@ -33,6 +33,7 @@ struct vb_pass_options {
     void (*warn)(void *arg, const struct vb_error *what);                             /* either end; may be NULL */
     void (*progress)(void *arg, uint64_t items, uint64_t bytes);                      /* may be NULL */
     void *arg;
+    bool quick;            /* the destination is not scanned first: what is extra or missing there shows the next time */
     const char *peer;      /* what the user calls the other side, for status; NULL: its id */
 };
 #define VB_PASS_OPTIONS_INIT { .policy = -1 }

@@ -233,6 +233,21 @@ int vb_place_open(const struct vb_place_setup *s, const char *name, struct vb_pl
     return 0;
 }
 
+int vb_place_share(struct vb_place *p, struct vb_place **out, struct vb_error *err)
+{
+    VB_AUTO_PLACE *s = vb_alloc(sizeof *s);
+    s->own = s->stage = -1;
+    s->privileged = p->privileged;
+    s->root = fcntl(p->root, F_DUPFD_CLOEXEC, 0);
+    if (s->root < 0 || (s->own = fcntl(p->own, F_DUPFD_CLOEXEC, 0)) < 0 || (s->stage = fcntl(p->stage, F_DUPFD_CLOEXEC, 0)) < 0)
+        return vb_fail_errno(err, errno, "'%s' once more", p->scope.root);
+    if (vb_replica_share(p->store, &s->store, err) < 0 || vb_replica_scope_find(s->store, p->scope.name, &s->scope, err) < 0 ||
+        vb_replica_scope_settings(s->store, s->scope.id, &s->set, err) < 0 || load_filter(s, err) < 0)
+        return -1;
+    *out = VB_STEAL(s);
+    return 0;
+}
+
 void vb_place_close(struct vb_place *p)
 {
     if (!p)

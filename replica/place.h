@@ -48,6 +48,8 @@ int vb_place_add(const struct vb_place_setup *s, const char *name, const char *r
 int vb_place_open_store(const struct vb_place_setup *s, const char *name, struct vb_place **out, struct vb_error *err);
 /* Opens all of it, judges the marker, and completes what an interrupted pass left (DSN-7).  VB_E_BUSY: offline (T50). */
 int vb_place_open(const struct vb_place_setup *s, const char *name, struct vb_place **out, struct vb_error *err);
+/* The same place once more, for a pass in another thread; closed before it. */
+int vb_place_share(struct vb_place *p, struct vb_place **out, struct vb_error *err);
 void vb_place_close(struct vb_place *p); /* NULL ok */
 void vb_place_close_ptr(struct vb_place **p);
 #define VB_AUTO_PLACE __attribute__((cleanup(vb_place_close_ptr))) struct vb_place

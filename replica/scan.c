@@ -459,3 +459,35 @@ int vb_scan_one(struct vb_place *p, const char *path, const struct timespec *now
     }
     return result;
 }
+
+int vb_scan_some(struct vb_place *p, const struct vb_strv *paths, struct vb_scan_result *out, struct vb_error *err)
+{
+    struct timespec now;
+    uint64_t tick;
+    *out = (struct vb_scan_result){ .items = 0 };
+    if (vb_file_clock(p, &now, err) < 0 || vb_place_ticks(p, err) < 0 || vb_replica_begin(p->store, err) < 0)
+        return -1;
+    out->now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    tick = vb_replica_tick(p->store);
+    for (size_t i = 0; i < paths->n; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        struct vb_item row;
+        if (!vb_place_takes(p, paths->v[i], false))
+            continue;
+        out->items++;
+        if (vb_scan_one(p, paths->v[i], &now, &row, &why) == 0) {
+            vb_item_clear(&row);
+            continue;
+        }
+        if (why.code != VB_E_UNSTABLE && why.code != VB_E_ACCESS_DENIED) {
+            vb_replica_rollback(p->store);
+            return vb_error_move(err, &why);
+        }
+        out->unstable += why.code == VB_E_UNSTABLE;
+        out->errors += why.code != VB_E_UNSTABLE;
+    }
+    if (vb_replica_commit(p->store, err) < 0)
+        return -1;
+    out->changed = vb_replica_tick(p->store) - tick;
+    return 0;
+}

@@ -27,6 +27,8 @@ struct vb_scan_options {
  * no tombstones: they come last, and only if the scope has a trusted base (DSN-9).  After a whole scan it has one. */
 int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_result *out, struct vb_error *err);
 
+/* Some paths only, as a scan would: what a watch told of.  Their directories are taken to have rows already. */
+int vb_scan_some(struct vb_place *p, const struct vb_strv *paths, struct vb_scan_result *out, struct vb_error *err);
 /* Tree integrity: VB_E_UNSTABLE unless nothing changed for the guard time (REP-20).  now_ns: the tree's clock, usually
  * r->now_ns.  *wait_ms (may be NULL): when it would be. */
 int vb_scan_quiet(const struct vb_place *p, const struct vb_scan_result *r, int64_t now_ns, int64_t *wait_ms, struct vb_error *err);

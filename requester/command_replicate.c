@@ -8,16 +8,19 @@
 #include "base/text.h"
 #include "replica/scan.h"
 #include "requester/replica_ext.h"
+#include "requester/replica_jobs.h"
 
 struct run {
     struct vb_cli *cli;
     struct vb_place *p;
     const char *target;
+    char *scope;       /* that the target is, if it is a directory; owned */
     struct vb_pass_options o;
     bool two_way, skip_missing;
     struct vb_ext_run *ext;
     struct vb_replica_peer *peer;
     enum vb_exit status;
+    unsigned jobs;
     size_t index;
 };
 
@@ -25,8 +28,11 @@ static void warn(void *arg, const struct vb_error *what)
 {
     const struct run *r = arg;
     VB_AUTO_FREE char *text = vb_escape_terminal(vb_error_text(what), strlen(vb_error_text(what)));
-    if (!r->cli->quiet)
-        fprintf(stderr, "vbackup: %s%s%s\n", r->target ? r->target : "", r->target ? ": " : "", text);
+    if (r->cli->quiet)
+        return;
+    vb_replica_print_begin();
+    fprintf(stderr, "vbackup: %s%s%s\n", r->target ? r->target : "", r->target ? ": " : "", text);
+    vb_replica_print_end();
 }
 
 static void scan_warn(void *arg, const struct vb_error *what)
@@ -40,7 +46,11 @@ static int parse_options(struct run *r, struct vb_error *err)
     struct vb_cli *cli = r->cli;
     const char *allow = vb_cli_opt(cli, "allow-deletes"), *conflict = vb_cli_opt(cli, "conflict");
     r->o = (struct vb_pass_options)VB_PASS_OPTIONS_INIT;
+    const char *jobs = vb_cli_opt(cli, "jobs");
     r->two_way = vb_cli_flag(cli, "two-way");
+    r->jobs = VB_REPLICA_JOBS;
+    if (jobs && (!vb_parse_u32(jobs, &r->jobs) || !r->jobs))
+        return vb_fail(err, VB_E_USAGE, "--jobs: '%s' is not a number of targets", jobs);
     r->o.dry_run = vb_cli_flag(cli, "dry-run");
     r->o.full = vb_cli_flag(cli, "full");
     r->o.exact = vb_cli_flag(cli, "exact");
@@ -115,7 +125,7 @@ static struct vb_replica_peer *open_peer(void *arg, struct vb_error *err)
 {
     struct run *r = arg;
     if (!r->peer)
-        r->peer = vb_replica_peer_open(r->cli, r->target, r->p, err);
+        r->peer = vb_replica_peer_reach(r->cli, r->target, r->scope, r->p, err);
     return r->peer;
 }
 
@@ -128,7 +138,10 @@ static int passes(void *arg, struct vb_error *err)
     for (int i = 0; i < 1 + r->two_way; i++) {
         if (vb_replica_peer_pass(r->peer, r->p, i == 0, &r->o, &x, err) < 0)
             return -1;
+        vb_replica_print_begin();
         tell(r, i == 0, &x);
+        fflush(stdout);
+        vb_replica_print_end();
         r->status = vb_exit_worse(r->status, exit_of(&x));
     }
     return 0;
@@ -142,11 +155,65 @@ static enum vb_exit one_target(struct run *r)
     if (vb_ext_run_target(r->ext, r->index, &t, &err) < 0) {
         if (!strstr(vb_error_text(&err), r->target))
             vb_context(&err, "%s", r->target);
+        vb_replica_print_begin();
         r->status = (enum vb_exit)vb_cli_fail(r->cli, &err);
+        vb_replica_print_end();
     }
     vb_replica_peer_close(r->peer);
     r->peer = NULL;
     return r->status;
+}
+
+/* In a thread of its own, with a connection of its own to the store. */
+static void one_job(void *arg, size_t i)
+{
+    struct run *r = (struct run *)arg + i;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_place *whole = r->p, *mine = NULL;
+    if (r->status != VB_EXIT_DONE || vb_ext_run_failed(r->ext)) /* it was told before */
+        return;
+    if (r->jobs > 1 && vb_place_share(whole, &mine, &err) < 0) {
+        vb_replica_print_begin();
+        r->status = (enum vb_exit)vb_cli_fail(r->cli, &err);
+        vb_replica_print_end();
+        return;
+    }
+    if (mine)
+        r->p = mine;
+    r->status = one_target(r);
+    r->p = whole;
+    vb_place_close(mine);
+}
+
+static enum vb_exit all_targets(const struct run *like, size_t n)
+{
+    struct run *v = vb_alloc_n(n, sizeof *v);
+    enum vb_exit status = VB_EXIT_DONE;
+    size_t failed = 0;
+    for (size_t i = 0; i < n; i++) { /* directories become scopes one by one: each looks through the others */
+        VB_AUTO_ERROR err = VB_ERROR_INIT;
+        v[i] = *like;
+        v[i].o.arg = &v[i];
+        v[i].index = i;
+        v[i].target = like->cli->argv[i + 1];
+        if (n == 1 || like->two_way) /* what comes in changes what the next one gets */
+            v[i].jobs = 1;
+        if (vb_replica_peer_scope(like->cli, v[i].target, like->p, &v[i].scope, &err) < 0)
+            v[i].status = (enum vb_exit)vb_cli_fail(like->cli, &err);
+    }
+    vb_replica_jobs(n, v[0].jobs, one_job, v);
+    for (size_t i = 0; i < n; i++) {
+        enum vb_exit e = v[i].status;
+        bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;
+        failed += ended;
+        /* One of several that failed is a part; the only one, or all, is what it is. */
+        status = vb_exit_worse(status, ended && n > 1 ? VB_EXIT_PARTIAL : e);
+        if (failed == n)
+            status = vb_exit_worse(status, e);
+        vb_free_ptr(&v[i].scope);
+    }
+    free(v);
+    return status;
 }
 
 static int run_replicate(struct vb_cli *cli)
@@ -166,25 +233,13 @@ static int run_replicate(struct vb_cli *cli)
     if (vb_scan_quiet(p, &scan, scan.now_ns, NULL, &err) < 0)
         return vb_cli_fail(cli, &err);
     enum vb_exit status = scan.errors || scan.unstable ? VB_EXIT_PARTIAL : VB_EXIT_DONE;
-    size_t failed = 0, n = (size_t)cli->argc - 1;
+    size_t n = (size_t)cli->argc - 1;
     const struct vb_ext_run_options eo = { .n_targets = n, .skip_missing = r.skip_missing, .dry_run = r.o.dry_run, .warn = warn, .arg = &r };
     if (vb_ext_run_open(cli, p, &eo, &r.ext, &err) < 0)
         return vb_cli_fail(cli, &err);
-    for (size_t i = 0; i < n; i++) {
-        r.target = cli->argv[i + 1];
-        r.index = i;
-        enum vb_exit e = one_target(&r);
-        bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;
-        failed += ended;
-        /* One of several that failed is a part; the only one, or all, is what it is. */
-        status = vb_exit_worse(status, ended && n > 1 ? VB_EXIT_PARTIAL : e);
-        if (failed == n)
-            status = vb_exit_worse(status, e);
-        if (vb_ext_run_failed(r.ext)) { /* the source's failure is that of all, and told once (IIS-24) */
-            status = VB_EXIT_FAILED;
-            break;
-        }
-    }
+    status = vb_exit_worse(status, all_targets(&r, n));
+    if (vb_ext_run_failed(r.ext)) /* the source's failure is that of all, and told once (IIS-24) */
+        status = VB_EXIT_FAILED;
     vb_ext_run_close(r.ext);
     return (int)status;
 }
@@ -196,6 +251,7 @@ static const struct vb_opt opts[] = {
     { "allow-deletes", 0, "N|all", "let this many deletions pass the guard" },
     { "full", 0, NULL, "compare everything: for a target that was away too long" },
     { "skip-missing-writers", 0, NULL, "leave out writers of the scope that a target does not have" },
+    { "jobs", 'j', "N", "targets at the same time (4)" },
     { "dry-run", 'n', NULL, "say what would be done" },
     { NULL, 0, NULL, NULL }
 };

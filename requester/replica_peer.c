@@ -66,7 +66,8 @@ static int serve_pass(struct vb_place *p, struct vb_rstream *s, const char *role
     o.policy = policy && policy <= VB_POLICY_DEFER + 1u ? (int)policy - 1 : -1;
     if (!strchr(roles, push ? 'w' : 'r'))
         return vb_fail(err, VB_E_ACCESS_DENIED, "scope '%s' may not be %s from here", p->scope.name, push ? "written" : "read");
-    if (vb_scan(p, &so, &scan, err) < 0 || (!push && vb_scan_quiet(p, &scan, scan.now_ns, NULL, err) < 0))
+    bool quick = push && vb_msg_u64(m, VB_RF_QUICK, 0) != 0 && p->scope.trusted;
+    if ((!quick && vb_scan(p, &so, &scan, err) < 0) || (!push && vb_scan_quiet(p, &scan, scan.now_ns, NULL, err) < 0))
         return vb_rstream_fail(s, err);
     return push ? vb_pass_receive(p, s, &o, &r, err) : vb_pass_send(p, s, &o, &r, err);
 }
@@ -298,12 +299,22 @@ static int explain(struct vb_replica_peer *peer, struct vb_error *err)
     return -1;
 }
 
-struct vb_replica_peer *vb_replica_peer_open(struct vb_cli *cli, const char *target, const struct vb_place *like,
-                                             struct vb_error *err)
+static bool is_directory(const char *target)
+{
+    const char *colon = strchr(target, ':'), *slash = strchr(target, '/');
+    return slash && (!colon || colon > slash);
+}
+
+int vb_replica_peer_scope(struct vb_cli *cli, const char *target, const struct vb_place *like, char **scope, struct vb_error *err)
+{
+    return is_directory(target) ? scope_of_directory(cli, target, like, scope, err) : 0;
+}
+
+struct vb_replica_peer *vb_replica_peer_reach(struct vb_cli *cli, const char *target, const char *scope, const struct vb_place *like,
+                                              struct vb_error *err)
 {
     struct vb_replica_peer *peer = vb_alloc(sizeof *peer);
     VB_AUTO_MSG hello = VB_MSG_INIT(0);
-    VB_AUTO_FREE char *scope = NULL;
     const char *colon = strchr(target, ':');
     int result;
     peer->s = (struct vb_rstream)VB_RSTREAM_INIT;
@@ -311,10 +322,8 @@ struct vb_replica_peer *vb_replica_peer_open(struct vb_cli *cli, const char *tar
     peer->name = vb_strdup(target);
     peer->s.peer = peer->name;
     signal(SIGPIPE, SIG_IGN);
-    if (strchr(target, '/') && (!colon || colon > strchr(target, '/'))) {
-        result = scope_of_directory(cli, target, like, &scope, err);
-        if (result == 0)
-            result = start_child(peer, scope, err);
+    if (scope) {
+        result = start_child(peer, scope, err);
     } else if (colon) {
         VB_AUTO_FREE char *host = vb_strndup(target, (size_t)(colon - target));
         result = start_remote(peer, cli, host, colon + 1, err);
@@ -340,6 +349,7 @@ int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool 
     vb_msg_add_u64(&m, VB_RF_DRY_RUN, o->dry_run);
     vb_msg_add_u64(&m, VB_RF_FULL, o->full);
     vb_msg_add_u64(&m, VB_RF_EXACT, push && o->exact);
+    vb_msg_add_u64(&m, VB_RF_QUICK, push && o->quick);
     vb_msg_add_u64(&m, VB_RF_ALLOW, o->allow_deletes);
     vb_msg_add_u64(&m, VB_RF_POLICY, o->policy >= 0 ? (uint64_t)o->policy + 1 : 0);
     if (vb_rstream_send(&peer->s, &m, err) < 0 ||
@@ -363,6 +373,11 @@ int vb_replica_peer_call(struct vb_replica_peer *peer, const char *writer, enum 
                          unsigned char hash[32], struct vb_error *err)
 {
     return vb_ext_ask(&peer->s, writer, call, limit_ms, payload, hash, err) < 0 ? explain_lost(peer, err) : 0;
+}
+
+void vb_replica_peer_cut(struct vb_replica_peer *peer)
+{
+    shutdown(peer->s.in, SHUT_RDWR);
 }
 
 void vb_replica_peer_close(struct vb_replica_peer *peer)

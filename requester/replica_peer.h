@@ -15,9 +15,14 @@
 struct vb_replica_peer;
 
 /* target: a scope of this machine, "HOST:SCOPE", or a directory (with a '/'), which becomes a scope of its own if it is none
- * yet: a copy of `like`, the scope that is replicated.  VB_E_HOST_UNKNOWN, VB_E_CONNECT ... */
-struct vb_replica_peer *vb_replica_peer_open(struct vb_cli *cli, const char *target, const struct vb_place *like,
-                                             struct vb_error *err);
+ * yet: a copy of `like`, the scope that is replicated.  Two steps, for several targets at once: first, one by one, the scopes
+ * that directories are (left NULL for another kind of target); then, at the same time, the connections.  VB_E_HOST_UNKNOWN,
+ * VB_E_CONNECT ... */
+int vb_replica_peer_scope(struct vb_cli *cli, const char *target, const struct vb_place *like, char **scope, struct vb_error *err);
+struct vb_replica_peer *vb_replica_peer_reach(struct vb_cli *cli, const char *target, const char *scope, const struct vb_place *like,
+                                              struct vb_error *err);
+/* From another thread: whatever goes on with it fails soon. */
+void vb_replica_peer_cut(struct vb_replica_peer *peer);
 /* One pass to (push) or from (pull) the peer.  `p` was scanned by the caller; the peer scans by itself. */
 int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool push, const struct vb_pass_options *o,
                          struct vb_pass_result *out, struct vb_error *err);

@@ -41,6 +41,10 @@ void vb_replica_close(struct vb_replica *r);
 void vb_replica_close_ptr(struct vb_replica **r);
 #define VB_AUTO_REPLICA __attribute__((cleanup(vb_replica_close_ptr))) struct vb_replica
 
+/* A second connection to an open store, for another thread of this process; each is closed by itself, this one first.
+ * Transactions of several wait for one another. */
+int vb_replica_share(struct vb_replica *r, struct vb_replica **out, struct vb_error *err);
+
 int vb_replica_begin(struct vb_replica *r, struct vb_error *err);  /* VB_E_BAD_STATE within one */
 int vb_replica_commit(struct vb_replica *r, struct vb_error *err); /* synced; on error it was rolled back */
 void vb_replica_rollback(struct vb_replica *r);                    /* harmless without one */

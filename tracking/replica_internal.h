@@ -30,6 +30,8 @@ struct vb_replica {
     int64_t elapsed_ms, last_now_ms;
     bool clock_back;     /* the clock was behind last_now_ms when last asked */
     bool in_transaction;
+    bool shared;         /* there are several connections: counters are read again at each begin */
+    bool second;         /* one that vb_replica_share made */
     struct vb_rs_key *keys;
     size_t n_keys, cap_keys;
 };

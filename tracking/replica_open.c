@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "tracking/replica_internal.h"
 
+#define SHARED_WAIT_MS 60000
 #define APPLICATION_ID 0x56425253 /* "VBRS" */
 
 static const char schema[] =
@@ -225,13 +226,55 @@ int vb_replica_open(int dirfd, const char *path, const struct vb_replica_setup *
     return 0;
 }
 
+int vb_replica_share(struct vb_replica *r, struct vb_replica **out, struct vb_error *err)
+{
+    struct vb_replica *s = vb_alloc(sizeof *s);
+    const char *name = sqlite3_db_filename(r->db, "main");
+    *s = (struct vb_replica){ .lock_fd = -1, .name = vb_strdup(r->name), .setup = r->setup, .own = r->own, .own_key = r->own_key, .tick = r->tick,
+                              .committed_tick = r->committed_tick, .bound = r->bound, .seq = r->seq, .elapsed_ms = r->elapsed_ms,
+                              .last_now_ms = r->last_now_ms, .shared = true, .second = true };
+    s->setup.machine = vb_strdup(r->setup.machine);
+    r->shared = true;
+    bool ok = name && sqlite3_open_v2(name, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) == SQLITE_OK;
+    if (!ok)
+        vb_fail(err, VB_E_IO, "replica store '%s': opening it once more: %s", r->name, s->db ? sqlite3_errmsg(s->db) : "no memory");
+    if (ok) {
+        sqlite3_busy_timeout(s->db, SHARED_WAIT_MS);
+        sqlite3_busy_timeout(r->db, SHARED_WAIT_MS);
+        ok = vb_rs_exec(s, "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;", err) == 0 && vb_rs_load_keys(s, err) == 0;
+    }
+    if (!ok) {
+        vb_replica_close(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+/* What another connection committed since. */
+static int reload(struct vb_replica *r, struct vb_error *err)
+{
+    int64_t tick, bound, seq;
+    if (vb_rs_load_keys(r, err) < 0 || vb_rs_get_meta(r, "tick", &tick, err) < 0 || vb_rs_get_meta(r, "bound", &bound, err) < 0 ||
+        vb_rs_get_meta(r, "seq", &seq, err) < 0 || vb_rs_get_meta(r, "elapsed", &r->elapsed_ms, err) < 0 ||
+        vb_rs_get_meta(r, "now", &r->last_now_ms, err) < 0)
+        return -1;
+    r->committed_tick = (uint64_t)tick;
+    if (r->tick < (uint64_t)tick)
+        r->tick = (uint64_t)tick;
+    if (r->bound < (uint64_t)bound)
+        r->bound = (uint64_t)bound;
+    r->seq = (uint64_t)seq;
+    return 0;
+}
+
 void vb_replica_close(struct vb_replica *r)
 {
     if (!r)
         return;
     vb_replica_rollback(r);
     /* Not opened to its end, or no room to say so: the next opening skips the rest of the block. */
-    if (r->db && r->own_key && vb_replica_begin(r, NULL) == 0 &&
+    if (r->db && r->own_key && !r->second && vb_replica_begin(r, NULL) == 0 &&
         (vb_rs_set_meta(r, "clean", 1, NULL) < 0 || vb_replica_commit(r, NULL) < 0))
         vb_replica_rollback(r);
     for (size_t i = 0; i < VB_RS_KEPT; i++)
@@ -259,6 +302,10 @@ int vb_replica_begin(struct vb_replica *r, struct vb_error *err)
     if (vb_rs_exec(r, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     r->in_transaction = true;
+    if (r->shared && reload(r, err) < 0) {
+        vb_replica_rollback(r);
+        return -1;
+    }
     vb_rs_tell_time(r);
     return 0;
 }

@@ -66,6 +66,33 @@ DESC="REPL-T11 a target out of reach leaves the others alone" is_status 3 vb rep
 ok "... they are up to date" same "$T/a" "$T/c"
 like "... and it is named" "$(cat "$T/out")" "nowhere"
 
+mkdir "$T/held"
+vb scope add held "$T/held" --join "$(vb scope list web --json | sed 's/.*"guid":"\([^"]*\)".*/\1/')"
+vb lock held --side in
+echo "more news" > "$T/a/news"
+DESC="REPL-T64 a lock at one of three targets defers that one" is_status 3 vb replicate web "$T/b" held second
+ok "... the others have it" same "$T/b" "$T/c"
+is "... it does not" "$(ls "$T/held")" ""
+DESC="... alone it says try later" is_status 8 vb replicate web held
+vb unlock held --side in
+vb replicate web "$T/b" held second > "$T/out"
+is "REPL-T11 when it is back, only it gets something" "$(grep -c 'nothing to do' "$T/out")" 2
+ok "... all of it" same "$T/a" "$T/held"
+vb scope rm held
+
+# --- many at once ---
+echo "news for all" > "$T/a/passing"
+vb replicate web "$T/m1" "$T/m2" "$T/m3" "$T/m4" "$T/m5" "$T/m6" --jobs 3 > "$T/out" 2>&1
+is "many targets at once" $? 0
+is "... one line for each" "$(grep -c "^$T/m[1-6]: .* created" "$T/out")" 6
+for m in 1 2 3 4 5 6; do same "$T/a" "$T/m$m" || break; done
+is "... all are alike" "$m" 6
+is "... and each is known: nothing goes again" "$(vb replicate web "$T"/m[1-6] --json | grep -c '"created":0')" 6
+rm "$T/a/passing"
+DESC="a number of jobs that is none" is_status 2 vb replicate web "$T/m1" --jobs 0
+vb replicate web "$T"/m[1-6] "$T/b" second -q
+is "... deletions go everywhere" "$(ls "$T"/m[1-6]/passing 2>/dev/null | wc -l)" 0
+
 # --- killed ---
 head -c 30000000 /dev/urandom > "$T/a/big"
 for i in $(seq 300); do echo "$i $RANDOM" > "$T/a/k$i"; done
