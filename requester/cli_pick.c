@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/loop.h"
 #include "base/text.h"
 #include "requester/cli_pick.h"
 #include "requester/password.h"
@@ -77,4 +78,21 @@ int vb_cli_time(const struct vb_cli *cli, const char *option, uint64_t now, uint
         return vb_fail(err, VB_E_USAGE, "--%s: '%s' is not a time such as 2026-11-23, 2026-11-23T09:08:07Z or 7d", option, text);
     *ms = ago < now ? now - ago : 1;
     return 0;
+}
+
+#define RENEW_MS 300000u
+#define RENEW_CALLS 64u /* between two looks at the clock */
+
+void vb_cli_lease_keep(void *lease)
+{
+    struct vb_cli_lease *l = lease;
+    if (l->calls++ % RENEW_CALLS != 0)
+        return;
+    struct vb_loop *loop = vb_loop_new();
+    uint64_t now = vb_loop_wall_ms(loop);
+    vb_loop_free(loop);
+    if (l->last_ms && now >= l->last_ms && now - l->last_ms < RENEW_MS)
+        return;
+    l->last_ms = now;
+    vb_repo_renew(l->repo, now, NULL); /* the commit finds out whether it mattered */
 }

@@ -159,7 +159,9 @@ static int run_copy(struct vb_cli *cli)
     vb_loop_free(loop);
     int rc = open_both(&c, &auth, now, &err);
     if (rc == 0) {
+        struct vb_cli_lease lease = { .repo = c.to };
         c.run = vb_copy_new(c.from, c.to);
+        vb_copy_on_chunk(c.run, vb_cli_lease_keep, &lease);
         rc = copy_all(&c, &err);
     }
     if (rc == 0 && cli->json) {

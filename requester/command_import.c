@@ -183,7 +183,10 @@ static int import(struct import *x, struct vb_error *err)
         return -1;
     VB_AUTO_FD int fd = open_input(x, err);
     struct vb_tar_in *t = fd >= 0 ? vb_tar_in_new(x->repo, group, err) : NULL;
+    struct vb_cli_lease lease = { .repo = x->repo };
     int rc = t ? 0 : -1;
+    if (t)
+        vb_tar_in_on_chunk(t, vb_cli_lease_keep, &lease);
     if (rc == 0)
         rc = x->stream ? vb_tar_in_stream(t, fd, x->stream, began, err) : vb_tar_in_archive(t, fd, err);
     vb_close_fd(&fd);

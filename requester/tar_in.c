@@ -44,7 +44,15 @@ struct vb_tar_in {
     int fd, errnum;
     uint64_t zeros; /* at the end of what was read */
     char *block;
+    void (*on_chunk)(void *arg);
+    void *on_chunk_arg;
 };
+
+void vb_tar_in_on_chunk(struct vb_tar_in *t, void (*fn)(void *arg), void *arg)
+{
+    t->on_chunk = fn;
+    t->on_chunk_arg = arg;
+}
 
 /* ---- chunks ---- */
 
@@ -53,6 +61,8 @@ static int emit(void *arg, enum vb_chunk_type type, const void *p, size_t n, str
     struct vb_tar_in *t = arg;
     uint8_t encoding = VB_ENC_RAW;
     bool there;
+    if (t->on_chunk)
+        t->on_chunk(t->on_chunk_arg);
     vb_namer_name(t->namer, type, p, n, name);
     vb_repo_has_in(t->repo, t->group, name, 1, &there);
     if (there)

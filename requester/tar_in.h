@@ -16,6 +16,8 @@ struct vb_tar_in;
 /* repo is borrowed, and locked; what is put belongs to that trust group. */
 struct vb_tar_in *vb_tar_in_new(struct vb_repo *repo, uint32_t group, struct vb_error *err);
 void vb_tar_in_free(struct vb_tar_in *t); /* NULL ok */
+/* Called as often as a chunk is met, so that a caller can renew the session. */
+void vb_tar_in_on_chunk(struct vb_tar_in *t, void (*fn)(void *arg), void *arg);
 int vb_tar_in_archive(struct vb_tar_in *t, int fd, struct vb_error *err);
 /* All bytes as one file of that name. */
 int vb_tar_in_stream(struct vb_tar_in *t, int fd, const char *name, uint64_t wall_ms, struct vb_error *err);

@@ -329,6 +329,8 @@ void vb_copy_free(struct vb_copy *c); /* NULL ok */
 struct vb_copy_result {
     uint64_t chunks, new_chunks, new_bytes; /* looked at; stored there, and their size compressed */
 };
+/* Called as often as a chunk is looked at, so that a caller can renew the session there. */
+void vb_copy_on_chunk(struct vb_copy *c, void (*fn)(void *arg), void *arg);
 /* The trust group of a host in the new repository. */
 typedef const char *vb_copy_group_fn(void *arg, const char *host);
 /* 0: copied; 1: there already, by its id, which it keeps; -1.  *e, as found in the first repository, becomes the record

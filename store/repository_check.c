@@ -4,6 +4,10 @@
  *
  * Works from the storage, not from the index in memory: index files, packs, catalog, then every tree that a backup
  * refers to.  Goes on after damage; only a storage that cannot be listed ends it.
+ *
+ * Others write and prune meanwhile.  What is found broken in a file that is there is told at once.  What is found missing
+ * may only be so because things have moved since their place was looked up: it is held back, and looked for once more, and
+ * again as long as the ledger moves on; what then is still missing is told.
  */
 #include "config.h"
 #include "store/repository_internal.h"
@@ -13,6 +17,13 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+
+#define LOOKS 5u /* before it is given up that the repository changes faster than it can be looked at */
+
+struct finding {
+    enum vb_check_severity severity;
+    char *object, *text;
+};
 
 struct check {
     struct vb_repo *repo;
@@ -27,13 +38,41 @@ struct check {
     struct vb_strv key_ids;
     struct vb_repo_reach reach; /* over present */
     const char *object;       /* the backup that is being looked at */
+    struct vb_strv bad_packs; /* told already */
+    bool again;               /* the files were looked at before: nothing new is told of them */
+    bool hold_back;
+    struct finding *held;
+    size_t n_held, cap_held;
+    uint64_t missing;         /* damages among them */
 };
 
 static void tell(struct check *c, enum vb_check_severity severity, const char *object, const char *text)
 {
+    if (c->hold_back) {
+        c->missing += severity == VB_CHECK_DAMAGE;
+        VB_GROW(c->held, c->n_held, c->cap_held);
+        c->held[c->n_held++] = (struct finding){ severity, vb_strdup(object), vb_strdup(text) };
+        return;
+    }
+    if (c->again)
+        return;
     c->result.damages += severity == VB_CHECK_DAMAGE;
     if (c->report)
         c->report(c->arg, severity, object, text);
+}
+
+static void let_go(struct check *c, bool told)
+{
+    c->hold_back = false;
+    c->again = c->again && !told;
+    for (size_t i = 0; i < c->n_held; i++) {
+        if (told)
+            tell(c, c->held[i].severity, c->held[i].object, c->held[i].text);
+        free(c->held[i].object);
+        free(c->held[i].text);
+    }
+    c->n_held = 0;
+    c->missing = 0;
 }
 
 static void tell_error(struct check *c, enum vb_check_severity severity, const char *object, struct vb_error *why)
@@ -215,12 +254,17 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
     const struct vb_state_pack *given_up = vb_state_find(&c->repo->ledger.state, &id.name);
     if (!known && !given_up)
         tell(c, VB_CHECK_NOTE, path, "pack stands in no index file (an interrupted backup, or a lost index file)");
-    bool whole = is_in_share(c, &id.name);
-    c->result.packs++;
-    c->result.bytes += size;
-    c->result.packs_read += whole;
-    c->result.bytes_read += whole ? size : 0;
+    bool whole = !c->again && is_in_share(c, &id.name);
+    if (!c->again) {
+        c->result.packs++;
+        c->result.bytes += size;
+        c->result.packs_read += whole;
+        c->result.bytes_read += whole ? size : 0;
+    }
     if (pack_entries(c, path, whole, &id, &o, &bytes, &entries, &n, &why) < 0) {
+        if (why.code == VB_E_NOT_FOUND)
+            return 0; /* removed since it was listed: who needs it will miss it */
+        vb_strv_add(&c->bad_packs, path);
         tell_error(c, VB_CHECK_DAMAGE, path, &why);
         if (entries_of_damaged(c, path, &id, &o, &bytes, &entries, &n) < 0)
             return 0;
@@ -246,18 +290,66 @@ static int check_pack(void *arg, const char *path, uint64_t size, struct vb_erro
     return 0;
 }
 
+/* Written since the packs were listed. */
+static int check_late_pack(void *arg, const char *path, uint64_t size, struct vb_error *err)
+{
+    struct check *c = arg;
+    struct vb_name name;
+    uint32_t number;
+    if (!vb_pack_path_parse(path, &name) || vb_index_find_pack(c->present, &name, &number) || vb_strv_has(&c->bad_packs, path))
+        return 0;
+    c->hold_back = false;
+    int result = check_pack(arg, path, size, err);
+    c->hold_back = true;
+    return result;
+}
+
+static int is_missing(void *arg, const struct vb_index_hit *hit)
+{
+    struct check *c = arg;
+    return !vb_index_get(c->present, &hit->entry.name, NULL);
+}
+
 static int check_indexed(void *arg, const struct vb_index_hit *hit)
 {
     struct check *c = arg;
-    if (vb_index_get(c->present, &hit->entry.name, NULL))
+    if (!is_missing(arg, hit))
         return 0;
     char hex[VB_NAME_HEX_LEN + 1];
+    uint64_t size;
     vb_name_hex(&hit->entry.name, hex);
     VB_AUTO_FREE char *path = vb_pack_path(&vb_index_pack_at(c->index, hit->pack)->name);
+    if (!vb_strv_has(&c->bad_packs, path) && vb_backend_size(c->repo->backend, path, &size, NULL) == 0)
+        return 0; /* written since */
+    /* A session that slept through a prune may have told of its packs when they were given up already. */
+    const struct vb_state_pack *given_up =
+        vb_state_find(&c->repo->ledger.state, &vb_index_pack_at(c->index, hit->pack)->name);
+    if (given_up && given_up->doomed)
+        return 0;
     VB_AUTO_FREE char *text = vb_printf("%s chunk %.16s... is lost: its pack is missing or damaged",
                                         vb_chunk_type_name(hit->entry.type), hex);
     tell(c, VB_CHECK_DAMAGE, path, text);
     return 0;
+}
+
+/* A prune removes what tells of a pack before the pack: so what tells of it still when it was seen to be away is wrong. */
+static int check_index(struct check *c, struct vb_error *err)
+{
+    bool again = c->again;
+    if (vb_index_each(c->index, is_missing, c) == 0)
+        return 0;
+    vb_index_free(c->index);
+    c->index = vb_index_new();
+    c->hold_back = false;
+    c->again = true;
+    int result = vb_backend_list(c->repo->backend, "index/", check_index_file, c, err);
+    c->again = again;
+    c->hold_back = true;
+    if (result == 0)
+        result = vb_repo_ledger_sync(c->repo, err);
+    if (result == 0)
+        vb_index_each(c->index, check_indexed, c);
+    return result;
 }
 
 /* ---- backups ---- */
@@ -358,6 +450,13 @@ static int check_catalog(struct check *c, struct vb_error *err)
         if (!vb_strv_has(&paths, forgotten.v[i]))
             vb_strv_add(&paths, forgotten.v[i]);
     vb_strv_sort(&paths);
+    /* All that these refer to was written before they were. */
+    if (result == 0)
+        result = vb_backend_list(c->repo->backend, "packs/", check_late_pack, c, err);
+    vb_repo_reach_init(&c->reach, c->repo, c->present);
+    c->reach.arg = c;
+    c->reach.problem = bad_ref;
+    c->reach.unreadable = unreadable;
     if (result == 0)
         check_ledger(c, &paths);
     for (size_t i = 0; i < paths.n && result == 0; i++) {
@@ -388,6 +487,7 @@ static int check_catalog(struct check *c, struct vb_error *err)
         }
         vb_catalog_entry_free(e);
     }
+    vb_repo_reach_clear(&c->reach);
     vb_strv_clear(&paths);
     vb_strv_clear(&forgotten);
     vb_strv_clear(&broken);
@@ -419,6 +519,48 @@ static int tell_broken(struct check *c, struct vb_error *err)
     return result;
 }
 
+static int look_once(struct check *c, struct vb_error *err)
+{
+    struct vb_repo *r = c->repo;
+    vb_strv_clear(&c->entries);
+    vb_index_free(c->index);
+    vb_index_free(c->present);
+    c->index = vb_index_new();
+    c->present = vb_index_new();
+    if (vb_repo_ledger_sync(r, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, c, err) != 0 ||
+        vb_backend_list(r->backend, "packs/", check_pack, c, err) != 0)
+        return -1;
+    c->hold_back = true;
+    return check_index(c, err) < 0 ? -1 : check_catalog(c, err);
+}
+
+static int look(struct check *c, struct vb_error *err)
+{
+    struct vb_repo *r = c->repo;
+    for (unsigned looks = 1;; looks++) {
+        uint64_t end = r->ledger.end;
+        if (look_once(c, err) < 0) {
+            let_go(c, true);
+            return -1;
+        }
+        if (vb_repo_ledger_sync(r, err) < 0)
+            return -1;
+        /* A file that is there and broken explains what is missing; and a prune whose record was there may have been at
+         * work still when it was looked for the first time. */
+        if (c->missing == 0 || c->result.damages > 0 || (looks > 1 && end == r->ledger.end)) {
+            let_go(c, true);
+            return 0;
+        }
+        let_go(c, false);
+        c->again = true;
+        if (looks == LOOKS) {
+            vb_fail(err, VB_E_BUSY, "'%s': changes faster than it can be checked", r->backend->location);
+            vb_hint(err, "check again when fewer backups and prunes are at work");
+            return -1;
+        }
+    }
+}
+
 static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_share *share,
                      struct vb_check_result *out, vb_check_fn *report, void *arg, struct vb_error *err)
 {
@@ -428,24 +570,16 @@ static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_sh
                        .index = vb_index_new(), .present = vb_index_new() };
     check_config(&c);
     int result = vb_repo_key_list(r, check_key, &c, err);
-    if (vb_repo_ledger_sync(r, err) < 0 || vb_backend_list(r->backend, "index/", check_index_file, &c, err) != 0 ||
-        vb_backend_list(r->backend, "packs/", check_pack, &c, err) != 0)
-        result = -1;
-    if (result == 0) {
-        vb_index_each(c.index, check_indexed, &c);
-        vb_repo_reach_init(&c.reach, r, c.present);
-        c.reach.arg = &c;
-        c.reach.problem = bad_ref;
-        c.reach.unreadable = unreadable;
-        result = check_catalog(&c, err);
-        vb_repo_reach_clear(&c.reach);
-    }
+    if (result == 0)
+        result = look(&c, err);
     if (result == 0)
         result = tell_broken(&c, err);
     if (result == 0 && c.result.damages > 0)
         tell_losses(&c);
     vb_strv_clear(&c.entries);
     vb_strv_clear(&c.key_ids);
+    vb_strv_clear(&c.bad_packs);
+    free(c.held);
     vb_index_free(c.index);
     vb_index_free(c.present);
     if (out)

@@ -39,6 +39,8 @@ struct vb_copy {
     struct vb_buf stored, plain, out;
     struct vb_codec *codec;
     struct vb_copy_result *result;
+    void (*on_chunk)(void *arg);
+    void *on_chunk_arg;
 };
 
 struct vb_copy *vb_copy_new(struct vb_repo *from, struct vb_repo *to)
@@ -48,6 +50,12 @@ struct vb_copy *vb_copy_new(struct vb_repo *from, struct vb_repo *to)
     c->to = to;
     c->codec = vb_codec_new(to->info.params.compression);
     return c;
+}
+
+void vb_copy_on_chunk(struct vb_copy *c, void (*fn)(void *arg), void *arg)
+{
+    c->on_chunk = fn;
+    c->on_chunk_arg = arg;
 }
 
 void vb_copy_free(struct vb_copy *c)
@@ -122,6 +130,8 @@ static int copy_leaf(struct vb_copy *c, enum vb_chunk_type type, const struct vb
     vb_namer_name(vb_keys_group_at(c->to->keys, c->group)->namer, type, c->plain.data, c->plain.len, &to);
     vb_repo_has_in(c->to, c->group, &to, 1, &there);
     c->result->chunks++;
+    if (c->on_chunk)
+        c->on_chunk(c->on_chunk_arg);
     if (!there) {
         c->result->new_chunks++;
         c->result->new_bytes += c->stored.len;
@@ -141,6 +151,8 @@ static int put_anew(struct vb_copy *c, enum vb_chunk_type type, const struct vb_
     vb_namer_name(vb_keys_group_at(c->to->keys, c->group)->namer, type, c->out.data, c->out.len, &to);
     vb_repo_has_in(c->to, c->group, &to, 1, &there);
     c->result->chunks++;
+    if (c->on_chunk)
+        c->on_chunk(c->on_chunk_arg);
     if (!there) {
         vb_buf_reset(&c->stored);
         if (vb_codec_compress(c->codec, c->out.data, c->out.len, &c->stored, &encoding, err) < 0 ||

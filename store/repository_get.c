@@ -82,9 +82,17 @@ static int chunk_context(struct vb_repo *r, enum vb_chunk_type type, const struc
 bool vb_repo_look_deeper(struct vb_repo *r)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (r->locked || r->scanned == VB_SCAN_DEEP || vb_keys_append_only(r->keys))
+    if (r->locked || vb_keys_append_only(r->keys))
         return false;
-    return vb_repo_load_index(r, r->scanned + 1, &why) == 0;
+    if (r->scanned < VB_SCAN_DEEP)
+        return vb_repo_load_index(r, r->scanned + 1, &why) == 0;
+    /* What a backup needs is always somewhere: a prune moves it, and the one after it removes the old place at the earliest.
+     * So as long as prunes go on there is something new to be seen. */
+    uint64_t before = r->looked_prune;
+    if (vb_repo_ledger_sync(r, &why) < 0 || r->ledger.prune.number == before)
+        return false;
+    r->looked_prune = r->ledger.prune.number;
+    return vb_repo_load_index(r, VB_SCAN_PACKS, &why) == 0;
 }
 
 static int find(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, struct vb_index_hit *hit,

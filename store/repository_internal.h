@@ -65,6 +65,7 @@ struct vb_repo {
     struct vb_repo_ledger ledger;
     uint64_t generation;    /* of the repository as this session knows it: packs condemned later may be referred to */
     uint64_t loaded_prune;  /* number of the newest prune when the index in memory was made */
+    uint64_t looked_prune;  /* likewise, when a reader looked once more for what was not where it had been */
     uint64_t checked_prune; /* and when all that a commit refers to was looked at */
     char *lease;            /* its path */
     char *memory;           /* directory; NULL: nothing is remembered */

@@ -65,7 +65,7 @@ struct world {
     struct made made[BACKUPS];
     size_t n_made;
     unsigned tasks; /* still to be done */
-    unsigned failed_backups, busy_prunes, prunes, restores, deaths, removed;
+    unsigned failed_backups, busy_prunes, prunes, restores, deaths, removed, checks, copies;
     char *trouble;
 };
 
@@ -296,20 +296,60 @@ static void do_restore(struct client *c)
     if (!m || m->forgotten)
         return;
     w->restores++;
-    for (int again = 0; again < 3; again++) {
-        VB_AUTO_ERROR err = VB_ERROR_INIT;
-        unsigned prunes = w->prunes;
-        struct vb_repo *r = open_as(c, VB_REPO_READ, &err);
-        int result = r ? fixture_verify(r, m->id, size, &err) : -1;
-        vb_repo_close(r);
-        /* With a delay of nothing, prunes may take things from under a restore: then it begins anew. */
-        if (result == 0 || c->dead || m->forgotten)
-            return;
-        if (prunes == w->prunes || again == 2 || err.code == VB_E_UNEXPECTED) {
-            trouble(w, "restore", &err);
-            return;
-        }
-    }
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_repo *r = open_as(c, VB_REPO_READ, &err);
+    int result = r ? fixture_verify(r, m->id, size, &err) : -1;
+    vb_repo_close(r);
+    /* Prunes without any delay move things from under it: it finds them again. */
+    if (result < 0 && !c->dead && !m->forgotten)
+        trouble(w, "restore", &err);
+}
+
+/* Whatever the others do, nothing is damaged. */
+static void do_check(struct client *c)
+{
+    struct world *w = c->world;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_repo *r = open_as(c, VB_REPO_READ, &err);
+    int result = r ? vb_repo_check(r, vb_rng_chance(&c->rng, 500), NULL, NULL, &err) : -1;
+    vb_repo_close(r);
+    w->checks++;
+    if (result < 0 && !c->dead && err.code != VB_E_BUSY)
+        trouble(w, "check", &err);
+}
+
+static const char *one_group(void *arg, const char *host)
+{
+    (void)arg;
+    return host;
+}
+
+/* Into a repository of its own: what is copied comes back. */
+static void do_copy(struct client *c)
+{
+    struct world *w = c->world;
+    struct made *m = pick(c);
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    if (!m || m->forgotten)
+        return;
+    struct vb_backend *there = vb_backend_memory_new();
+    if (fixture_init(there, &err) < 0)
+        trouble(w, "init of a second one", &err);
+    struct vb_repo *from = open_as(c, VB_REPO_READ, &err);
+    struct vb_repo *to = from ? fixture_open(vb_backend_memory_share(there), VB_REPO_WRITE, &err) : NULL;
+    struct vb_catalog_entry *e = to ? vb_repo_find(from, m->id, NULL, &err) : NULL;
+    struct vb_copy *copy = to ? vb_copy_new(from, to) : NULL;
+    int result = e && vb_repo_lock(to, clock_of(c), &err) == 0 ? vb_copy_backup(copy, e, one_group, NULL, NULL, &err) : -1;
+    if (result == 0)
+        result = fixture_verify(to, m->id, size, &err);
+    w->copies++;
+    if (result < 0 && !c->dead && !m->forgotten)
+        trouble(w, "copy", &err);
+    vb_copy_free(copy);
+    vb_catalog_entry_free(e);
+    vb_repo_close(from);
+    vb_repo_close(to);
+    vb_backend_close(there);
 }
 
 static void *live(void *arg)
@@ -331,8 +371,12 @@ static void *live(void *arg)
             do_forget(c);
         else if (what < 90)
             do_prune(c);
-        else
+        else if (what < 96)
             do_restore(c);
+        else if (what < 98)
+            do_check(c);
+        else
+            do_copy(c);
     }
     c->ended = true;
     give(w, -1);
@@ -421,7 +465,7 @@ static void judge(struct world *w)
 }
 
 struct totals {
-    unsigned long runs, backups, failed, prunes, busy, restores, deaths, removed;
+    unsigned long runs, backups, failed, prunes, busy, restores, deaths, removed, checks, copies;
 };
 
 /* NULL, or what went wrong; caller frees. */
@@ -461,6 +505,8 @@ static char *run(uint64_t seed, struct totals *t)
     t->restores += w->restores;
     t->deaths += w->deaths;
     t->removed += w->removed;
+    t->checks += w->checks;
+    t->copies += w->copies;
     char *what = w->trouble;
     vb_backend_close(w->files);
     pthread_cond_destroy(&w->turn_changed);
@@ -494,8 +540,8 @@ static void what_was_reported_is_there_whatever_the_others_do(void **state)
             fail_msg("seed %llu: %s", (unsigned long long)seed, what);
     }
     printf("# %lu runs: %lu backups, %lu more that found their lease lapsed and something gone; %lu prunes, %lu of them too "
-           "late, removed %lu packs; %lu restores; %lu deaths\n", t.runs, t.backups, t.failed, t.prunes, t.busy, t.removed,
-           t.restores, t.deaths);
+           "late, removed %lu packs; %lu restores; %lu checks; %lu copies; %lu deaths\n", t.runs, t.backups, t.failed, t.prunes, t.busy, t.removed,
+           t.restores, t.checks, t.copies, t.deaths);
     if (one)
         return;
     assert_true(t.backups > t.runs * 5 && t.failed * 10 < t.backups);
