@@ -153,7 +153,11 @@ static void take_log(const struct host *h, const struct vb_msg *m)
     VB_AUTO_FREE char *text = vb_msg_str(m, VB_F_TEXT);
     VB_AUTO_FREE char *shown = vb_escape_terminal(text ? text : "", text ? strlen(text) : 0);
     uint64_t level = vb_msg_u64(m, VB_F_LEVEL, VB_LOG_NOTICE);
-    vb_log(level <= VB_LOG_DEBUG ? (enum vb_log_level)level : VB_LOG_DEBUG, "writer '%s': %s", h->name, shown);
+    level = level <= VB_LOG_DEBUG ? level : VB_LOG_DEBUG;
+    if (h->c && h->c->log)
+        h->c->log(h->c->log_arg, (int)level, shown);
+    else
+        vb_log((enum vb_log_level)level, "writer '%s': %s", h->name, shown);
 }
 
 static void take_ready(struct host *h, const struct vb_msg *m)
@@ -347,8 +351,18 @@ static int hash_more(void *arg, const void *p, size_t n, struct vb_error *err)
 
 int vb_ext_hosts_signature(struct vb_ext_hosts *x, const char *writer, uint64_t limit_ms, unsigned char out[32], struct vb_error *err)
 {
+    const struct vb_ext_call c = { .writer = writer, .limit_ms = limit_ms };
+    return vb_ext_hosts_sign(x, &c, out, err);
+}
+
+int vb_ext_hosts_sign(struct vb_ext_hosts *x, const struct vb_ext_call *given, unsigned char out[32], struct vb_error *err)
+{
+    struct vb_ext_call c = *given;
     VB_AUTO_HASHER *sum = vb_hasher_new();
-    const struct vb_ext_call c = { .writer = writer, .call = VB_REPL_SIGNATURE, .limit_ms = limit_ms, .in = -1, .out = hash_more, .arg = sum };
+    c.call = VB_REPL_SIGNATURE;
+    c.in = -1;
+    c.out = hash_more;
+    c.arg = sum;
     if (vb_ext_hosts_call(x, &c, err) < 0)
         return -1;
     vb_hasher_end(VB_STEAL(sum), out);

@@ -32,6 +32,9 @@ struct vb_ext_call {
     /* What signature and serialize give, piece by piece; not 0 ends the call. */
     int (*out)(void *arg, const void *p, size_t n, struct vb_error *err);
     void *arg;
+    /* What the writer logs meanwhile (level of base/log.h); NULL: into our own log. */
+    void (*log)(void *log_arg, int level, const char *text);
+    void *log_arg;
 };
 
 /* names: the sections that may be started, copied.  program NULL: vbackup-agent as installed. */
@@ -45,6 +48,8 @@ int vb_ext_hosts_facts(struct vb_ext_hosts *x, const char *writer, struct vb_ext
 int vb_ext_hosts_call(struct vb_ext_hosts *x, const struct vb_ext_call *c, struct vb_error *err);
 /* The SHA-256 of what its signature is (nothing but equality is ever asked of it). */
 int vb_ext_hosts_signature(struct vb_ext_hosts *x, const char *writer, uint64_t limit_ms, unsigned char out[32], struct vb_error *err);
+/* The same with the writer, limit and log of a call. */
+int vb_ext_hosts_sign(struct vb_ext_hosts *x, const struct vb_ext_call *given, unsigned char out[32], struct vb_error *err);
 /* Into fd, from where it stands. */
 int vb_ext_hosts_serialize(struct vb_ext_hosts *x, const char *writer, uint64_t limit_ms, int fd, struct vb_error *err);
 

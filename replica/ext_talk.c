@@ -6,12 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/io.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "replica/ext_talk.h"
 
 #define WRITERS_KEY "writers"
 #define LIMIT_KEY "writer-limit"
 #define WRITERS_MAX 64u
+#define LOG_MAX (256u << 10)
 
 /* ---- which writers ---- */
 
@@ -126,6 +128,24 @@ int vb_ext_ask_list(struct vb_rstream *s, struct vb_ext_wanted *w, size_t n, str
     return take_list(w, n, &answer, err);
 }
 
+static void show_log(const struct vb_rstream *s, const char *writer, const struct vb_msg *m)
+{
+    struct vb_field_iter it;
+    const unsigned char *p;
+    uint16_t tag;
+    size_t n;
+    vb_field_iter_init(&it, m);
+    while (vb_field_next(&it, &tag, &p, &n)) {
+        if (tag != VB_RF_LOG)
+            continue;
+        const struct vb_msg g = vb_msg_view(p, n);
+        VB_AUTO_FREE char *text = vb_msg_str(&g, VB_RF_LINE);
+        VB_AUTO_FREE char *shown = vb_escape_terminal(text ? text : "", text ? strlen(text) : 0);
+        uint64_t level = vb_msg_u64(&g, VB_RF_KIND, VB_LOG_NOTICE);
+        vb_log(level <= VB_LOG_NOTICE ? (enum vb_log_level)level : VB_LOG_NOTICE, "%s: writer '%s': %s", s->peer ? s->peer : "peer", writer, shown);
+    }
+}
+
 int vb_ext_ask(struct vb_rstream *s, const char *writer, enum vb_repl_call call, uint64_t limit_ms, int payload, unsigned char hash[32],
                struct vb_error *err)
 {
@@ -137,7 +157,10 @@ int vb_ext_ask(struct vb_rstream *s, const char *writer, enum vb_repl_call call,
     vb_msg_add_u64(&m, VB_RF_CALL, (uint64_t)call);
     vb_msg_add_u64(&m, VB_RF_LIMIT_MS, limit_ms);
     if (vb_rstream_send(s, &m, err) < 0 || (call == VB_REPL_DESERIALIZE && vb_ext_send_payload(s, payload, err) < 0) ||
-        vb_rstream_expect(s, VB_R_EXT_DONE, &answer, err) < 0 || vb_msg_error(&answer, err) < 0)
+        vb_rstream_expect(s, VB_R_EXT_DONE, &answer, err) < 0)
+        return -1;
+    show_log(s, writer, &answer);
+    if (vb_msg_error(&answer, err) < 0)
         return -1;
     if (call != VB_REPL_SIGNATURE)
         return 0;
@@ -180,6 +203,18 @@ static int serve_list(struct vb_rstream *s, struct vb_ext_hosts *x, const struct
     return vb_rstream_send(s, &answer, err);
 }
 
+/* What is of interest to whoever runs it travels with the answer. */
+static void keep_log(void *arg, int level, const char *text)
+{
+    struct vb_msg *answer = arg;
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    if (level > VB_LOG_NOTICE || answer->body.len > LOG_MAX)
+        return;
+    vb_msg_add_u64(&g, VB_RF_KIND, (uint64_t)level);
+    vb_msg_add_str(&g, VB_RF_LINE, text);
+    vb_msg_add_group(answer, VB_RF_LOG, &g);
+}
+
 static int serve_call(struct vb_rstream *s, struct vb_ext_hosts *x, const char *dir, const struct vb_msg *m, struct vb_error *err)
 {
     VB_AUTO_MSG answer = VB_MSG_INIT(VB_R_EXT_DONE);
@@ -188,13 +223,15 @@ static int serve_call(struct vb_rstream *s, struct vb_ext_hosts *x, const char *
     uint64_t call = vb_msg_u64(m, VB_RF_CALL, 0), limit = vb_msg_u64(m, VB_RF_LIMIT_MS, 0);
     unsigned char hash[32];
     if (call == VB_REPL_SIGNATURE && name) {
-        if (vb_ext_hosts_signature(x, name, limit, hash, &why) == 0)
+        const struct vb_ext_call c = { .writer = name, .limit_ms = limit, .log = keep_log, .log_arg = &answer };
+        if (vb_ext_hosts_sign(x, &c, hash, &why) == 0)
             vb_msg_add(&answer, VB_RF_HASH, hash, sizeof hash);
     } else if (call == VB_REPL_DESERIALIZE && name) {
         /* All of it is here before the writer begins: a line that is cut leaves nothing half done. */
         int fd = vb_ext_payload_new(dir, &why);
         int result = vb_ext_recv_payload(s, fd, err);
-        const struct vb_ext_call c = { .writer = name, .call = VB_REPL_DESERIALIZE, .limit_ms = limit, .in = fd };
+        const struct vb_ext_call c = { .writer = name, .call = VB_REPL_DESERIALIZE, .limit_ms = limit, .in = fd, .log = keep_log,
+                                       .log_arg = &answer };
         if (result == 0 && why.code == VB_OK)
             (void)vb_ext_hosts_call(x, &c, &why);
         vb_ext_payload_wipe(&fd);

@@ -18,7 +18,7 @@
  *     D  RESULT {counts}; blob KNOWLEDGE of the destination after the pass
  * THE WRITERS' SHARE, between passes, asked by the side whose writers are the source:
  *     EXT_LIST {WRITER {WRITER_NAME, CLASS}...} -> EXT_LIST {WRITER {WRITER_NAME, CALLS}...}: those that are there, too
- *     EXT_CALL {WRITER_NAME, CALL, LIMIT_MS}, and of deserialize: blob -> EXT_DONE {HASH (of a signature)? CODE? TEXT? HINT?}
+ *     EXT_CALL {WRITER_NAME, CALL, LIMIT_MS}, and of deserialize: blob -> EXT_DONE {HASH (of a signature)? LOG {KIND, LINE}... CODE? TEXT? HINT?}
  *     in a bundle, behind GONE: EXT {WRITER_NAME, CLASS, HASH?, FLAGS} blob, for each writer
  * Either side: ERROR {CODE, TEXT, HINT} ends it.
  */
@@ -45,7 +45,7 @@ enum vb_rstream_field {
     VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK,
     VB_RF_INTEGRITY, VB_RF_QUICK,
     VB_RF_WRITER = 1200, VB_RF_WRITER_NAME = 1201, VB_RF_CLASS = 1202, VB_RF_CALL = 1203, VB_RF_CALLS = 1204, VB_RF_LIMIT_MS = 1205,
-    VB_RF_FLAGS = 1206, VB_RF_EXT_SEQ = 1207
+    VB_RF_FLAGS = 1206, VB_RF_EXT_SEQ = 1207, VB_RF_LOG = 1208, VB_RF_LINE = 1209
 };
 
 struct vb_rstream {
