@@ -77,11 +77,10 @@ static void names(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint8_t root[VB_KEY_LEN] = { 1, 2, 3 };
-    static struct vb_keys *k; /* reachable to the end */
-    if (!k)
-        k = vb_keys_from_root("11111111-1111-4111-8111-111111111111", false, root);
+    struct vb_keys *k = vb_keys_from_root("11111111-1111-4111-8111-111111111111", false, root);
     one_record(k, data, size);
     own_record(k, data, size);
     names(data, size);
+    vb_keys_free(k);
     return 0;
 }

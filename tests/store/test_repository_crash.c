@@ -144,6 +144,138 @@ static void a_power_cut_after_every_call_is_survived(void **state)
     assert_true(n > 10);
 }
 
+/* ---- copies and keys ---- */
+
+static const char *same_group(void *arg, const char *host)
+{
+    (void)arg;
+    return host;
+}
+
+static int add_id(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
+{
+    (void)path, (void)damage;
+    if (*entry)
+        vb_strv_add(arg, (*entry)->id);
+    return 0;
+}
+
+/* All backups of one repository into another.  *calls: of the second one's storage, if it is one that fails. */
+static int copy_all(struct vb_backend *from_files, struct vb_backend *to_files, uint64_t *calls, struct vb_error *err)
+{
+    struct vb_strv ids = { 0 };
+    struct vb_repo *from = fixture_open(vb_backend_memory_share(from_files), VB_REPO_READ, err);
+    struct vb_repo *to = from ? fixture_open(to_files, VB_REPO_WRITE, err) : NULL;
+    int result = to ? vb_repo_lock(to, FIXTURE_NOW, err) : -1;
+    struct vb_copy *copy = result == 0 ? vb_copy_new(from, to) : NULL;
+    if (result == 0)
+        result = vb_repo_list(from, add_id, &ids, err);
+    for (size_t i = 0; i < ids.n && result >= 0; i++) {
+        struct vb_catalog_entry *e = vb_repo_find(from, ids.v[i], NULL, err);
+        result = e ? vb_copy_backup(copy, e, same_group, NULL, NULL, err) : -1;
+        vb_catalog_entry_free(e);
+    }
+    vb_strv_clear(&ids);
+    vb_copy_free(copy);
+    if (to && calls)
+        *calls = vb_backend_fault_calls(to_files);
+    vb_repo_close(from);
+    vb_repo_close(to);
+    return result < 0 ? -1 : 0;
+}
+
+static uint64_t copy_with_fault(struct vb_backend *from, enum vb_fault_mode mode, uint64_t n, bool power_cut, bool *hit)
+{
+    struct vb_backend *files = sample();
+    struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
+    VB_AUTO_ERROR err = VB_ERROR_INIT, next = VB_ERROR_INIT;
+    uint64_t calls = n + 1; /* where it cannot even be opened */
+    vb_backend_fault_set(f, mode, n);
+    *hit = copy_all(from, f, &calls, &err) < 0;
+    if (power_cut)
+        vb_backend_memory_power_cut(files, n);
+    unsigned backups = verify(files, "copy", n);
+    assert_in_range(backups, *hit ? 1 : 3, 3);
+    check(files, "copy", n);
+    /* The next one copies what is not there yet. */
+    if (copy_all(from, vb_backend_memory_share(files), NULL, &next) < 0)
+        fail_msg("copy %llu: once more: %s", (unsigned long long)n, vb_error_text(&next));
+    assert_int_equal(verify(files, "copied", n), 3);
+    check(files, "copied", n);
+    vb_backend_close(files);
+    return calls;
+}
+
+static void a_copy_survives_a_fault_at_every_call(void **state)
+{
+    (void)state;
+    static const struct { enum vb_fault_mode mode; bool power_cut; } kinds[] = {
+        { VB_FAULT_IO, false }, { VB_FAULT_NO_SPACE, false }, { VB_FAULT_DIE_BEFORE, false }, { VB_FAULT_DIE_AFTER, true },
+    };
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_backend *from = sample();
+    assert_ok(fixture_run(vb_backend_memory_share(from), 5, size, &err));
+    for (size_t k = 0; k < VB_COUNT(kinds); k++) {
+        unsigned hits = 0;
+        uint64_t calls = 1000;
+        for (uint64_t n = 1; n <= calls + 1; n++) {
+            bool hit = false;
+            calls = copy_with_fault(from, kinds[k].mode, n, kinds[k].power_cut, &hit);
+            hits += hit;
+        }
+        if (calls <= 10 || calls >= 1000 || hits <= 4)
+            fail_msg("kind %zu: %llu calls, %u hits", k, (unsigned long long)calls, hits);
+    }
+    vb_backend_close(from);
+}
+
+static int new_word(void *arg, bool new, struct vb_buf *out, struct vb_error *err)
+{
+    (void)arg, (void)new, (void)err;
+    vb_buf_add_str(out, "another password");
+    return 0;
+}
+static const struct vb_repo_auth new_auth = { .password = new_word, .given = true };
+
+static bool opens(struct vb_backend *files, const struct vb_repo_auth *auth)
+{
+    struct vb_repo *r = vb_repo_open_auth_on(vb_backend_memory_share(files), VB_REPO_READ, auth, NULL);
+    vb_repo_close(r);
+    return r != NULL;
+}
+
+/* A change of the password: at any time the old or the new one opens, and what was reported counts. */
+static void a_key_change_survives_a_fault_at_every_call(void **state)
+{
+    (void)state;
+    for (int mode = VB_FAULT_IO; mode <= VB_FAULT_DIE_AFTER; mode++) {
+        uint64_t calls = 1000;
+        for (uint64_t n = 1; n <= calls + 1; n++) {
+            if (mode == VB_FAULT_SHORT_READ)
+                break;
+            struct vb_backend *files = sample();
+            struct vb_backend *f = vb_backend_fault_new(vb_backend_memory_share(files));
+            VB_AUTO_ERROR err = VB_ERROR_INIT;
+            struct vb_repo_key_params p = { .auth = &new_auth, .wall_ms = FIXTURE_NOW, .cost = 2 };
+            vb_backend_fault_set(f, (enum vb_fault_mode)mode, n);
+            struct vb_repo *r = fixture_open(f, VB_REPO_READ, &err);
+            int result = r ? vb_repo_key_change(r, &p, &err) : -1;
+            calls = r ? vb_backend_fault_calls(f) : n + 1;
+            vb_repo_close(r);
+            if (mode == VB_FAULT_DIE_AFTER)
+                vb_backend_memory_power_cut(files, n);
+            bool old = opens(files, &fixture_auth), new = opens(files, &new_auth);
+            if (!old && !new)
+                fail_msg("fault %d at %llu: no password opens", mode, (unsigned long long)n);
+            if (result == 0)
+                assert_true(new);
+            assert_true(calls < 1000);
+            vb_backend_close(files);
+        }
+        assert_true(mode == VB_FAULT_SHORT_READ || calls > 4);
+    }
+}
+
 static void init_is_repeatable_after_every_fault(void **state)
 {
     (void)state;
@@ -380,6 +512,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(death_before_every_call_is_survived),
         cmocka_unit_test(death_after_every_call_is_survived),
         cmocka_unit_test(a_power_cut_after_every_call_is_survived),
+        cmocka_unit_test(a_copy_survives_a_fault_at_every_call),
+        cmocka_unit_test(a_key_change_survives_a_fault_at_every_call),
         cmocka_unit_test(init_is_repeatable_after_every_fault),
         cmocka_unit_test(an_interrupted_backup_is_taken_up),
         cmocka_unit_test(a_lost_pack_is_made_good_by_the_next_backup),
