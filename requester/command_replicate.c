@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vbackup replicate: a scope to other directories and hosts, one way or both. */
 #include <config.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "replica/scan.h"
 #include "requester/replica_ext.h"
 #include "requester/replica_jobs.h"
+#include "requester/replicate.h"
 
 struct run {
     struct vb_cli *cli;
@@ -21,8 +23,26 @@ struct run {
     struct vb_replica_peer *peer;
     enum vb_exit status;
     unsigned jobs;
+    bool watching;     /* what needed nothing is not told */
+    enum vb_code code;
     size_t index;
 };
+
+/* Connections that may have to be cut. */
+static pthread_mutex_t cutting = PTHREAD_MUTEX_INITIALIZER;
+static struct run *active;
+static size_t n_active;
+static bool is_cut;
+
+void vb_replicate_cut(void)
+{
+    pthread_mutex_lock(&cutting);
+    is_cut = true;
+    for (size_t i = 0; i < n_active; i++)
+        if (active[i].peer)
+            vb_replica_peer_cut(active[i].peer);
+    pthread_mutex_unlock(&cutting);
+}
 
 static void warn(void *arg, const struct vb_error *what)
 {
@@ -124,9 +144,17 @@ static enum vb_exit exit_of(const struct vb_pass_result *x)
 static struct vb_replica_peer *open_peer(void *arg, struct vb_error *err)
 {
     struct run *r = arg;
-    if (!r->peer)
-        r->peer = vb_replica_peer_reach(r->cli, r->target, r->scope, r->p, err);
-    return r->peer;
+    if (r->peer)
+        return r->peer;
+    struct vb_replica_peer *peer = is_cut ? NULL : vb_replica_peer_reach(r->cli, r->target, r->scope, r->p, err);
+    pthread_mutex_lock(&cutting);
+    r->peer = peer;
+    if (peer && is_cut)
+        vb_replica_peer_cut(peer);
+    pthread_mutex_unlock(&cutting);
+    if (!peer && is_cut)
+        vb_fail(err, VB_E_CANCELLED, "ended");
+    return peer;
 }
 
 static int passes(void *arg, struct vb_error *err)
@@ -139,7 +167,8 @@ static int passes(void *arg, struct vb_error *err)
         if (vb_replica_peer_pass(r->peer, r->p, i == 0, &r->o, &x, err) < 0)
             return -1;
         vb_replica_print_begin();
-        tell(r, i == 0, &x);
+        if (!r->watching || !vb_pass_quiet(&x))
+            tell(r, i == 0, &x);
         fflush(stdout);
         vb_replica_print_end();
         r->status = vb_exit_worse(r->status, exit_of(&x));
@@ -152,15 +181,22 @@ static enum vb_exit one_target(struct run *r)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     const struct vb_ext_target t = { .name = r->target, .open = open_peer, .core = passes, .warn = warn, .arg = r };
     r->status = VB_EXIT_DONE;
+    r->code = VB_OK;
     if (vb_ext_run_target(r->ext, r->index, &t, &err) < 0) {
+        r->code = err.code;
+        if (!r->peer)
+            vb_pass_note(r->p, VB_SIDE_EXPORT, &r->o, NULL, NULL, &err);
         if (!strstr(vb_error_text(&err), r->target))
             vb_context(&err, "%s", r->target);
         vb_replica_print_begin();
-        r->status = (enum vb_exit)vb_cli_fail(r->cli, &err);
+        r->status = is_cut ? VB_EXIT_FAILED : (enum vb_exit)vb_cli_fail(r->cli, &err);
         vb_replica_print_end();
     }
-    vb_replica_peer_close(r->peer);
+    pthread_mutex_lock(&cutting);
+    struct vb_replica_peer *peer = r->peer;
     r->peer = NULL;
+    pthread_mutex_unlock(&cutting);
+    vb_replica_peer_close(peer);
     return r->status;
 }
 
@@ -185,7 +221,7 @@ static void one_job(void *arg, size_t i)
     vb_place_close(mine);
 }
 
-static enum vb_exit all_targets(const struct run *like, size_t n)
+static enum vb_exit all_targets(const struct run *like, size_t n, struct vb_replicate_each *each)
 {
     struct run *v = vb_alloc_n(n, sizeof *v);
     enum vb_exit status = VB_EXIT_DONE;
@@ -195,13 +231,29 @@ static enum vb_exit all_targets(const struct run *like, size_t n)
         v[i] = *like;
         v[i].o.arg = &v[i];
         v[i].index = i;
-        v[i].target = like->cli->argv[i + 1];
+        v[i].target = v[i].o.peer = like->cli->argv[i + 1];
+        if (each && each[i].skip) {
+            v[i].status = VB_EXIT_CONFLICTS; /* not DONE: it is passed over */
+            continue;
+        }
         if (n == 1 || like->two_way) /* what comes in changes what the next one gets */
             v[i].jobs = 1;
-        if (vb_replica_peer_scope(like->cli, v[i].target, like->p, &v[i].scope, &err) < 0)
+        if (vb_replica_peer_scope(like->cli, v[i].target, like->p, &v[i].scope, &err) < 0) {
+            v[i].code = err.code;
             v[i].status = (enum vb_exit)vb_cli_fail(like->cli, &err);
+        }
     }
-    vb_replica_jobs(n, v[0].jobs, one_job, v);
+    pthread_mutex_lock(&cutting);
+    active = v;
+    n_active = n;
+    pthread_mutex_unlock(&cutting);
+    vb_replica_jobs(n, n == 1 || like->two_way ? 1 : like->jobs, one_job, v);
+    pthread_mutex_lock(&cutting);
+    active = NULL;
+    n_active = 0;
+    pthread_mutex_unlock(&cutting);
+    for (size_t i = 0; i < n && each; i++)
+        each[i].code = v[i].code;
     for (size_t i = 0; i < n; i++) {
         enum vb_exit e = v[i].status;
         bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;
@@ -216,11 +268,49 @@ static enum vb_exit all_targets(const struct run *like, size_t n)
     return status;
 }
 
+int vb_replicate_round(struct vb_cli *cli, struct vb_replicate_round *round, struct vb_error *err)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    const struct vb_place_setup setup = vb_replica_setup(cli);
+    struct run r = { .cli = cli, .watching = true };
+    struct vb_place *opened = NULL;
+    struct vb_scan_result scan;
+    const struct vb_scan_options so = { .tell = scan_warn, .arg = &r };
+    size_t n = (size_t)cli->argc - 1;
+    if (parse_options(&r, err) < 0 || vb_place_open(&setup, cli->argv[0], &opened, err) < 0)
+        return -1;
+    VB_AUTO_PLACE *p = opened;
+    r.p = p;
+    r.o.quick = round->paths && !r.o.exact;
+    round->schedule = (struct vb_schedule){ p->set.interval_s, p->set.pulse, p->set.guard_s, p->set.random_s };
+    round->whole = p->set.integrity == VB_INTEGRITY_TREE;
+    if (!*round->tree && vb_tree_watch_open(p, round->tree, &why) < 0)
+        warn(&r, &why);
+    bool some = round->paths && p->scope.trusted;
+    if ((some ? vb_scan_some(p, round->paths, &scan, err) : vb_scan(p, &so, &scan, err)) < 0 ||
+        (!some && vb_scan_quiet(p, &scan, scan.now_ns, &round->wait_ms, err) < 0))
+        return -1;
+    round->tick = vb_replica_tick(p->store);
+    const struct vb_ext_run_options eo = { .n_targets = n, .skip_missing = r.skip_missing, .warn = warn, .arg = &r };
+    if (vb_ext_run_open(cli, p, &eo, &r.ext, err) < 0)
+        return -1;
+    all_targets(&r, n, round->each);
+    vb_ext_run_close(r.ext);
+    return 0;
+}
+
 static int run_replicate(struct vb_cli *cli)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     const struct vb_place_setup setup = vb_replica_setup(cli);
     struct run r = { .cli = cli };
+    if (vb_cli_flag(cli, "watch")) {
+        if (vb_cli_flag(cli, "dry-run") || vb_cli_flag(cli, "full") || vb_cli_opt(cli, "allow-deletes")) {
+            vb_fail(&err, VB_E_USAGE, "--watch goes on by itself: no --dry-run, --full or --allow-deletes with it");
+            return vb_cli_fail(cli, &err);
+        }
+        return vb_replicate_watch(cli);
+    }
     struct vb_place *opened = NULL;
     struct vb_scan_result scan;
     const struct vb_scan_options so = { .tell = scan_warn, .arg = &r };
@@ -237,7 +327,7 @@ static int run_replicate(struct vb_cli *cli)
     const struct vb_ext_run_options eo = { .n_targets = n, .skip_missing = r.skip_missing, .dry_run = r.o.dry_run, .warn = warn, .arg = &r };
     if (vb_ext_run_open(cli, p, &eo, &r.ext, &err) < 0)
         return vb_cli_fail(cli, &err);
-    status = vb_exit_worse(status, all_targets(&r, n));
+    status = vb_exit_worse(status, all_targets(&r, n, NULL));
     if (vb_ext_run_failed(r.ext)) /* the source's failure is that of all, and told once (IIS-24) */
         status = VB_EXIT_FAILED;
     vb_ext_run_close(r.ext);
@@ -251,6 +341,7 @@ static const struct vb_opt opts[] = {
     { "allow-deletes", 0, "N|all", "let this many deletions pass the guard" },
     { "full", 0, NULL, "compare everything: for a target that was away too long" },
     { "skip-missing-writers", 0, NULL, "leave out writers of the scope that a target does not have" },
+    { "watch", 'w', NULL, "go on: send what changes as it changes, until ended" },
     { "jobs", 'j', "N", "targets at the same time (4)" },
     { "dry-run", 'n', NULL, "say what would be done" },
     { NULL, 0, NULL, NULL }

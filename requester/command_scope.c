@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/loop.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "replica/ext_talk.h"
 #include "replica/role.h"
 #include "replica/schedule.h"
 #include "requester/replica_peer.h"
+
+#define PATIENCE 50 /* tenths of a second */
 
 static const char *const policies[] = { "both", "newer", "source", "target", "defer" };
 
@@ -150,6 +153,26 @@ static int save_settings(struct vb_cli *cli, struct vb_place *p, enum vb_replica
 
 /* ---- verbs ---- */
 
+static void over(void *arg)
+{
+    vb_loop_stop(arg, 0);
+}
+
+/* A service that replicates the scope has its store for moments only: settings and locks wait for that. */
+static int open_patiently(const struct vb_place_setup *setup, const char *name, struct vb_place **out, struct vb_error *err)
+{
+    struct vb_loop *l = vb_loop_new();
+    int result = vb_place_open_store(setup, name, out, err);
+    for (int i = 0; result < 0 && err->code == VB_E_BUSY && i < PATIENCE; i++) {
+        vb_loop_after(l, 100, over, l);
+        vb_loop_run(l);
+        vb_error_clear(err);
+        result = vb_place_open_store(setup, name, out, err);
+    }
+    vb_loop_free(l);
+    return result;
+}
+
 static int run_add(struct vb_cli *cli)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
@@ -168,7 +191,7 @@ static int run_add(struct vb_cli *cli)
     vb_scope_settings_clear(&s);
     if (result == 0 && (role || vb_cli_opt(cli, "writer") || vb_cli_opt(cli, "writer-limit"))) {
         struct vb_place *p = NULL;
-        result = vb_place_open_store(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(cli, p, role, &err);
+        result = open_patiently(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(cli, p, role, &err);
         vb_place_close(p);
         if (result < 0)
             vb_place_drop(&setup, cli->argv[0], NULL);
@@ -185,7 +208,7 @@ static int run_set(struct vb_cli *cli)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     const struct vb_place_setup setup = vb_replica_setup(cli);
     struct vb_place *opened = NULL;
-    if (vb_place_open_store(&setup, cli->argv[0], &opened, &err) < 0)
+    if (open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
     enum vb_replica_role role;
@@ -278,7 +301,7 @@ static int run_list(struct vb_cli *cli)
         struct vb_place *p = NULL;
         if (cli->argc && strcmp(cli->argv[0], names.v[i]) != 0)
             continue;
-        if (vb_place_open_store(&setup, names.v[i], &p, &err) < 0 || show(cli, p, &err) < 0)
+        if (open_patiently(&setup, names.v[i], &p, &err) < 0 || show(cli, p, &err) < 0)
             status = vb_exit_worse(status, (enum vb_exit)vb_cli_fail(cli, &err));
         vb_error_clear(&err);
         vb_place_close(p);
@@ -306,7 +329,7 @@ static int lock(struct vb_cli *cli, bool take)
         vb_fail(&err, VB_E_USAGE, "--side: '%s' is none of in, out, both", side);
         return vb_cli_fail(cli, &err);
     }
-    if (vb_place_open_store(&setup, cli->argv[0], &opened, &err) < 0)
+    if (open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
     int result = vb_replica_begin(p->store, &err);
