@@ -220,6 +220,11 @@ uint64_t vb_repo_losses(struct vb_repo *r, struct vb_index *whole, const struct 
 /* repository_repair.c: what repairs have set aside, with the names it had ("catalog/..."), below that prefix; sorted. */
 int vb_repo_broken_paths(struct vb_repo *r, const char *prefix, struct vb_strv *paths, struct vb_error *err);
 
+/* repository_repair_ledger.c: makes records of the ledger anew for which the one behind them vouches. */
+typedef int vb_repo_set_aside_fn(void *arg, const char *path, const char *why, struct vb_error *err);
+int vb_repo_mend_ledger(struct vb_repo *r, vb_repo_set_aside_fn *set_aside, vb_check_fn *tell, void *arg,
+                        struct vb_error *err);
+
 /* repository_reach.c: everything below some roots, each chunk once, without recursion.  The callbacks are set after
  * init; what a callback returns that is not 0 ends it and is returned. */
 struct vb_repo_reach {

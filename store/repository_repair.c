@@ -396,6 +396,16 @@ static int look_at_keys(struct repair *p, struct vb_error *err)
     return result;
 }
 
+static int aside(void *arg, const char *path, const char *why, struct vb_error *err)
+{
+    return set_aside(arg, path, why, err);
+}
+
+static void say(void *arg, enum vb_check_severity severity, const char *object, const char *text)
+{
+    tell(arg, severity, object, text);
+}
+
 /* ---- all together ---- */
 
 static int run(struct repair *p, struct vb_error *err)
@@ -411,7 +421,7 @@ static int run(struct repair *p, struct vb_error *err)
             if (set_aside(p, p->bad_index.v[i], "index file is broken or tells of broken packs; made anew from the packs", err) < 0)
                 return -1;
     }
-    return look_at_records(p, err) < 0 || look_at_keys(p, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
+    return look_at_records(p, err) < 0 || look_at_keys(p, err) < 0 || vb_repo_mend_ledger(r, aside, say, p, err) < 0 ? -1 : vb_backend_barrier(r->backend, err);
 }
 
 int vb_repo_repair(struct vb_repo *r, uint64_t *mended, vb_check_fn *report, void *arg, struct vb_error *err)

@@ -27,6 +27,13 @@ static struct vb_repo *fresh(struct vb_repo *old)
     return r;
 }
 
+static struct vb_repo *repo;
+
+static void done(void)
+{
+    vb_repo_close(repo);
+}
+
 static int see(void *arg, const char *path, const struct vb_tree_entry *entry, struct vb_error *err)
 {
     (void)err;
@@ -38,13 +45,14 @@ static int see(void *arg, const char *path, const struct vb_tree_entry *entry, s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct vb_repo *repo;
     static unsigned runs;
     struct vb_tar_in_result got;
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     uint64_t files = 0;
     if (runs++ % RUNS_PER_REPOSITORY == 0)
         repo = fresh(repo);
+    if (runs == 1)
+        atexit(done);
     VB_AUTO_FD int fd = memfd_create("archive", MFD_CLOEXEC);
     if (fd < 0 || vb_write_all(fd, data, size, NULL) < 0 || lseek(fd, 0, SEEK_SET) != 0)
         abort();

@@ -264,9 +264,45 @@ static void without_encryption(void **state)
     plain = true;
 }
 
+/* A record of the ledger is made anew when the one behind it says what it must be; the newest is told. */
+static void records_of_the_ledger_are_mended(void **state)
+{
+    (void)state;
+    struct files l = sample();
+    for (size_t i = 0; i < l.n; i++) {
+        bool first = strcmp(l.f[i].name, "ledger/0000000001") == 0;
+        if (strncmp(l.f[i].name, "ledger/", 7) != 0)
+            continue;
+        for (int harm = 0; harm < HARMS; harm++) {
+            VB_AUTO_BUF now = VB_BUF_INIT, again = VB_BUF_INIT;
+            VB_AUTO_ERROR err = VB_ERROR_INIT, check = VB_ERROR_INIT;
+            unsigned findings[8] = { 0 };
+            uint64_t mended = 0, twice = 0;
+            if (!first && harm == REMOVE)
+                continue; /* nothing tells that there was one */
+            struct vb_backend *b = harmed(&l, i, (enum harm)harm, &now);
+            assert_int_equal(repair(vb_backend_memory_share(b), findings, &mended, &err), 0);
+            assert_int_equal(mended, first ? harm == REMOVE ? 1 : 2 : 0); /* set aside, and made */
+            struct vb_repo *r = fixture_open(vb_backend_memory_share(b), VB_REPO_READ, &err);
+            assert_int_equal(vb_repo_check(r, true, NULL, NULL, &check), first ? 0 : -1);
+            vb_repo_close(r);
+            if (first) {
+                assert_ok(vb_backend_read_all(b, l.f[i].name, 4096, &again, &err));
+                assert_int_equal(again.len, l.f[i].bytes.len);
+                assert_memory_equal(again.data, l.f[i].bytes.data, again.len);
+            }
+            assert_int_equal(repair(vb_backend_memory_share(b), findings, &twice, &err), 0);
+            assert_int_equal(twice, 0);
+            vb_backend_close(b);
+        }
+    }
+    free_files(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_of_the_ledger_are_mended),
         cmocka_unit_test(what_is_broken_is_mended_or_named),
         cmocka_unit_test(a_repair_that_dies_is_done_again),
         cmocka_unit_test(parts_of_the_circle_read_everything_once),
