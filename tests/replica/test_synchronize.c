@@ -256,7 +256,6 @@ static void imports(void **state)
     assert_int_equal(c->import_deletion(b.c, 0, list, 1, ka), VB_SYNC_DONE);
     assert_int_equal(c->import_deletion(b.c, 0, list, 1, ka), VB_SYNC_DONE);
     /* the late change does not bring it to life: the tombstone supersedes it */
-    VB_AUTO_FREE void *bytes = NULL;
     struct vb_knowledge *early = vb_knowledge_new();
     vb_knowledge_raise(early, &g->changed);
     struct vb_metadata_session *s = vb_metadata_session_begin(b.m);
