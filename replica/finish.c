@@ -12,6 +12,7 @@
 #include "base/beneath.h"
 #include "base/mem.h"
 #include "replica/receive.h"
+#include "replica/role.h"
 
 struct names {
     struct vb_strv paths;
@@ -141,7 +142,7 @@ static int learn(struct vb_receiver *x, struct vb_error *err)
         return -1;
     vb_knowledge_learn(own, x->source, (const char *const *)x->except.v, x->except.n);
     VB_AUTO_FREE char *counter = vb_printf("from:%s", x->from ? x->from : "");
-    if (vb_replica_set_knowledge(r, x->p->scope.id, "", NULL, own, err) < 0 ||
+    if (vb_replica_set_knowledge(r, x->p->scope.id, "", NULL, own, err) < 0 || vb_place_keep_master(x->p, x->from, err) < 0 ||
         (x->bundle && x->number && vb_replica_set_number(r, counter, x->number, err) < 0) ||
         (x->full && vb_replica_forget_to(r, x->p->scope.id, x->forgotten, err) < 0)) {
         vb_replica_rollback(r);

@@ -523,6 +523,8 @@ static int hear_begin(struct vb_receiver *x, struct vb_error *err)
         vb_replica_each_conflict(x->p->store, x->p->scope.id, NULL, any_held, &x->held, err) < 0 ||
         vb_replica_check_peer(x->p->store, x->source, &renewed, err) < 0)
         return -1;
+    if (vb_place_check_master(x->p, x->from, err) < 0)
+        return -1;
     if (renewed)
         return vb_fail(err, VB_E_BUSY, "scope '%s' was an old copy of itself and took a new identity; run this again", x->p->scope.name);
     if (x->bundle && vb_knowledge_covers(x->own, x->source))

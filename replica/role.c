@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* replica/role.c - what a scope does: kept in its store as a number, asked for at the beginning of each pass. */
 #include <config.h>
+#include <string.h>
 #include "replica/role.h"
 
 #define ROLE "role"
+#define MASTER "master"
 
 enum vb_replica_role vb_place_role(const struct vb_place *p)
 {
@@ -15,7 +17,7 @@ enum vb_replica_role vb_place_role(const struct vb_place *p)
 
 int vb_place_set_role(struct vb_place *p, enum vb_replica_role role, struct vb_error *err)
 {
-    return vb_replica_set_number(p->store, ROLE, role, err);
+    return vb_replica_set_number(p->store, MASTER, 0, err) < 0 ? -1 : vb_replica_set_number(p->store, ROLE, role, err);
 }
 
 const char *vb_role_word(enum vb_replica_role role)
@@ -32,4 +34,30 @@ int vb_place_may(const struct vb_place *p, enum vb_replica_role part, struct vb_
             vb_role_word(role));
     vb_hint(err, "change it there with: vbackup scope set %s --role=both", p->scope.name);
     return -1;
+}
+
+/* Enough of its id to tell one from another. */
+static uint64_t brief(const char *replica)
+{
+    struct vb_replica_id id;
+    uint64_t v;
+    if (!replica || !vb_replica_id_parse(replica, &id))
+        return 0;
+    memcpy(&v, id.b, sizeof v);
+    return (v >> 1) | 1;
+}
+
+int vb_place_check_master(const struct vb_place *p, const char *replica, struct vb_error *err)
+{
+    uint64_t is = 0;
+    if (vb_place_role(p) != VB_ROLE_IMPORT || vb_replica_number(p->store, MASTER, &is, NULL) < 0 || !is || is == brief(replica))
+        return 0;
+    vb_fail(err, VB_E_GUARD, "scope '%s' takes its changes from another replica already", p->scope.name);
+    vb_hint(err, "if this one is to take over: vbackup scope set %s --role=import, at the target", p->scope.name);
+    return -1;
+}
+
+int vb_place_keep_master(struct vb_place *p, const char *replica, struct vb_error *err)
+{
+    return vb_place_role(p) == VB_ROLE_IMPORT ? vb_replica_set_number(p->store, MASTER, brief(replica), err) : 0;
 }

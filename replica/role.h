@@ -13,6 +13,12 @@ int vb_place_set_role(struct vb_place *p, enum vb_replica_role role, struct vb_e
 int vb_place_may(const struct vb_place *p, enum vb_replica_role part, struct vb_error *err);
 const char *vb_role_word(enum vb_replica_role role); /* "export", "import", "both" */
 
+/* An importing scope has one master, the first that brought it something: VB_E_GUARD for another (REP-10, T76).  Setting
+ * the role, to the same even, frees it. */
+int vb_place_check_master(const struct vb_place *p, const char *replica, struct vb_error *err);
+/* Needs a transaction. */
+int vb_place_keep_master(struct vb_place *p, const char *replica, struct vb_error *err);
+
 /* Registers an importing scope of that identity without making its directory (REP-29, T75): it is made by the first
  * vb_place_open while no lock holds it. */
 int vb_place_advance(const struct vb_place_setup *s, const char *name, const char *root, const char *guid,

@@ -25,6 +25,7 @@ struct run {
     unsigned jobs;
     bool watching;     /* what needed nothing is not told */
     enum vb_code code;
+    bool locked;
     size_t index;
 };
 
@@ -184,6 +185,7 @@ static enum vb_exit one_target(struct run *r)
     r->code = VB_OK;
     if (vb_ext_run_target(r->ext, r->index, &t, &err) < 0) {
         r->code = err.code;
+        r->locked = err.code == VB_E_BUSY && strstr(vb_error_text(&err), "is locked") != NULL;
         if (!r->peer)
             vb_pass_note(r->p, VB_SIDE_EXPORT, &r->o, NULL, NULL, &err);
         if (!strstr(vb_error_text(&err), r->target))
@@ -253,7 +255,7 @@ static enum vb_exit all_targets(const struct run *like, size_t n, struct vb_repl
     n_active = 0;
     pthread_mutex_unlock(&cutting);
     for (size_t i = 0; i < n && each; i++)
-        each[i].code = v[i].code;
+        each[i] = (struct vb_replicate_each){ each[i].skip, v[i].code, v[i].locked };
     for (size_t i = 0; i < n; i++) {
         enum vb_exit e = v[i].status;
         bool ended = e != VB_EXIT_DONE && e != VB_EXIT_CONFLICTS && e != VB_EXIT_PARTIAL;

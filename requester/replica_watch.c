@@ -99,6 +99,8 @@ static void settle(struct service *s, size_t i)
     enum vb_import_reason why = t->reason;
     vb_importer_pulled(t, s->round.each[i].code, now_of(s), (int64_t)(vb_loop_wall_ms(s->loop) / 1000));
     s->fails[i] = s->round.each[i].code == VB_OK ? 0 : s->fails[i] + 1;
+    if (s->round.each[i].locked)
+        t->reason = VB_REASON_LOCKED;
     t->pull_at_ms = s->fails[i] ? now_of(s) + pause_of(s->fails[i], s->round.each[i].code) : 0;
     tell_state(s, i, was, why);
 }

@@ -10,6 +10,7 @@
 struct vb_replicate_each {
     bool skip;         /* in: not this time */
     enum vb_code code; /* out: how it ended */
+    bool locked;       /* and that was a lock */
 };
 struct vb_replicate_round {
     const struct vb_strv *paths;     /* only these are looked at; NULL: everything */

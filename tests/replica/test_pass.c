@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "replica/apply.h"
 #include "replica/item_file.h"
+#include "replica/role.h"
 
 static struct lab l;
 
@@ -465,6 +466,35 @@ static void trash_follows_no_link(void **state)
 }
 
 #define T(name, fn) { name, fn, start, stop, NULL }
+static void set_role(size_t at, enum vb_replica_role role)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_PLACE *p = lab_place(&l, at);
+    assert_ok(vb_replica_begin(p->store, &err));
+    assert_ok(vb_place_set_role(p, role, &err));
+    assert_ok(vb_replica_commit(p->store, &err));
+}
+
+static void one_master(void **state)
+{
+    (void)state;
+    struct vb_pass_result r;
+    lab_write(&l, 0, "f", "first master");
+    lab_write(&l, 1, "g", "second master");
+    set_role(2, VB_ROLE_IMPORT);
+    lab_go(&l, 0, 2);
+    assert_int_equal(lab_pass(&l, 1, 2, NULL, &r), VB_E_GUARD);
+    assert_contains(lab_error(), "takes its changes from another replica already");
+    assert_int_equal(lab_count(&l, 2, "second"), 0);
+    lab_write(&l, 0, "f", "goes on");
+    lab_go(&l, 0, 2);
+    assert_int_equal(lab_count(&l, 2, "f=goes on"), 1);
+    set_role(2, VB_ROLE_IMPORT); /* the other may take over now */
+    lab_go(&l, 1, 2);
+    assert_int_equal(lab_count(&l, 2, "g=second master"), 1);
+    assert_int_equal(lab_pass(&l, 0, 2, NULL, &r), VB_E_GUARD);
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
@@ -484,6 +514,7 @@ int main(void)
         T("REPL-T51 the deletion guard", the_guard),
         T("REPL-T62 locks at either side", locked),
         T("REPL-T78 extra files, and exact", exact),
+        T("REPL-T76 REPL-REP-10 an importing scope has one master", one_master),
         T("REPL-T94 a dry run says what the run does", dry_run),
         T("REPL-T50 a root that is not mounted", offline),
         T("REPL-DSN-36 the trash follows no link", trash_follows_no_link),

@@ -80,6 +80,16 @@ is "REPL-T11 when it is back, only it gets something" "$(grep -c 'nothing to do'
 ok "... all of it" same "$T/a" "$T/held"
 vb scope rm held
 
+# --- dropped at the target ---
+name=$(vb scope list --json | sed -n "s#.*\"name\":\"\([^\"]*\)\".*\"root\":\"$T/b\".*#\1#p")
+vb scope rm "$name"
+ok "REPL-T74 a scope that is dropped at the target leaves its files" same "$T/a" "$T/b"
+echo "again" > "$T/a/news"
+ok "... and is registered again by the next pass" vb replicate web "$T/b"
+is "... which brings what is new" "$(cat "$T/b/news")" again
+is "... and keeps what it cannot know of as a copy (DSN-26)" "$(cat "$T"/b/news.conflict-*)" "more news"
+rm "$T"/b/news.conflict-*
+
 # --- many at once ---
 echo "news for all" > "$T/a/passing"
 vb replicate web "$T/m1" "$T/m2" "$T/m3" "$T/m4" "$T/m5" "$T/m6" --jobs 3 > "$T/out" 2>&1

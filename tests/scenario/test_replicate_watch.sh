@@ -42,7 +42,7 @@ rm "$T/a/x.tmp"
 ok "REPL-T64 a target is locked while it runs" vb lock "$away" --side in
 echo held > "$T/a/held"
 ok "... the other goes on" within 60 test -e "$T/c/held"
-ok "REPL-T73 its state says why" within 60 grep -q "^$T/b: NO_SYNC, busy" "$T/log"
+ok "REPL-T73 its state says why" within 60 grep -q "^$T/b: NO_SYNC, locked" "$T/log"
 is "... and it got nothing" "$(ls "$T/b/held" 2>/dev/null)" ""
 ok "... unlocked" vb unlock "$away" --side in
 ok "REPL-T62 it gets all of it" within 60 same "$T/a" "$T/b"
