@@ -9,6 +9,7 @@
  *
  *     VBACKUP_MODEL_SEED=N     one run only
  *     VBACKUP_MODEL_SECONDS=N  for so long (default 8)
+ *     VBACKUP_MODEL_DIR=1      in a directory, not in memory
  */
 #include <config.h>
 #include "tests/cm.h"
@@ -21,6 +22,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "store/repository_internal.h"
+#include "tests/base/scratch.h"
 #include "tests/store/fixture.h"
 
 #define CLIENTS 4
@@ -60,6 +62,7 @@ struct world {
     int turn; /* client; -1: the director */
     struct client clients[CLIENTS];
     struct vb_backend *files;
+    char *dir; /* where they are; NULL: in memory */
     uint64_t now, step;
     uint64_t lease_ms;
     struct made made[BACKUPS];
@@ -73,6 +76,18 @@ static void trouble(struct world *w, const char *what, const struct vb_error *er
 {
     if (!w->trouble)
         w->trouble = vb_printf("%s: %s", what, err ? vb_error_text(err) : "");
+}
+
+/* One more handle on the same files. */
+static struct vb_backend *another(struct world *w)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_backend *b = w->dir ? vb_backend_dir_open(w->dir, false, &err) : vb_backend_memory_share(w->files);
+    if (!b) {
+        fprintf(stderr, "%s\n", vb_error_text(&err));
+        abort();
+    }
+    return b;
 }
 
 /* ---- turns ---- */
@@ -199,7 +214,7 @@ static struct vb_repo *open_as(struct client *c, enum vb_repo_mode mode, struct 
     struct turns *t = vb_alloc(sizeof *t);
     t->b.ops = &turns_ops;
     t->b.location = vb_strdup("turns");
-    t->inner = vb_backend_memory_share(c->world->files);
+    t->inner = another(c->world);
     t->client = c;
     return fixture_open(&t->b, mode, err);
 }
@@ -433,7 +448,7 @@ static void judge(struct world *w)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     unsigned n = 0, fewest = 0;
-    struct vb_repo *r = fixture_open(vb_backend_memory_share(w->files), VB_REPO_READ, &err);
+    struct vb_repo *r = fixture_open(another(w), VB_REPO_READ, &err);
     if (!r || fixture_verify_all(r, size, &n, &err) != 0)
         trouble(w, "at the end", &err);
     for (size_t i = 0; i < w->n_made && !w->trouble; i++) {
@@ -452,13 +467,13 @@ static void judge(struct world *w)
     for (int i = 0; i < 2 && !w->trouble; i++) {
         struct vb_prune_result res;
         struct vb_prune_params p = { .wall_ms = w->now + (uint64_t)(i + 1) * 9000 * HOUR, .lease_ms = HOUR };
-        r = fixture_open(vb_backend_memory_share(w->files), VB_REPO_WRITE, &err);
+        r = fixture_open(another(w), VB_REPO_WRITE, &err);
         if (!r || vb_repo_lock(r, w->now, &err) < 0 || fixture_backup(r, 3, size, NULL, &err) < 0 ||
             vb_repo_prune(r, &p, &res, &err) < 0)
             trouble(w, "afterwards", &err);
         vb_repo_close(r);
     }
-    r = w->trouble ? NULL : fixture_open(vb_backend_memory_share(w->files), VB_REPO_READ, &err);
+    r = w->trouble ? NULL : fixture_open(another(w), VB_REPO_READ, &err);
     if (r && (fixture_verify_all(r, size, &n, &err) != 0 || vb_repo_check(r, true, NULL, NULL, &err) != 0))
         trouble(w, "after all", &err);
     vb_repo_close(r);
@@ -481,7 +496,12 @@ static char *run(uint64_t seed, struct totals *t)
     w->now = FIXTURE_NOW;
     w->lease_ms = seed % 2 ? 5 * HOUR : 1000000 * HOUR;
     w->tasks = 30 + (unsigned)vb_rng_below(&rng, 30);
-    w->files = vb_backend_memory_new();
+    if (getenv("VBACKUP_MODEL_DIR")) {
+        w->dir = vb_printf("%s/%llu", scratch_path, (unsigned long long)seed);
+        w->files = vb_backend_dir_open(w->dir, true, &err);
+    } else {
+        w->files = vb_backend_memory_new();
+    }
     if (fixture_init(w->files, &err) < 0)
         trouble(w, "init", &err);
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -509,6 +529,9 @@ static char *run(uint64_t seed, struct totals *t)
     t->copies += w->copies;
     char *what = w->trouble;
     vb_backend_close(w->files);
+    if (w->dir)
+        vb_remove_tree_at(AT_FDCWD, w->dir, NULL);
+    free(w->dir);
     pthread_cond_destroy(&w->turn_changed);
     pthread_mutex_destroy(&w->lock);
     free(w);
@@ -555,7 +578,7 @@ static void every_check_is_needed(void **state)
 #ifndef VB_FAULT_POINTS
     CM_SKIP("built without --enable-fault-points");
 #else
-    if (!getenv("VBACKUP_TEST_LONG"))
+    if (!getenv("VBACKUP_TEST_LONG") || getenv("VBACKUP_MODEL_DIR"))
         CM_SKIP("with VBACKUP_TEST_LONG only: takes minutes");
     for (int check = 1; check <= VB_REPO_CHECKS; check++) {
         struct totals t = { 0 };
@@ -577,8 +600,8 @@ static void every_check_is_needed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_reported_is_there_whatever_the_others_do),
-        cmocka_unit_test(every_check_is_needed),
+        cmocka_unit_test_setup_teardown(what_was_reported_is_there_whatever_the_others_do, scratch_start, scratch_end),
+        cmocka_unit_test_setup_teardown(every_check_is_needed, scratch_start, scratch_end),
     };
     return CM_RUN("repository_model", tests);
 }
