@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "replica/bundle.h"
+#include "replica/bundle_writers.h"
 #include "replica/item_file.h"
 
 #define ACK_HOLDER "acked"
@@ -137,7 +138,8 @@ int vb_bundle_verify(int fd, struct vb_bundle_info *info, struct vb_error *err)
 
 /* ---- applied ---- */
 
-static int note_ack(struct vb_place *p, struct vb_rstream *s, const struct vb_bundle_info *info, struct vb_error *err)
+static int note_ack(struct vb_place *p, struct vb_rstream *s, const struct vb_bundle_info *info, const struct vb_pass_options *o,
+                    struct vb_error *err)
 {
     VB_AUTO_MSG head = VB_MSG_INIT(0);
     char id[2 * VB_REPLICA_ID_LEN + 1];
@@ -155,7 +157,7 @@ static int note_ack(struct vb_place *p, struct vb_rstream *s, const struct vb_bu
         vb_replica_rollback(p->store);
         return -1;
     }
-    return vb_replica_commit(p->store, err);
+    return vb_replica_commit(p->store, err) < 0 ? -1 : vb_bundle_acked_writers(p, o, &head, err);
 }
 
 int vb_bundle_apply(struct vb_place *p, int fd, const struct vb_pass_options *o, struct vb_pass_result *out, struct vb_error *err)
@@ -169,7 +171,7 @@ int vb_bundle_apply(struct vb_place *p, int fd, const struct vb_pass_options *o,
         return vb_fail_errno(err, errno, "the bundle cannot be read twice");
     s.in = fd;
     s.peer = "bundle";
-    int result = info.ack ? note_ack(p, &s, &info, err) : vb_pass_receive(p, &s, o, out, err);
+    int result = info.ack ? note_ack(p, &s, &info, o, err) : vb_pass_receive(p, &s, o, out, err);
     s.in = -1;
     vb_rstream_clear(&s);
     return result;
@@ -189,6 +191,8 @@ int vb_bundle_ack(struct vb_place *p, int fd, struct vb_error *err)
     vb_msg_add_str(&m, VB_RF_REPLICA, id);
     vb_msg_add_u64(&m, VB_RF_BUNDLE, 1);
     vb_msg_add_u64(&m, VB_RF_ACK, 1);
+    if (vb_bundle_ack_writers(p, &m, err) < 0)
+        return -1;
     s.out = fd;
     s.sum = vb_hasher_new();
     int result = vb_rstream_send(&s, &m, err) < 0 || vb_rstream_send_knowledge(&s, own, err) < 0 || put_digest(&s, err) < 0 ? -1 : 0;

@@ -23,6 +23,7 @@ enum vb_action {
 };
 const char *vb_action_word(enum vb_action a); /* "create" ... */
 
+struct vb_bundle_writers;
 struct vb_pass_options {
     bool dry_run;          /* decide and tell, touch nothing (T94) */
     bool full;             /* source lists everything; the recovery of a stale destination (MSS-33) */
@@ -35,6 +36,7 @@ struct vb_pass_options {
     void *arg;
     bool quick;            /* the destination is not scanned first: what is extra or missing there shows the next time */
     const char *peer;      /* what the user calls the other side, for status; NULL: its id */
+    const struct vb_bundle_writers *writers; /* of a bundle's end (replica/bundle_writers.h); NULL: it has none here */
 };
 #define VB_PASS_OPTIONS_INIT { .policy = -1 }
 
@@ -45,6 +47,7 @@ struct vb_pass_result {
     uint64_t extra;     /* live at the destination only, and kept */
     uint64_t bytes;     /* of contents that travelled */
     uint64_t minted;    /* versions at the destination: resolved conflicts and changes its scan had not seen */
+    uint64_t writers;   /* payloads of a bundle that were taken in */
 };
 /* Whether anything at all was to do. */
 bool vb_pass_quiet(const struct vb_pass_result *r);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/beneath.h"
 #include "base/mem.h"
+#include "replica/bundle_writers.h"
 #include "replica/item_file.h"
 #include "replica/receive.h"
 #include "replica/role.h"
@@ -32,7 +33,7 @@ const char *vb_action_word(enum vb_action a)
 
 bool vb_pass_quiet(const struct vb_pass_result *r)
 {
-    return !(r->created || r->changed || r->deleted || r->conflicts || r->converged || r->deferred || r->failed || r->minted);
+    return !(r->created || r->changed || r->deleted || r->conflicts || r->converged || r->deferred || r->failed || r->minted || r->writers);
 }
 
 #define RESULT_TAG 2000
@@ -534,11 +535,32 @@ static int hear_begin(struct vb_receiver *x, struct vb_error *err)
     return check_stale(x, err);
 }
 
+static int hear_writer(struct vb_receiver *x, const struct vb_msg *m, struct vb_error *err)
+{
+    int taken = vb_bundle_take_writer(x->p, x->s, x->o, x->from, m, err);
+    x->out->writers += taken > 0;
+    return taken < 0 ? -1 : 0;
+}
+
+/* The rows of this bundle are here already; what its writers have may be new all the same. */
+static int hear_writers_only(struct vb_receiver *x, struct vb_error *err)
+{
+    for (;;) {
+        VB_AUTO_MSG m = VB_MSG_INIT(0);
+        if (vb_rstream_recv(x->s, &m, err) < 0)
+            return -1;
+        if (m.type != VB_R_GONE && m.type != VB_R_EXT)
+            return 0;
+        if (m.type == VB_R_EXT && hear_writer(x, &m, err) < 0)
+            return -1;
+    }
+}
+
 static int receive(struct vb_receiver *x, struct vb_error *err)
 {
     int done = hear_begin(x, err);
     if (done)
-        return done < 0 ? -1 : 0;
+        return done < 0 ? -1 : hear_writers_only(x, err);
     uint64_t old;
     if (vb_file_clock(x->p, &x->now, err) < 0 ||
         (!x->o->dry_run && vb_trash_expire(x->p, (int64_t)x->now.tv_sec * 1000, &old, err) < 0) || (x->bundle ? hear_gone(x, err) : wish(x, err)) < 0)
@@ -549,6 +571,11 @@ static int receive(struct vb_receiver *x, struct vb_error *err)
             return -1;
         if (m.type == VB_R_ROWS) {
             if (take_batch(x, &m, err) < 0)
+                return -1;
+            continue;
+        }
+        if (m.type == VB_R_EXT && x->bundle) {
+            if (hear_writer(x, &m, err) < 0)
                 return -1;
             continue;
         }

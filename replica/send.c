@@ -14,6 +14,7 @@
 #include "base/beneath.h"
 #include "base/mem.h"
 #include "replica/delta.h"
+#include "replica/bundle_writers.h"
 #include "replica/item_file.h"
 #include "replica/pass.h"
 #include "replica/role.h"
@@ -457,5 +458,6 @@ int vb_pass_write(struct vb_place *p, struct vb_rstream *s, const struct vb_bund
     VB_CLEANUP(sender_clear) struct sender x = { .p = p, .s = s, .o = o, .out = out, .bundle = true };
     *out = (struct vb_pass_result){ 0 };
     x.known = vb_knowledge_copy(to->known);
-    return prepare(&x, err) < 0 || begin(&x, to, err) < 0 || send_gone(&x, err) < 0 || send_all(&x, err) < 0 ? -1 : 0;
+    return prepare(&x, err) < 0 || begin(&x, to, err) < 0 || send_gone(&x, err) < 0 || vb_bundle_send_writers(p, s, o, err) < 0 ||
+                   send_all(&x, err) < 0 ? -1 : 0;
 }

@@ -19,7 +19,8 @@
  * THE WRITERS' SHARE, between passes, asked by the side whose writers are the source:
  *     EXT_LIST {WRITER {WRITER_NAME, CLASS}...} -> EXT_LIST {WRITER {WRITER_NAME, CALLS}...}: those that are there, too
  *     EXT_CALL {WRITER_NAME, CALL, LIMIT_MS}, and of deserialize: blob -> EXT_DONE {HASH (of a signature)? LOG {KIND, LINE}... CODE? TEXT? HINT?}
- *     in a bundle, behind GONE: EXT {WRITER_NAME, CLASS, HASH?, FLAGS} blob, for each writer
+ *     in a bundle, behind GONE: EXT {WRITER_NAME, CLASS, HASH?, FLAGS, EXT_SEQ} blob, for each writer; in the BEGIN of an
+ *     acknowledgement: WRITER {REPLICA, WRITER_NAME, EXT_SEQ} for each payload that was taken
  * Either side: ERROR {CODE, TEXT, HINT} ends it.
  */
 #ifndef VB_REPLICA_STREAM_H

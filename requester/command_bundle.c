@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "replica/bundle.h"
+#include "replica/bundle_writers.h"
 #include "replica/scan.h"
 #include "requester/replica_peer.h"
 
@@ -29,6 +30,31 @@ static int open_scanned(struct vb_cli *cli, const char *name, struct vb_place **
     const struct vb_scan_options so = { .tell = warn, .arg = cli };
     struct vb_scan_result scan;
     return vb_place_open(&setup, name, out, err) < 0 ? -1 : vb_scan(*out, &so, &scan, err);
+}
+
+/* ---- the writers of the scope ---- */
+
+struct writers {
+    struct vb_bundle_writers w;
+    char *dir;
+};
+
+static int writers_open(struct vb_cli *cli, struct vb_place *p, struct writers *x, struct vb_pass_options *o, struct vb_error *err)
+{
+    x->dir = vb_printf("%s/replica", cli->settings.state_dir);
+    x->w.dir = x->dir;
+    if (vb_place_writers(p, &x->w.names, &x->w.limit_ms, err) < 0)
+        return -1;
+    x->w.hosts = vb_ext_hosts_new(NULL, cli->settings.state_dir, &x->w.names);
+    o->writers = &x->w;
+    return 0;
+}
+
+static void writers_clear(struct writers *x)
+{
+    vb_ext_hosts_free(x->w.hosts);
+    vb_strv_clear(&x->w.names);
+    vb_free_ptr(&x->dir);
 }
 
 /* A file gets its name when it is whole and on the disk (DSN-34); "-" is standard output. */
@@ -72,6 +98,7 @@ static int run_create(struct vb_cli *cli)
     struct vb_pass_options o = VB_PASS_OPTIONS_INIT;
     struct vb_pass_result r = { 0 };
     struct target t = { .fd = -1 };
+    VB_CLEANUP(writers_clear) struct writers writers = { .dir = NULL };
     struct vb_place *opened = NULL;
     uint64_t number = 0;
     const char *series = vb_cli_opt(cli, "series"), *since = vb_cli_opt(cli, "since");
@@ -87,6 +114,9 @@ static int run_create(struct vb_cli *cli)
         vb_fail(&err, VB_E_USAGE, "--series: '%s' is not a name", series);
     int result = err.code != VB_OK || open_scanned(cli, cli->argv[0], &opened, &err) < 0 ? -1 : 0;
     VB_AUTO_PLACE *p = opened;
+    writers.w.series = series;
+    if (result == 0)
+        result = writers_open(cli, p, &writers, &o, &err);
     if (result == 0 && (result = target_open(&t, cli->argv[1], &err)) == 0) {
         result = vb_bundle_write(p, t.fd, from, series, &o, &r, &number, &err);
         result = target_close(&t, result == 0, &err);
@@ -208,6 +238,7 @@ static int run_apply(struct vb_cli *cli)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     struct apply a = { .cli = cli, .o = VB_PASS_OPTIONS_INIT };
+    VB_CLEANUP(writers_clear) struct writers writers = { .dir = NULL };
     struct vb_place *opened = NULL;
     struct stat st;
     enum vb_exit status = VB_EXIT_DONE;
@@ -222,6 +253,9 @@ static int run_apply(struct vb_cli *cli)
     int result = err.code != VB_OK || open_scanned(cli, cli->argv[0], &opened, &err) < 0 ? -1 : 0;
     VB_AUTO_PLACE *p = opened;
     a.p = p;
+    writers.w.skip_missing = vb_cli_flag(cli, "skip-missing-writers");
+    if (result == 0)
+        result = writers_open(cli, p, &writers, &a.o, &err);
     if (result == 0)
         result = strcmp(from, "-") != 0 && stat(from, &st) == 0 && S_ISDIR(st.st_mode) ? apply_directory(&a, from, &status, &err)
                                                                                       : apply_one(&a, from, &status, &err);
@@ -251,6 +285,7 @@ static const struct vb_opt create_opts[] = {
     { NULL, 0, NULL, NULL }
 };
 static const struct vb_opt apply_opts[] = {
+    { "skip-missing-writers", 0, NULL, "leave out writers of the bundle that are not here" },
     { "allow-deletes", 0, "N|all", "let this many deletions pass the guard" },
     { "dry-run", 'n', NULL, "decide, and touch nothing" },
     { NULL, 0, NULL, NULL }
