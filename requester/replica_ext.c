@@ -24,6 +24,7 @@ struct vb_ext_run {
     size_t n;
     uint64_t limit_ms;
     char *dir;
+    bool told; /* why the source ended the run */
 };
 
 /* A writer without the block is not called (DSN-37). */
@@ -191,10 +192,15 @@ int vb_ext_run_target(struct vb_ext_run *r, size_t index, const struct vb_ext_ta
         free(x.list);
     }
     const struct vb_error *failure = vb_ext_failure(r->d, index);
+    bool of_run = failure && vb_ext_run_failure(r->d);
     if (failure && err) {
         vb_error_clear(err);
-        vb_error_copy(err, failure);
+        if (of_run && r->told && !strcmp(vb_error_text(failure), vb_error_text(vb_ext_run_failure(r->d))))
+            vb_fail(err, VB_E_CANCELLED, "left out: the run ended at the source");
+        else
+            vb_error_copy(err, failure);
     }
+    r->told = r->told || of_run;
     pthread_mutex_unlock(&r->lock);
     return failure ? -1 : 0;
 }

@@ -35,7 +35,8 @@ struct vb_ext_target {
     void (*warn)(void *arg, const struct vb_error *what);
     void *arg;
 };
-/* All of one target's part; -1: it ended, and why. */
+/* All of one target's part; -1: it ended, and why.  A failure of the source is told to one target, the others are left out
+ * (VB_E_CANCELLED). */
 int vb_ext_run_target(struct vb_ext_run *r, size_t index, const struct vb_ext_target *t, struct vb_error *err);
 /* Names of the writers that differed there (and were, or would be, carried over); the caller clears them. */
 void vb_ext_run_carried(const struct vb_ext_run *r, size_t index, struct vb_strv *names);

@@ -187,10 +187,10 @@ is "... the old one is back" "$(cat "$T/far/etc/sites-available/shop")" "$before
 ok "... nothing lies about" test ! -e "$T/far/etc.vbackup-new"
 ok "... and is still served" comes "from the source"
 site "$P" "second" > "$T/src/etc/sites-available/shop"
-far_nginx "test = sleep 5"
-vb scope set nginx --writer-limit 1s
+far_nginx "test = sleep 30"
+vb scope set nginx --writer-limit 4s
 run nginx far:nginx
-like "a test that hangs is killed" "$(cat "$T/out")" "did not answer deserialize within 1 s"
+like "a test that hangs is killed" "$(cat "$T/out")" "did not answer deserialize within 4 s"
 like "... in the middle of the change" "$(cat "$T/far/etc/sites-available/shop")" second
 far_nginx
 vb scope set nginx --writer-limit 5m
