@@ -23,6 +23,7 @@
 #include "wire/ssh.h"
 
 #define QUEUE_MAX (4u << 20)
+#define FAREWELL_MS 15000u
 
 struct vb_replica_peer {
     struct vb_rstream s;
@@ -163,6 +164,8 @@ static void carry_end(struct vb_replica_peer *c, const struct vb_error *why)
 static void from_far(void *arg, struct vb_msg *m)
 {
     struct vb_replica_peer *c = arg;
+    if (!c->near)
+        return;
     vb_conn_send(c->near, m);
     if (vb_conn_queued(c->near) > QUEUE_MAX)
         vb_conn_pause(c->far, true);
@@ -183,7 +186,9 @@ static void near_drained(void *arg)
 
 static void far_drained(void *arg)
 {
-    vb_conn_pause(((struct vb_replica_peer *)arg)->near, false);
+    struct vb_replica_peer *c = arg;
+    if (c->near)
+        vb_conn_pause(c->near, false);
 }
 
 static void far_closed(void *arg, const struct vb_error *why)
@@ -191,10 +196,21 @@ static void far_closed(void *arg, const struct vb_error *why)
     carry_end(arg, why);
 }
 
+static void waited_enough(void *arg)
+{
+    carry_end(arg, NULL);
+}
+
+/* Our last word is still to arrive; and whoever comes next finds the scope there free when that end is gone. */
 static void near_closed(void *arg, const struct vb_error *why)
 {
+    struct vb_replica_peer *c = arg;
     (void)why;
-    carry_end(arg, NULL);
+    vb_conn_free(c->near);
+    c->near = NULL;
+    vb_conn_pause(c->far, false);
+    vb_conn_finish(c->far);
+    vb_loop_after(c->loop, FAREWELL_MS, waited_enough, c);
 }
 
 static void ssh_failed(void *arg, const struct vb_error *why)
