@@ -543,8 +543,10 @@ static int look(struct check *c, struct vb_error *err)
             let_go(c, true);
             return -1;
         }
-        if (vb_repo_ledger_sync(r, err) < 0)
+        if (vb_repo_ledger_sync(r, err) < 0) {
+            let_go(c, true);
             return -1;
+        }
         /* A file that is there and broken explains what is missing; and a prune whose record was there may have been at
          * work still when it was looked for the first time. */
         if (c->missing == 0 || c->result.damages > 0 || (looks > 1 && end == r->ledger.end)) {
