@@ -76,6 +76,7 @@ struct recover {
     struct vb_repo *repo;
     struct vb_catalog_entry *entry;
     json_t *kit;
+    bool doubtful; /* made with a write-only key */
     size_t written;
 };
 
@@ -113,13 +114,18 @@ static int open_with_sheet(struct recover *x, const struct vb_sheet *sheet, stru
 /* The newest backup that has the document; some are made with other programs. */
 struct search {
     struct vb_catalog_entry *found;
+    char doubtful[VB_GUID_LEN + 1]; /* the newest made with a write-only key: its holder may have made up what is in it */
 };
 
 static int newest(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
 {
     struct search *s = arg;
     (void)path, (void)damage;
-    if (*entry && vb_catalog_find_document(*entry, VB_KIT_DOCUMENT, NULL, NULL)) {
+    if (!*entry || !vb_catalog_find_document(*entry, VB_KIT_DOCUMENT, NULL, NULL))
+        return 0;
+    if ((*entry)->by_writer_only) {
+        memcpy(s->doubtful, (*entry)->id, sizeof s->doubtful);
+    } else {
         vb_catalog_entry_free(s->found);
         s->found = VB_STEAL(*entry);
     }
@@ -128,7 +134,7 @@ static int newest(void *arg, const char *path, struct vb_catalog_entry **entry, 
 
 static int load_kit(struct recover *x, struct vb_error *err)
 {
-    struct search s = { NULL };
+    struct search s = { .found = NULL };
     VB_AUTO_BUF b = VB_BUF_INIT;
     int rc = 0;
     if (x->cli->argc > 0)
@@ -139,8 +145,20 @@ static int load_kit(struct recover *x, struct vb_error *err)
         return -1;
     x->entry = s.found;
     const struct vb_catalog_document *d = s.found ? vb_catalog_find_document(s.found, VB_KIT_DOCUMENT, NULL, NULL) : NULL;
-    if (!d)
-        return vb_fail(err, VB_E_NOT_FOUND, "no backup holds the configuration of a requester");
+    if (!d) {
+        vb_fail(err, VB_E_NOT_FOUND, "no backup holds the configuration of a requester%s",
+                s.doubtful[0] ? ", but for those made with a write-only key" : "");
+        if (s.doubtful[0])
+            vb_hint(err, "whoever has the host of such a key can have made it up: look at it with --target DIR %.8s", s.doubtful);
+        return -1;
+    }
+    x->doubtful = s.found->by_writer_only;
+    if (x->doubtful && !x->target) {
+        vb_fail(err, VB_E_GUARD, "backup %.8s was made with a write-only key: whoever has that host chose its files and their "
+                "places", x->entry->id);
+        vb_hint(err, "write them below a new directory, and look at each: --target DIR");
+        return -1;
+    }
     if (vb_repo_get_bytes(x->repo, VB_CHUNK_DOC, &d->content, VB_KIT_MAX, &b, err) < 0)
         return -1;
     x->kit = json_loadb((const char *)b.data, b.len, JSON_REJECT_DUPLICATES, NULL);
@@ -169,21 +187,23 @@ static int each_file(struct recover *x, bool write, struct vb_error *err)
     json_t *f;
     struct stat st;
     json_array_foreach(json_object_get(x->kit, "files"), i, f) {
-        const char *text = json_string_value(json_object_get(f, "text"));
+        const char *text = json_string_value(json_object_get(f, "text")), *kind = json_string_value(json_object_get(f, "kind"));
+        bool known_hosts = kind && strcmp(kind, "known-hosts") == 0;
         VB_AUTO_FREE char *path = place_of(x, json_string_value(json_object_get(f, "path")));
-        if (!path || !text)
+        if (!path || !text || !kind || (!known_hosts && strcmp(kind, "configuration") != 0))
             return vb_fail(err, VB_E_CORRUPT, "the configuration in backup %.8s is not what a requester stores", x->entry->id);
         if (!write) {
-            if (lstat(path, &st) == 0 && !vb_cli_flag(x->cli, "force")) {
+            if (lstat(path, &st) == 0 && (x->doubtful || !vb_cli_flag(x->cli, "force"))) {
                 vb_fail(err, VB_E_GUARD, "'%s' is there already", path);
-                vb_hint(err, "give --target DIR to look at it first, or --force to replace what is there");
+                vb_hint(err, "%s", x->doubtful ? "give --target DIR with a new directory"
+                                               : "give --target DIR to look at it first, or --force to replace what is there");
                 return -1;
             }
             continue;
         }
         VB_AUTO_FREE char *up = vb_strndup(path, (size_t)(strrchr(path, '/') - path));
         if ((*up && vb_mkdirs_at(AT_FDCWD, up, 0755, err) < 0) ||
-            vb_write_file_at(AT_FDCWD, path, text, strlen(text), 0600, err) < 0)
+            vb_write_file_at(AT_FDCWD, path, text, strlen(text), known_hosts ? 0644 : 0600, err) < 0) /* of all users */
             return -1;
         x->written++;
         if (!x->cli->json && !x->cli->quiet) {
@@ -240,8 +260,11 @@ static int run_recover(struct vb_cli *cli)
         struct vb_repo_key_params p = { &auth, "recovered", NULL, wall_ms(), vb_password_cost() };
         rc = vb_repo_key_add(x.repo, &p, key_id, &err);
     }
-    if (rc == 0)
-        rc = each_file(&x, true, &err);
+    if (rc == 0 && each_file(&x, true, &err) < 0) {
+        rc = -1;
+        if (*key_id) /* else each try would leave one */
+            vb_repo_key_remove(x.repo, key_id, NULL);
+    }
     if (rc == 0)
         tell(&x, key_id);
     vb_sheet_clear(sheet);

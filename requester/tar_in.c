@@ -19,7 +19,7 @@
 #define MAX_DEPTH 1000u
 #define MAX_NODES 50000000u
 #define READ_SIZE 262144u
-#define END_MARK 1024u /* zero bytes at the end of every archive that is whole */
+#define END_MARK 1024u /* zero bytes behind the last entry of every archive that is whole */
 
 struct node {
     char *name;
@@ -42,7 +42,9 @@ struct vb_tar_in {
     struct vb_buf piece, stored;
     /* of the running archive */
     int fd, errnum;
-    uint64_t zeros; /* at the end of what was read */
+    uint64_t got;   /* bytes read */
+    uint64_t zeros; /* of them, at the end */
+    uint64_t end;   /* of the last entry, with what pads it */
     char *block;
     void (*on_chunk)(void *arg);
     void *on_chunk_arg;
@@ -448,8 +450,27 @@ static la_ssize_t read_more(struct archive *a, void *arg, const void **p)
     while (zeros < (size_t)n && t->block[(size_t)n - 1 - zeros] == 0)
         zeros++;
     t->zeros = zeros == (size_t)n ? t->zeros + zeros : zeros;
+    t->got += (uint64_t)n;
     *p = t->block;
     return n;
+}
+
+/* The end of an entry: zeros before it are content, and mark no end. */
+static int take_whole(struct vb_tar_in *t, struct archive *a, struct archive_entry *from, struct vb_error *err)
+{
+    if (take_entry(t, a, from, err) < 0)
+        return -1;
+    if (archive_read_data_skip(a) < ARCHIVE_WARN)
+        return failed(t, a, err);
+    la_int64_t at = archive_filter_bytes(a, -1);
+    t->end = at < 0 ? 0 : ((uint64_t)at + 511) / 512 * 512;
+    return 0;
+}
+
+static bool has_end_mark(const struct vb_tar_in *t)
+{
+    uint64_t behind = t->got > t->end ? t->got - t->end : 0;
+    return behind >= END_MARK && t->zeros >= END_MARK;
 }
 
 int vb_tar_in_archive(struct vb_tar_in *t, int fd, struct vb_error *err)
@@ -461,7 +482,7 @@ int vb_tar_in_archive(struct vb_tar_in *t, int fd, struct vb_error *err)
     setlocale(LC_CTYPE, "C.UTF-8"); /* names are bytes */
     t->fd = fd;
     t->errnum = 0;
-    t->zeros = 0;
+    t->got = t->zeros = t->end = 0;
     /* No filter: an archive that unpacks to more than it is must be unpacked by whoever trusts it. */
     if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open(a, t, NULL, read_more, NULL) != ARCHIVE_OK) {
         if (a)
@@ -470,7 +491,7 @@ int vb_tar_in_archive(struct vb_tar_in *t, int fd, struct vb_error *err)
         return -1;
     }
     while ((got = archive_read_next_header(a, &from)) == ARCHIVE_OK || got == ARCHIVE_WARN)
-        if (take_entry(t, a, from, err) < 0)
+        if (take_whole(t, a, from, err) < 0)
             goto out;
     if (got != ARCHIVE_EOF) {
         failed(t, a, err);
@@ -480,7 +501,7 @@ int vb_tar_in_archive(struct vb_tar_in *t, int fd, struct vb_error *err)
         ;
     if (t->errnum)
         failed(t, a, err);
-    else if (t->zeros < END_MARK)
+    else if (!has_end_mark(t))
         vb_fail(err, VB_E_CORRUPT, "the archive ends before its end mark: whoever made it was interrupted");
     else
         rc = 0;

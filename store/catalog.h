@@ -103,6 +103,8 @@ struct vb_catalog_entry {
     size_t n_hosts, cap_hosts;
     struct vb_catalog_document *documents;
     size_t n_documents, cap_documents;
+    bool by_writer_only; /* as read: made with a write-only key, which may claim what it likes of its own host; not part of
+                          * the file */
 };
 
 struct vb_catalog_entry *vb_catalog_entry_new(void);

@@ -140,6 +140,7 @@ struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path,
         return NULL;
     }
     e->hash = real;
+    e->by_writer_only = vb_keys_sealed(r->keys) && !vb_keys_tag_is(r->keys, o.tag, "");
     return e;
 }
 
@@ -431,18 +432,41 @@ static int recheck_all(struct vb_repo *r, const struct vb_catalog_entry *e, stru
 
 /* ---- the entry ---- */
 
+/* Records that are or were in the catalog: also of what is forgotten and gone, or was set aside; sorted. */
+static int all_records(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err)
+{
+    int result = vb_repo_catalog_paths(r, paths, err);
+    if (result == 0)
+        result = vb_repo_forgotten_paths(r, paths, err);
+    if (result == 0)
+        result = vb_repo_broken_paths(r, "catalog/", paths, err);
+    vb_strv_sort(paths);
+    return result;
+}
+
+int vb_repo_has_backup(struct vb_repo *r, const char *id, bool *there, struct vb_error *err)
+{
+    struct vb_strv paths = { 0 };
+    int result = all_records(r, &paths, err);
+    *there = false;
+    for (size_t i = 0; i < paths.n && result == 0 && !*there; i++) {
+        uint64_t sequence;
+        char own[VB_GUID_LEN + 1];
+        struct vb_name hash;
+        *there = vb_catalog_path_parse(paths.v[i], &sequence, own, &hash) && vb_guid_equal(own, id) &&
+                 vb_repo_standing(r, sequence, &hash) == VB_STANDS;
+    }
+    vb_strv_clear(&paths);
+    return result;
+}
+
 /* Its place in the order: behind all that is in the ledger. */
 static int set_place(struct vb_repo *r, struct vb_catalog_entry *e, struct vb_error *err)
 {
     struct vb_strv paths = { 0 };
     int result = vb_repo_ledger_next(r, &e->sequence, err);
     if (result == 0)
-        result = vb_repo_catalog_paths(r, &paths, err);
-    if (result == 0)
-        result = vb_repo_forgotten_paths(r, &paths, err); /* also those whose record is gone */
-    if (result == 0)
-        result = vb_repo_broken_paths(r, "catalog/", &paths, err); /* or was set aside */
-    vb_strv_sort(&paths);
+        result = all_records(r, &paths, err);
     e->has_previous = false;
     for (size_t i = 0; i < paths.n && result == 0; i++) {
         uint64_t sequence;

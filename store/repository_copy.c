@@ -306,19 +306,17 @@ static int copy_root(struct vb_copy *c, struct vb_name *name, unsigned type, str
 
 /* ---- a backup ---- */
 
-static int is_there(void *arg, const char *path, struct vb_catalog_entry **entry, const struct vb_error *damage)
-{
-    (void)path, (void)damage;
-    return *entry && vb_guid_equal((*entry)->id, arg);
-}
-
 int vb_copy_backup(struct vb_copy *c, struct vb_catalog_entry *e, vb_copy_group_fn *group_of, void *arg,
                    struct vb_copy_result *result, struct vb_error *err)
 {
     struct vb_copy_result own = { 0 };
-    int rc = vb_keys_append_only(c->to->keys) ? 0 : vb_repo_list(c->to, is_there, e->id, err);
-    if (rc != 0)
-        return rc;
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    bool there = false;
+    int rc = vb_repo_ledger_sync(c->to, err);
+    if (rc == 0)
+        rc = vb_repo_has_backup(c->to, e->id, &there, err);
+    if (rc < 0 || there)
+        return rc < 0 ? -1 : 1;
     c->result = &own;
     for (size_t h = 0; h < e->n_hosts; h++)
         for (size_t k = 0; k < e->hosts[h].n_components; k++)
@@ -338,8 +336,8 @@ int vb_copy_backup(struct vb_copy *c, struct vb_catalog_entry *e, vb_copy_group_
         for (uint32_t i = 0; i < content->n && rc == 0; i++)
             rc = copy_root(c, &content->refs[i].name, content->level ? VB_CHUNK_LIST : VB_CHUNK_DOC, err);
     }
-    if (rc == 0)
-        rc = vb_repo_commit(c->to, e, err);
+    if (rc == 0 && vb_repo_commit(c->to, e, &why) < 0)
+        rc = why.code == VB_E_EXISTS ? 1 : vb_error_move(err, &why); /* another copy was quicker */
     if (result)
         *result = own;
     return rc;

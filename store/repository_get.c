@@ -82,7 +82,7 @@ static int chunk_context(struct vb_repo *r, enum vb_chunk_type type, const struc
 bool vb_repo_look_deeper(struct vb_repo *r)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
-    if (r->locked || vb_keys_append_only(r->keys))
+    if (r->locked || r->pinned || vb_keys_append_only(r->keys))
         return false;
     if (r->scanned < VB_SCAN_DEEP)
         return vb_repo_load_index(r, r->scanned + 1, &why) == 0;

@@ -61,6 +61,7 @@ struct vb_repo {
     struct vb_backend *backend;
     enum vb_repo_mode mode;
     bool locked;
+    bool pinned;            /* the index in memory is being walked: nothing may put another in its place */
     enum vb_repo_scan scanned; /* how much was looked at since the index was loaded */
     struct vb_repo_ledger ledger;
     uint64_t generation;    /* of the repository as this session knows it: packs condemned later may be referred to */
@@ -151,6 +152,9 @@ int vb_repo_open_stored(struct vb_repo *r, uint32_t group, const struct vb_pack_
 int vb_repo_catalog_paths(struct vb_repo *r, struct vb_strv *paths, struct vb_error *err);
 /* Reads and verifies one entry. */
 struct vb_catalog_entry *vb_repo_read_entry(struct vb_repo *r, const char *path, struct vb_error *err);
+
+/* Whether a backup of that id is or was there, by names alone; the ledger is as it was read last. */
+int vb_repo_has_backup(struct vb_repo *r, const char *id, bool *there, struct vb_error *err);
 
 /* Not one that never became a backup, nor one that a prune removes. */
 bool vb_repo_path_stands(const struct vb_repo *r, const char *path);

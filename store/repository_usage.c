@@ -125,9 +125,17 @@ static int missing(void *arg, const struct vb_name *name, unsigned type, const s
     return vb_fail(err, VB_E_CORRUPT, "the %s chunk %.16s... is missing", type ? vb_chunk_type_name(type) : "data", hex);
 }
 
-int vb_repo_usage_of(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_repo_usage *out, struct vb_error *err)
+/* What others have done since the index was loaded shows as chunks that are missing: then it is loaded anew, and all is
+ * counted from the beginning, as the chunks have other numbers. */
+static bool again(struct vb_repo *r, struct vb_error *why)
+{
+    return (why->code == VB_E_CORRUPT || why->code == VB_E_NOT_FOUND) && vb_repo_look_deeper(r);
+}
+
+static int usage_of(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_repo_usage *out, struct vb_error *err)
 {
     struct vb_repo_reach x;
+    r->pinned = true;
     vb_repo_reach_init(&x, r, r->index);
     x.arg = out;
     x.visit = visit;
@@ -135,6 +143,38 @@ int vb_repo_usage_of(struct vb_repo *r, const struct vb_catalog_entry *e, struct
     out->chunks = out->raw = out->stored = 0;
     int rc = vb_repo_reach_entry(&x, e, err);
     vb_repo_reach_clear(&x);
+    r->pinned = false;
+    return rc;
+}
+
+int vb_repo_usage_of(struct vb_repo *r, const struct vb_catalog_entry *e, struct vb_repo_usage *out, struct vb_error *err)
+{
+    for (;;) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if (usage_of(r, e, out, &why) == 0)
+            return 0;
+        if (!again(r, &why))
+            return vb_error_move(err, &why);
+    }
+}
+
+static int usage(struct usage *u, struct vb_catalog_entry *const *entries, size_t n, struct vb_error *err)
+{
+    int rc = 0;
+    u->repo->pinned = true;
+    u->n = 0;
+    u->below_shared = false;
+    u->owner = vb_alloc_n(vb_index_numbers(u->repo->index) + 1, sizeof *u->owner);
+    memset(u->each, 0, n * sizeof *u->each);
+    memset(u->all, 0, sizeof *u->all);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        u->now = (uint32_t)i + 1;
+        rc = add_backup(u, entries[i], err);
+        if (rc < 0)
+            vb_context(err, "backup %.8s", entries[i]->id);
+    }
+    free(u->owner);
+    u->repo->pinned = false;
     return rc;
 }
 
@@ -142,17 +182,14 @@ int vb_repo_usage(struct vb_repo *r, struct vb_catalog_entry *const *entries, si
                   struct vb_repo_usage *all, struct vb_error *err)
 {
     struct usage u = { .repo = r, .each = each, .all = all };
-    int rc = 0;
-    u.owner = vb_alloc_n(vb_index_numbers(r->index) + 1, sizeof *u.owner);
-    memset(each, 0, n * sizeof *each);
-    memset(all, 0, sizeof *all);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        u.now = (uint32_t)i + 1;
-        rc = add_backup(&u, entries[i], err);
-        if (rc < 0)
-            vb_context(err, "backup %.8s", entries[i]->id);
+    int rc;
+    for (;;) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if ((rc = usage(&u, entries, n, &why)) == 0 || !again(r, &why)) {
+            rc = rc == 0 ? 0 : vb_error_move(err, &why);
+            break;
+        }
     }
-    free(u.owner);
     free(u.list);
     return rc;
 }

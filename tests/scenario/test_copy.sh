@@ -49,7 +49,14 @@ is "as large as the first" "$((size * 100 / $(du -sk "$T/repo" | cut -f1) < 115)
 try "once more" 0 "0 copied, 2 there already" vb copy --to "$T/second" --to-password-file "$T/other"
 is "adds nothing" "$(du -sk "$T/second" | cut -f1)" "$size"
 is "no chunk has the name it has in the first" "$(vb copy --json --to "$T/second" --to-password-file "$T/other" | jq -c 'select(.message_type == "summary") | [.copied,.present,.new_bytes]')" "[0,2,0]"
-rm -r "$T/repo"
+# what was forgotten there is not copied again, and does not keep what is newer from being copied
+second forget -q --keep-last 1 > /dev/null
+head -c 50000 /dev/urandom > "$S/d/newer"; vb backup -q "$S" > /dev/null
+try "one is forgotten there" 0 "1 copied, 2 there already" vb copy --to "$T/second" --to-password-file "$T/other"
+is "it stays forgotten" "$(second list --json | jq -r .id | grep -c "${ids[0]}")" 0
+second forget -q --undo "${ids[0]}" > /dev/null
+second forget -q --force "$(second list --json | jq -r .id | tail -1)" > /dev/null
+rm "$S/d/newer"; rm -r "$T/repo"
 try "the first is gone: restore" 0 "" second restore -q "${ids[0]:0:8}" --target "$T/out1"
 ok "the first backup byte by byte" diff -r "$T/before" "$T/out1$S"
 try "the second" 0 "" second restore -q latest --target "$T/out2"

@@ -66,6 +66,16 @@ for o in "--path src" "--name a/b" "--name=" "--host -x"; do
     try "option that is none, $o" 2 "not" vb import $o "$T/gnu.tar"
 done
 
+# cut off behind a file that ends in zeros: no end mark
+mkdir "$T/cut"; { head -c 5000 /dev/urandom; head -c 4216 /dev/zero; } > "$T/cut/m"; echo z > "$T/cut/z"
+tar -C "$T/cut" -cf - m z | head -c $((512 + 9216)) > "$T/zeros.tar"
+try "zeros of a file are no end mark" 1 "end mark" vb import "$T/zeros.tar"
+{ cat "$T/zeros.tar"; head -c 512 /dev/zero; } > "$T/half.tar"
+try "nor is half of one" 1 "end mark" vb import "$T/half.tar"
+{ cat "$T/zeros.tar"; head -c 1024 /dev/zero; } > "$T/whole.tar"
+try "a whole one is" 0 "1 files" vb import "$T/whole.tar"
+n=$(count)
+
 # ---- hostile ones ----
 cat > "$T/hostile.py" <<'END'
 import io, sys, tarfile

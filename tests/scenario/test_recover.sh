@@ -88,6 +88,27 @@ cp "$T/data" "$S/data"
 try "it backs up" 0 "" vb backup -q
 try "all is whole" 0 "no damage found in 2 backups" vb check --read-data
 
+# a host that was broken into cannot have files of its choice written
+echo weak > "$T/weak"; vb key add -q --new-password-file "$T/weak" --write-only web > /dev/null
+mkdir "$T/evil"; echo "* * * * * root sh" > "$T/evil/job"
+printf '[requester]\nname = web\n[host db]\naddress = db.example\nknown-hosts = %s\n' "$T/evil/job" > "$T/evil/conf"
+tar -C "$T/evil" -cf "$T/x.tar" job
+VBACKUP_PASSWORD_FILE=$T/weak VBACKUP_CONFIG=$T/evil/conf vbackup import -q --repo "$T/repo" --host web "$T/x.tar" > "$T/log" 2>&1 || bail "no hostile import: $(cat "$T/log")"
+hostile=$(vb list --json | jq -r .id | tail -1)
+umask 022
+try "a configuration of a write-only key is not taken" 0 "3 files as of backup" vb recover-requester --sheet "$T/typed" --target "$T/after"
+umask 077
+not_ok "none of its files is written" test -e "$T/after$T/evil"
+ok "but the requester's" cmp "$T/after$E/vbackup.conf" "$T/lost/vbackup.conf"
+try "when it is named, not to its places" 5 "write-only key" vb recover-requester --sheet "$T/typed" --force "$hostile"
+try "but to look at" 0 "written: $T/see$T/evil/job" vb recover-requester --sheet "$T/typed" --target "$T/see" "$hostile"
+try "and over nothing" 5 "is there already" vb recover-requester --sheet "$T/typed" --target "$T/see" --force "$hostile"
+is "host keys are for all users to read, the configuration is not" "$(stat -c %a "$T/after$E/known_hosts" "$T/after$E/vbackup.conf" | paste -sd' ')" "644 600"
+keys=$(vb key list --json | wc -l)
+mkdir -p "$T/full$E"; : > "$T/full$E/conf.d"
+try "files that cannot be written" 1 "" vb recover-requester --sheet "$T/typed" --target "$T/full" --new-password-file "$T/new"
+is "leave no key behind" "$(vb key list --json | wc -l)" "$keys"
+
 # without encryption there is no secret
 vbackup init -q --encryption none --repo "$T/plain" > /dev/null
 export VBACKUP_CONFIG=$T/none.conf

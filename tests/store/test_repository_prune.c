@@ -252,6 +252,49 @@ static void a_reader_that_began_before_finds_everything(void **state)
     vb_repo_close(reader);
 }
 
+/* As a handle tells it that was opened just now. */
+static void assert_usage(struct bench *b, struct vb_repo *reader, const char *id)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_repo_usage each, all, each_fresh, all_fresh, of, of_fresh;
+    struct vb_repo *fresh = open_again(b, VB_REPO_READ, &err);
+    struct vb_catalog_entry *e = vb_repo_find(reader, id, NULL, &err);
+    assert_non_null(e);
+    assert_ok(vb_repo_usage(reader, &e, 1, &each, &all, &err));
+    assert_ok(vb_repo_usage_of(reader, e, &of, &err));
+    assert_ok(vb_repo_usage(fresh, &e, 1, &each_fresh, &all_fresh, &err));
+    assert_ok(vb_repo_usage_of(fresh, e, &of_fresh, &err));
+    assert_int_equal(all.chunks, all_fresh.chunks);
+    assert_int_equal(all.raw, all_fresh.raw);
+    assert_int_equal(each.unique_stored, each_fresh.unique_stored);
+    assert_int_equal(of.stored, of_fresh.stored);
+    assert_int_equal(of.chunks, all.chunks);
+    vb_catalog_entry_free(e);
+    vb_repo_close(fresh);
+}
+
+static void usage_is_told_although_others_work_meanwhile(void **state)
+{
+    struct bench *b = *state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    char one[VB_GUID_LEN + 1], two[VB_GUID_LEN + 1], later[VB_GUID_LEN + 1];
+    vb_repo_unlock(b->repo);
+    assert_ok(backup(b->repo, 1, one, &err));
+    assert_ok(backup(b->repo, 2, two, &err));
+    struct vb_repo *reader = open_again(b, VB_REPO_READ, &err), *second = open_again(b, VB_REPO_READ, &err);
+    assert_ok(backup(b->repo, 3, later, &err));
+    assert_usage(b, reader, later); /* committed since it was opened */
+    /* its packs are written anew, and many chunks come to it */
+    assert_ok(forget(b->repo, one, FIXTURE_NOW, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + DAY, 0, NULL, &err));
+    assert_ok(prune(b->repo, FIXTURE_NOW + 2 * DAY, 0, NULL, &err));
+    for (unsigned i = 10; i < 20; i++)
+        assert_ok(backup(b->repo, i, NULL, &err));
+    assert_usage(b, second, two);
+    vb_repo_close(reader);
+    vb_repo_close(second);
+}
+
 /* ---- interruptions ---- */
 
 struct crash {
@@ -435,6 +478,7 @@ int main(void)
         T(notes_of_what_was_received_are_sealed_and_merged),
         T(prune_frees_what_is_not_needed_in_two_phases),
         T(a_reader_that_began_before_finds_everything),
+        T(usage_is_told_although_others_work_meanwhile),
         cmocka_unit_test(death_before_every_call_is_survived),
         cmocka_unit_test(a_power_cut_after_every_call_is_survived),
         cmocka_unit_test(an_error_at_every_call_is_survived),
