@@ -214,7 +214,10 @@ static int give_name(struct dir *d, const char *tmp, const char *name)
     if (errno != EINVAL && errno != ENOSYS)
         return -1;
     /* A file system without that flag: a hard link is as atomic and refuses an existing name too. */
-    return linkat(d->root, tmp, d->root, name, 0) < 0 ? -1 : unlinkat(d->root, tmp, 0);
+    if (linkat(d->root, tmp, d->root, name, 0) < 0)
+        return -1;
+    unlinkat(d->root, tmp, 0); /* if that fails, the name is given all the same, and a sweep removes the other one */
+    return 0;
 }
 
 /* *keep stays open, and the file locked, until it has its name: nobody sweeps it away.  1: somebody just did. */
@@ -324,13 +327,6 @@ static void dir_sweep(struct vb_backend *b)
     }
 }
 
-static int sweep(struct dir *d, struct vb_error *err)
-{
-    if (vb_remove_tree_at(d->root, "tmp", err) < 0)
-        return -1;
-    return make_dir(d, "tmp", err);
-}
-
 static int dir_lock(struct vb_backend *b, const char *holder, struct vb_error *err)
 {
     struct dir *d = self(b);
@@ -349,8 +345,7 @@ static int dir_lock(struct vb_backend *b, const char *holder, struct vb_error *e
     /* The text only tells people who holds it: a full disk must not stop what may be about to free space. */
     if (pwrite(fd, holder, strnlen(holder, LOCK_TEXT_MAX), 0) < 0 && errno != ENOSPC)
         return vb_fail_errno(err, errno, "cannot write the lock file");
-    if (sweep(d, err) < 0)
-        return -1;
+    dir_sweep(b); /* the lock is of few: others may be writing */
     d->lock_fd = VB_STEAL_FD(fd);
     return 0;
 }

@@ -79,6 +79,8 @@ int vb_sftp_try(struct sftp_store *d, sftp_op_fn *op, void *arg, struct vb_error
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         if (connect_to(d, &why) == 0 && op(d, arg, &why) == 0)
             return 0;
+        if (why.code == VB_OK && d->s && d->s->broken) /* where nobody wanted to know */
+            vb_fail(&why, VB_E_CONNECTION_LOST, "the connection is lost");
         if (d->s && (d->s->broken || d->s->waiting > 0))
             disconnect(d);
         if ((!d->opened && why.code != VB_E_CONNECTION_LOST) || !vb_retry_again(&retry, d->b.location, &why, 0))
@@ -199,7 +201,10 @@ static const struct vb_buf *handle_of(struct sftp_store *d, const char *name, st
     o->name = vb_strdup(name);
     o->handle = handle;
     handle = (struct vb_buf)VB_BUF_INIT;
-    return d->s->broken ? NULL : &o->handle;
+    if (!d->s->broken)
+        return &o->handle;
+    vb_fail(err, VB_E_CONNECTION_LOST, "the connection is lost");
+    return NULL;
 }
 
 struct piece {

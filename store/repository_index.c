@@ -220,12 +220,19 @@ struct closure {
     size_t n, cap;
 };
 
+/* What index files tell that are older than this may refer to what prunes have removed since.  A run that was taken up
+ * knows the repository as of long ago, and still must not believe more than one that begins now. */
+static uint64_t suspect_before(const struct vb_repo *r)
+{
+    return r->lease && r->ledger.prunes > r->generation ? r->ledger.prunes : r->generation;
+}
+
 static int gather(void *arg, const struct vb_index_hit *hit)
 {
     struct closure *c = arg;
     bool refers = hit->entry.type == VB_CHUNK_TREE || hit->entry.type == VB_CHUNK_LIST;
     const struct vb_index_pack *pack = vb_index_pack_at(c->index, hit->pack);
-    if (refers && (c->all || !pack->durable || VB_CHECKED(4, pack->generation < c->repo->generation))) {
+    if (refers && (c->all || !pack->durable || VB_CHECKED(4, pack->generation < suspect_before(c->repo)))) {
         VB_GROW(c->suspects, c->n, c->cap);
         c->suspects[c->n++] = hit->entry.name;
     }
@@ -301,7 +308,7 @@ static bool is_suspect(struct scan *s, bool taken)
     if (s->repo->mode == VB_REPO_READ || s->all)
         return false; /* a reader reaches only what a backup refers to */
     for (size_t i = 0; i < vb_index_pack_count(s->index); i++)
-        taken = taken || vb_index_pack_at(s->index, (uint32_t)i)->generation < s->repo->generation;
+        taken = taken || vb_index_pack_at(s->index, (uint32_t)i)->generation < suspect_before(s->repo);
     return taken || s->missing;
 }
 

@@ -62,18 +62,23 @@ int vb_repo_lease_begin(struct vb_repo *r, const char *id, uint64_t wall_ms, str
         return -1;
     }
     int result = 0;
+    bool begun = false;
     /* A prune in between: what it has removed is not to be counted on. */
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8 && !begun; i++) {
         if ((result = vb_repo_ledger_sync(r, err)) < 0)
             break;
         r->generation = f.paths.n ? f.generation : r->ledger.prunes;
         r->lease = vb_lease_path(r->generation, f.id, f.count + 1);
         if ((result = put_lease(r, r->lease, wall_ms, err)) < 0 || (result = vb_repo_ledger_sync(r, err)) < 0)
             break;
-        if (f.paths.n || r->generation == r->ledger.prunes)
-            break;
-        vb_repo_lease_end(r);
+        begun = f.paths.n || r->generation == r->ledger.prunes;
+        if (!begun)
+            vb_repo_lease_end(r);
         f.count++;
+    }
+    if (result == 0 && !begun) {
+        result = vb_fail(err, VB_E_BUSY, "'%s': one prune comes after the other", r->backend->location);
+        vb_hint(err, "try again later");
     }
     /* That of the run that is taken up. */
     for (size_t i = 0; i < f.paths.n && result == 0; i++)

@@ -150,14 +150,14 @@ static int load_state(struct vb_repo *r, struct vb_error *err)
     struct vb_name real;
     vb_state_clear(&l->state);
     l->state_lost = false;
-    if (vb_backend_read_all(r->backend, path, VB_STATE_MAX_FILE, &bytes, &why) == 0) {
+    int result = vb_backend_read_all(r->backend, path, VB_STATE_MAX_FILE, &bytes, &why);
+    if (result == 0) {
         vb_sha256(bytes.data, bytes.len, &real);
-        if (!vb_name_equal(&real, &l->prune.what))
-            vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name");
-        else
-            vb_state_decode(bytes.data, bytes.len, &l->state, &why);
+        result = !vb_name_equal(&real, &l->prune.what)
+                     ? vb_fail(&why, VB_E_CORRUPT, "its bytes do not match its name")
+                     : vb_state_decode(bytes.data, bytes.len, &l->state, &why);
     }
-    if (why.code != VB_OK) {
+    if (result < 0) {
         vb_state_clear(&l->state);
         vb_context(&why, "'%s/%s'", r->backend->location, path);
         if (why.code != VB_E_CORRUPT && why.code != VB_E_NOT_FOUND && why.code != VB_E_LIMIT)

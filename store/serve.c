@@ -20,7 +20,6 @@
 
 #define OUT_MANY ((size_t)4 << 20)
 #define ENTRIES_AT_ONCE 500u
-#define LEASE_ID_AT 18u /* in "leases/0000000001-<id>-0000000001" */
 
 struct vb_serve {
     struct vb_serve_rules rules;
@@ -28,7 +27,7 @@ struct vb_serve {
     void *arg;
     struct vb_backend *b; /* NULL: no HELLO yet */
     bool locked;
-    struct vb_strv lease_ids; /* of leases that this client made */
+    struct vb_strv leases; /* that this client made; ids of others can be read in their names */
     struct vb_strv written;   /* packs and records that it made: it may read them back, write-only or not */
     /* a file that is on its way */
     bool writing;
@@ -63,7 +62,7 @@ void vb_serve_free(struct vb_serve *s)
         return;
     end_writing(s);
     vb_backend_close(s->b);
-    vb_strv_clear(&s->lease_ids);
+    vb_strv_clear(&s->leases);
     vb_strv_clear(&s->written);
     free(s);
 }
@@ -111,19 +110,12 @@ static int may_keep(const struct vb_serve *s, const char *name, const struct vb_
     return refuse("the repository is served append-only", err);
 }
 
-static char *lease_id(const char *name)
-{
-    return begins(name, "leases/") && strlen(name) >= LEASE_ID_AT + VB_GUID_LEN ? vb_strndup(name + LEASE_ID_AT, VB_GUID_LEN)
-                                                                                : NULL;
-}
-
 static int may_remove(struct vb_serve *s, const char *name, struct vb_error *err)
 {
     uint64_t size;
     if (s->rules.read_only)
         return vb_fail(err, VB_E_GUARD, "the repository is served read-only");
-    VB_AUTO_FREE char *id = lease_id(name);
-    if (!s->rules.append_only || (id && vb_strv_has(&s->lease_ids, id)))
+    if (!s->rules.append_only || vb_strv_has(&s->leases, name))
         return 0;
     /* What is not there cannot be removed by anybody. */
     return vb_backend_size(s->b, name, &size, err) < 0 ? -1 : refuse("the repository is served append-only", err);
@@ -261,9 +253,8 @@ static int finish_write(struct call *c)
     }
     if (result == 0 && s->rules.write_only)
         vb_strv_add(&s->written, s->name);
-    VB_AUTO_FREE char *id = result == 0 ? lease_id(s->name) : NULL;
-    if (id && !vb_strv_has(&s->lease_ids, id))
-        vb_strv_add(&s->lease_ids, id);
+    if (result == 0 && begins(s->name, "leases/"))
+        vb_strv_add(&s->leases, s->name);
     answer_result(c->out, s->id, result, &why);
     end_writing(s);
     return 0;

@@ -71,6 +71,21 @@ static void leftovers_are_not_listed_and_are_swept_by_the_lock(void **state)
     vb_backend_close(b);
 }
 
+static void the_lock_takes_nothing_from_who_is_writing(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_backend *b = vb_backend_dir_open(scratch_path, true, &err);
+    struct stat st;
+    assert_ok(vb_backend_write(b, "config", "x", 1, &err));
+    write_text("tmp/writing", "half a pack");
+    VB_AUTO_FD int fd = openat(scratch_fd, "tmp/writing", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(vb_try_lock(fd, true, &err), 0);
+    assert_ok(vb_backend_lock(b, "whoever removes a key", &err));
+    assert_int_equal(fstatat(scratch_fd, "tmp/writing", &st, 0), 0);
+    vb_backend_close(b);
+}
+
 static void links_are_not_followed(void **state)
 {
     (void)state;
@@ -135,6 +150,7 @@ int main(void)
         T(missing_directory_has_a_hint),
         T(directory_with_something_in_it_is_not_taken),
         T(leftovers_are_not_listed_and_are_swept_by_the_lock),
+        T(the_lock_takes_nothing_from_who_is_writing),
         T(links_are_not_followed),
         T(lock_of_a_dead_process_is_free),
         T(nothing_is_readable_for_others),

@@ -6,6 +6,7 @@
 #include <config.h>
 #include "tests/cm.h"
 
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -143,6 +144,22 @@ static int count_one(void *arg, const char *name, uint64_t size, struct vb_error
     return 0;
 }
 
+#define SMALL 20u /* more than are kept open there */
+
+/* Many small files, each read twice: others are closed for them. */
+static int read_small(struct vb_backend *b, struct vb_error *err)
+{
+    for (unsigned i = 0; i < 2 * SMALL; i++) {
+        char name[32];
+        VB_AUTO_BUF out = VB_BUF_INIT;
+        snprintf(name, sizeof name, "ledger/%02u", i % SMALL);
+        if (vb_backend_read_all(b, name, 64, &out, err) < 0)
+            return -1;
+        assert_int_equal(out.len, 1 + i % SMALL);
+    }
+    return 0;
+}
+
 /* What a command does: 0, or -1 at the first thing that cannot be done.  done: what was promised. */
 static int work(struct vb_backend *b, const unsigned char *big, unsigned *done, struct vb_error *err)
 {
@@ -244,6 +261,37 @@ static void a_line_cut_after_any_request_is_mended(void **state)
     cut_everywhere(true, 5000);
 }
 
+/* As a ledger is read: the cut may strike where a file is closed for another. */
+static void a_line_cut_while_many_files_are_read_is_mended(void **state)
+{
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    VB_AUTO_FREE char *path = vb_path_join(scratch_path, "many");
+    (void)state;
+    use_relay();
+    struct vb_backend *b = open_at(path, true, 5000, &err);
+    assert_non_null(b);
+    for (unsigned i = 0; i < SMALL; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "ledger/%02u", i);
+        assert_ok(vb_backend_write(b, name, "12345678901234567890", 1 + i, &err));
+    }
+    vb_backend_close(b);
+    for (unsigned n = 1; n <= 60; n++) {
+        *relay = (struct sftp_relay_state){ 0 };
+        b = open_at(path, false, n % 2 ? 5000 : 0, &err);
+        assert_non_null(b);
+        relay->cut_at = relay->requests + 20 + n;
+        int result = read_small(b, &err);
+        if (n % 2)
+            assert_ok(result);
+        else if (result < 0)
+            assert_int_equal(err.code, VB_E_CONNECTION_LOST);
+        vb_error_clear(&err);
+        relay->cut_at = 0;
+        vb_backend_close(b);
+    }
+}
+
 static void a_command_that_gives_up_has_lost_nothing(void **state)
 {
     (void)state;
@@ -266,6 +314,7 @@ int main(int argc, char **argv)
         T(a_missing_place_is_named_with_a_hint),
         T(a_line_cut_before_any_request_is_mended),
         T(a_line_cut_after_any_request_is_mended),
+        T(a_line_cut_while_many_files_are_read_is_mended),
         T(a_command_that_gives_up_has_lost_nothing),
         T(a_command_that_gives_up_after_a_request_has_lost_nothing),
     };
