@@ -112,6 +112,7 @@ static void component_clear(struct vb_cap_component *k)
     vb_free_ptr(&k->filesets);
     vb_free_ptr(&k->roots);
     vb_leave_outs_clear(&k->excludes);
+    vb_cap_partials_clear(&k->partials);
     vb_error_clear(&k->error);
 }
 
@@ -187,7 +188,11 @@ static int parse_component(struct vb_capture *c, const struct vb_msg *g, struct 
             return -1;
         if (tag == VB_F_EXCLUDE && parse_exclude(&sub, k, err) < 0)
             return -1;
+        if ((tag == VB_F_PARTIAL && vb_cap_partial_parse(&k->partials, &sub, err) < 0) ||
+            (tag == VB_F_ROOT && vb_cap_base_parse(&k->partials, &sub, err) < 0))
+            return -1;
     }
+    k->partials.possible = vb_msg_u64(g, VB_F_RANGES, 0) != 0;
     k->roots = vb_alloc_n(k->n_filesets + 1, sizeof *k->roots);
     return 0;
 }
@@ -300,8 +305,8 @@ static int tell_root(struct vb_capture *c, struct vb_error *err)
 
 static int capture_component(struct vb_capture *c, struct vb_cap_component *k, struct vb_error *err)
 {
-    int rc = 0;
     c->cur = k;
+    int rc = vb_cap_partials_check(c, err);
     for (size_t i = 0; i < k->n_filesets && rc == 0; i++) {
         c->set = &k->filesets[i];
         c->root = &k->roots[i];

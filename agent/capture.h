@@ -12,7 +12,9 @@
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
  *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points),
  *             LEAVE_OUT (rule of base/path_filter.h)...}...,
- *         EXCLUDE {PATH, FILESPEC, RECURSIVE, KIND? (1: leaves out matching directories as well)}...}...}
+ *         EXCLUDE {PATH, FILESPEC, RECURSIVE, KIND? (1: leaves out matching directories as well)}...,
+ *         RANGES? (1: the writer may name partial files), PARTIAL {PATH, READ_PATH, RANGES (text), RANGES_PATH? (where a ranges
+ *         file is read)}..., ROOT {PATH, FILESPEC, RECURSIVE, CHUNK_NAME (of the backup that this one builds on)}...}...}
  * CUT_PARAMS is three big-endian u32: min, avg, max.  TYPE VB_COMPONENT_DATABASE is cut with the second ones.
  *
  * A file set without FILESPEC means PATH itself, whatever it is, and all that is below it.

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include "base/error.h"
+#include "documents/ranges.h"
 #include "store/chunk/tree.h"
 
 #define VB_CAP_LARGE ((uint64_t)1 << 20) /* smaller files are simply read */
@@ -41,6 +42,10 @@ struct vb_cap_plan;
 
 /* NULL: the file is not one of which anything could be remembered.  name: in the directory that is being read. */
 struct vb_cap_plan *vb_cap_plan_new(struct vb_capture *c, int fd, const char *name, const struct stat *st);
+/* A partial file: what is outside of the ranges, and was there before, is as it was.  *now, empty before, gets where the data are
+ * to be taken from.  NULL: nothing is known of it. */
+struct vb_cap_plan *vb_cap_plan_partial(struct vb_capture *c, int fd, const char *name, const struct stat *st,
+                                        const struct vb_ranges *ranges, struct vb_cap_layout *now);
 void vb_cap_plan_free(struct vb_cap_plan *p); /* NULL ok */
 /* Compares with what was remembered, if anything was. */
 void vb_cap_plan_compare(struct vb_cap_plan *p, const struct vb_cap_layout *now);

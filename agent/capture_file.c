@@ -250,16 +250,50 @@ static enum vb_cap_result read_stable(struct reading *r, int fd, bool sparse, ui
     return rc;
 }
 
+/* A partial file: the holes are those that its layout leaves. */
+static bool holes_of(struct reading *r, const struct vb_cap_layout *l, uint64_t size)
+{
+    uint64_t at = 0;
+    for (size_t i = 0; i < l->n; at = l->v[i].offset + l->v[i].len, i++)
+        if (!add_hole(r, at, l->v[i].offset - at))
+            return false;
+    return add_hole(r, at, size - at);
+}
+
+/* What is to be read because its writer says so; NULL: all of it. */
+static struct vb_cap_plan *partial_plan(struct reading *r, int fd, const char *name, const struct stat *st,
+                                        struct vb_cap_layout *l)
+{
+    const struct vb_ranges *ranges = r->c->dir ? vb_cap_partial_ranges(r->c, name) : NULL;
+    struct vb_cap_plan *p = ranges ? vb_cap_plan_partial(r->c, fd, name, st, ranges, l) : NULL;
+    if (!p)
+        return NULL;
+    if (holes_of(r, l, (uint64_t)st->st_size)) {
+        vb_cap_look_composed(r->c);
+        return p;
+    }
+    vb_cap_plan_free(p);
+    vb_cap_layout_clear(l);
+    r->n_holes = 0;
+    return NULL;
+}
+
 static enum vb_cap_result read_content(struct vb_capture *c, int fd, const char *name, const struct stat *st,
                                        struct vb_tree_entry *e, struct vb_error *why)
 {
     struct reading r = { .c = c, .cutter = c->cutter[c->cur->database ? 1 : 0] };
-    r.plan = vb_cap_plan_new(c, fd, name, st);
+    struct vb_cap_layout ranges = { .v = NULL };
+    r.plan = partial_plan(&r, fd, name, st, &ranges);
+    bool partial = r.plan != NULL;
+    if (!partial)
+        r.plan = vb_cap_plan_new(c, fd, name, st);
     uint64_t size = (uint64_t)st->st_size;
     bool sparse = (uint64_t)st->st_blocks * 512 < size;
     enum vb_cap_result rc;
     vb_cutter_reset(r.cutter);
-    if (!c->set->live)
+    if (partial)
+        rc = read_changed(&r, fd, &ranges, &size, why);
+    else if (!c->set->live)
         rc = read_stable(&r, fd, sparse, &size, why);
     else
         rc = read_range(&r, fd, 0, &size, sparse, why);
@@ -274,6 +308,7 @@ static enum vb_cap_result read_content(struct vb_capture *c, int fd, const char 
     if (r.plan && rc == VB_CAP_TAKEN && size == (uint64_t)st->st_size)
         vb_cap_plan_remember(r.plan, e);
     vb_cap_plan_free(r.plan);
+    vb_cap_layout_clear(&ranges);
     return rc;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include "agent/capture_look.h"
 #include "agent/capture_originals.h"
+#include "agent/capture_partial.h"
 #include "agent/chunk_sender.h"
 #include "agent/readset.h"
 #include "agent/idmap.h"
@@ -40,6 +41,7 @@ struct vb_cap_component {
     struct vb_idmap links;     /* (device, inode) -> struct vb_cap_link */
     struct vb_idmap groups;    /* (group, 0) -> any pointer: taken */
     uint64_t next_group;
+    struct vb_cap_partials partials;
 };
 
 /* An inode with several names: its content is read once (B-53). */

@@ -38,6 +38,8 @@ static bool times_tell(int fd)
     return false;
 }
 
+#define COMPOSED "composed" /* note: it holds files of which not everything was read */
+
 static void add_text(struct vb_buf *b, const char *s)
 {
     vb_buf_add_u32(b, s ? (uint32_t)strlen(s) + 1 : 0);
@@ -319,6 +321,10 @@ static int use_memory(struct vb_capture *c, struct vb_cap_look *l, int fd, bool 
         return -1;
     if (!has)
         return full(l, "the repository does not have what the memory ends in"), 0;
+    const unsigned char *note;
+    size_t n;
+    if (vb_look_note(l->memory, COMPOSED, &note, &n) == 1 && n && !vb_cap_is_base(c, &l->tree))
+        return full(l, "partial files of the last backup are not taken over"), 0;
     if (detect(c, l, fd, single, &why) < 0) {
         if (why.code == VB_E_CANCELLED)
             return vb_error_move(err, &why);
@@ -369,6 +375,22 @@ int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error
             vb_log_error(VB_LOG_WARNING, &why);
     }
     return 0;
+}
+
+bool vb_cap_look_before(const struct vb_capture *c, struct vb_name *tree)
+{
+    const struct vb_cap_look *l = c->look;
+    if (!l || !l->memory || !l->changes || l->broken)
+        return false;
+    *tree = l->tree;
+    return true;
+}
+
+void vb_cap_look_composed(struct vb_capture *c)
+{
+    VB_AUTO_ERROR why = VB_ERROR_INIT;
+    if (vb_look_set_note(c->look->memory, COMPOSED, "1", 1, &why) < 0)
+        vb_cap_look_broken(c, &why);
 }
 
 bool vb_cap_look_whole(struct vb_capture *c, struct vb_name *tree, struct vb_cap_totals *all)

@@ -51,6 +51,11 @@ struct vb_cap_dir {
 int vb_cap_look_begin(struct vb_capture *c, int fd, bool single, struct vb_error *err);
 /* Nothing has changed: the tree of last time stands for all. */
 bool vb_cap_look_whole(struct vb_capture *c, struct vb_name *tree, struct vb_cap_totals *all);
+/* The tree that the memory of the current file set ends in; false: nothing is known. */
+bool vb_cap_look_before(const struct vb_capture *c, struct vb_name *tree);
+/* A file was composed of what the memory knows and what its writer says: only a backup that builds on this one may take over
+ * what the memory ends in then, any other reads everything. */
+void vb_cap_look_composed(struct vb_capture *c);
 /* keep: everything is with the requester, and what was seen is kept.  forget: the memory is removed.  NULL ok. */
 void vb_cap_look_finish(struct vb_cap_look *l, bool keep, bool forget);
 /* Removes memories that no capture has used for long. */

@@ -55,9 +55,8 @@ static int add_fileset(struct vb_session *s, struct vb_msg *comp, const struct v
     return 0;
 }
 
-/* One file set, and one more for every volume mounted below it (B-28). */
-static int add_filesets(struct vb_session *s, struct vb_msg *comp, const struct vb_component *c,
-                        const struct vb_member_fileset *f, struct vb_error *err)
+int vb_s_add_filesets(struct vb_session *s, struct vb_msg *comp, const struct vb_component *c,
+                      const struct vb_member_fileset *f, struct vb_error *err)
 {
     const struct vb_fileset *fs = f->fileset;
     bool one_fs = vb_s_one_file_system(f->component);
@@ -78,59 +77,6 @@ static int add_filesets(struct vb_session *s, struct vb_msg *comp, const struct 
             return -1;
     }
     return 0;
-}
-
-/* ---- differenced files (9.4) ---- */
-
-static bool same_place(const struct vb_fileset *f, const struct vb_differenced_file *d)
-{
-    VB_AUTO_FREE char *a = vb_path_clean(f->path), *b = vb_path_clean(d->path);
-    return !strcmp(a, b) && !strcmp(f->filespec, d->filespec) && f->recursive == d->recursive;
-}
-
-/* Whether some file could be in both; two patterns in one place are taken to have one in common. */
-static bool overlap(const struct vb_fileset *f, const struct vb_differenced_file *d)
-{
-    bool wild_f = strpbrk(f->filespec, "*?") != NULL, wild_d = strpbrk(d->filespec, "*?") != NULL;
-    bool below = (f->recursive && vb_path_below(d->path, f->path)) || (d->recursive && vb_path_below(f->path, d->path));
-    VB_AUTO_FREE char *a = vb_path_clean(f->path), *b = vb_path_clean(d->path);
-    if (!below && strcmp(a, b) != 0)
-        return false;
-    if (wild_f)
-        return wild_d || vb_filespec_match(f->filespec, d->filespec);
-    return wild_d ? vb_filespec_match(d->filespec, f->filespec) : !strcmp(f->filespec, d->filespec);
-}
-
-/* I-22, I-24 to I-29: what the writer names is taken, whatever the bits of its file set say. */
-static int add_differenced(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c,
-                           const struct vb_differenced_file *d, struct vb_msg *comp, struct vb_error *err)
-{
-    size_t n;
-    int rc = 1;
-    enum vb_backup_type type = vb_s_type(s, c);
-    uint32_t bit = type == VB_BACKUP_INCREMENTAL ? VB_FSB_INCREMENTAL_BACKUP : VB_FSB_DIFFERENTIAL_BACKUP;
-    VB_AUTO_FREE char *shown = vb_path_join(d->path, d->filespec);
-    if (!(w->wmd->schema & VB_SCHEMA_LAST_MODIFY))
-        return vb_fail(err, VB_E_NOT_SUPPORTED, "writer error: differenced file '%s', and its schema lacks 'last modify'", shown);
-    struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, VB_BACKUP_UNDEFINED, &n);
-    for (size_t i = 0; rc == 1 && i < n; i++)
-        if (same_place(f[i].fileset, d)) /* I-32: read where that is read from */
-            rc = f[i].fileset->backup_type & bit ? 0 : add_filesets(s, comp, c, &f[i], err);
-    free(f);
-    for (size_t i = 0; rc == 1 && i < w->wmd->n_components; i++)
-        for (size_t k = 0; rc == 1 && k < w->wmd->components[i].n_filesets; k++)
-            if (overlap(&w->wmd->components[i].filesets[k], d))
-                rc = vb_fail(err, VB_E_UNEXPECTED, "writer error: differenced file '%s' is neither a file set nor apart from all",
-                             shown);
-    if (rc != 1)
-        return rc;
-    if (s->n_set && !vb_s_volume_of(s, d->path)) /* I-25 */
-        return vb_fail(err, VB_E_WRITER_INCONSISTENT_SNAPSHOT,
-                       "writer error: differenced file '%s' is on no volume of the snapshot set", shown);
-    struct vb_fileset own = { .path = d->path, .filespec = d->filespec, .recursive = d->recursive,
-                              .backup_type = VB_FSB_DEFAULT };
-    struct vb_member_fileset extra = { vb_wm_find(w->wmd, c->logical_path, c->name), &own };
-    return add_filesets(s, comp, c, &extra, err);
 }
 
 /* Why a component is not to be captured: its writer was not there for it. */
@@ -174,7 +120,7 @@ static void identity(struct vb_msg *g, const struct vb_sw *w, const struct vb_co
 }
 
 /* Adds the component to the spec, or, if it cannot be captured, its failure to the answer. */
-static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_component *c)
+static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_component *c, const struct vb_msg *asked)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_MSG g = VB_MSG_INIT(0);
@@ -185,11 +131,9 @@ static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_compo
     struct vb_member_fileset *f = vb_member_filesets(w->wmd, c->logical_path, c->name, vb_s_type(s, c), &n);
     bool bad = unusable(w, c, &err);
     for (size_t i = 0; i < n && !bad; i++)
-        bad = add_filesets(s, &g, c, &f[i], &err) < 0;
+        bad = vb_s_add_filesets(s, &g, c, &f[i], &err) < 0;
     free(f);
-    bool differs = vb_s_type(s, c) == VB_BACKUP_INCREMENTAL || vb_s_type(s, c) == VB_BACKUP_DIFFERENTIAL;
-    for (size_t i = 0; i < c->n_differenced && differs && !bad; i++)
-        bad = add_differenced(s, w, c, &c->differenced[i], &g, &err) < 0;
+    bad = bad || vb_s_add_changes(s, w, c, &g, &err) < 0;
     if (bad) {
         VB_AUTO_MSG fail = VB_MSG_INIT(0);
         identity(&fail, w, c);
@@ -207,6 +151,14 @@ static void add_component(struct vb_session *s, struct vb_sw *w, struct vb_compo
         vb_msg_add_u64(&e, VB_F_RECURSIVE, w->wmd->excludes[i].recursive);
         vb_msg_add_group(&g, VB_F_EXCLUDE, &e);
     }
+    struct vb_field_iter it;
+    uint16_t tag;
+    const unsigned char *p;
+    size_t len;
+    vb_field_iter_init(&it, asked);
+    while (vb_field_next(&it, &tag, &p, &len))
+        if (tag == VB_F_ROOT) /* of what it builds on */
+            vb_msg_add(&g, tag, p, len);
     vb_msg_add_group(&s->mover_spec, VB_F_COMPONENT, &g);
     s->mover_count++;
 }
@@ -280,6 +232,7 @@ void vb_s_capture(struct vb_session *s)
     uint16_t tag;
     const unsigned char *p;
     size_t n, named = 0;
+    VB_AUTO_MSG none = VB_MSG_INIT(0);
     vb_msg_clear(&s->mover_spec);
     vb_msg_clear(&s->mover_local);
     s->mover_spec.type = VB_M_CAPTURE;
@@ -298,13 +251,13 @@ void vb_s_capture(struct vb_session *s)
             vb_s_fail(s, &err);
             return;
         }
-        add_component(s, w, c);
+        add_component(s, w, c, &g);
         named++;
     }
     for (size_t i = 0; named == 0 && i < s->n_writers; i++) {
         struct vb_writer_components *r = vb_sw_record(s->writers[i]);
         for (size_t k = 0; r && s->writers[i]->wmd && k < r->n_components; k++)
-            add_component(s, s->writers[i], &r->components[k]);
+            add_component(s, s->writers[i], &r->components[k], &none);
     }
     if (s->bcd->freeze_wall_ms)
         vb_msg_add_u64(&s->mover_spec, VB_F_WALL_MS, s->bcd->freeze_wall_ms); /* what changed later may not be in it */

@@ -305,6 +305,13 @@ char *vb_s_read_path(struct vb_session *s, const char *path, bool *live);
 /* Whether what is mounted below the component's file sets is none of its business. */
 bool vb_s_one_file_system(const struct vb_wm_component *c);
 bool vb_s_needs_snapshot(const struct vb_session *s, const struct vb_component *c, const struct vb_fileset *f);
+/* Adds a file set of the component to what is captured, and one more for every volume mounted below it (B-28). */
+struct vb_member_fileset;
+int vb_s_add_filesets(struct vb_session *s, struct vb_msg *comp, const struct vb_component *c,
+                      const struct vb_member_fileset *f, struct vb_error *err);
+/* session_changes.c: what the writer named itself, differenced and partial files. */
+int vb_s_add_changes(struct vb_session *s, const struct vb_sw *w, const struct vb_component *c, struct vb_msg *comp,
+                     struct vb_error *err);
 /* The type in which this component is backed up: full where it builds on nothing, whatever the session is (I-5, I-21). */
 enum vb_backup_type vb_s_type(const struct vb_session *s, const struct vb_component *c);
 

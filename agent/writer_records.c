@@ -7,6 +7,7 @@
 #include <string.h>
 #include "agent/writer_internal.h"
 #include "base/text.h"
+#include "documents/ranges.h"
 
 static unsigned svc_record_count(struct vb_host *h)
 {
@@ -141,6 +142,17 @@ static int svc_add_partial_file(struct vb_record *r, const char *path, const cha
         vb_fail(&e, VB_E_USAGE, "a partial file of component '%s' lacks its path, name or ranges", c->name);
         return vb_writer_trouble(r->h, &e);
     }
+    VB_AUTO_FREE char *file = vb_path_join(path, filename);
+    struct vb_ranges v = { .v = NULL };
+    if (r->h->doc == NULL || !r->h->doc->partial_files) /* I-27 */
+        vb_fail(&e, VB_E_NOT_SUPPORTED, "partial file '%s': the requester did not announce that it supports them", file);
+    else if (path[0] != '/' || strpbrk(filename, "*?/") != NULL || *filename == '\0') /* I-26 */
+        vb_fail(&e, VB_E_WRITER_NON_RETRYABLE, "partial file '%s' is not one file with its full path", file);
+    else if (vb_ranges_path(ranges) == NULL && vb_ranges_parse(ranges, &v, &e) != 0)
+        vb_context(&e, "partial file '%s'", file);
+    vb_ranges_clear(&v);
+    if (e.code != VB_OK)
+        return vb_writer_trouble(r->h, &e);
     VB_GROW(c->partials, c->n_partials, c->cap_partials);
     c->partials[c->n_partials++] = (struct vb_partial_file){
         .path = vb_strdup(path),
@@ -170,6 +182,30 @@ static int svc_add_differenced_file(struct vb_record *r, const char *path, const
         .recursive = recursive != 0,
         .mtime_sec = mtime_sec,
     };
+    return 0;
+}
+
+static unsigned svc_partial_file_count(struct vb_record *r)
+{
+    return (unsigned)r->c->n_partials;
+}
+
+static int svc_partial_file(struct vb_record *r, unsigned i, struct vb_partial_file_info *out)
+{
+    struct vb_component *c = r->c;
+    struct vb_partial_file_info info = { .size = sizeof info };
+    size_t size = out->size < sizeof info ? out->size : sizeof info;
+
+    if (i >= c->n_partials || size < sizeof info.size)
+        return -1;
+    info.path = c->partials[i].path;
+    info.filename = c->partials[i].filename;
+    info.ranges = c->partials[i].ranges;
+    info.metadata = c->partials[i].metadata;
+    if (c->ranges_file != NULL && vb_ranges_path(info.ranges) != NULL) /* where it is now */
+        info.ranges = vb_writer_keep(r->h, vb_printf("File=%s", c->ranges_file));
+    info.size = out->size;
+    memcpy(out, &info, size);
     return 0;
 }
 
@@ -264,6 +300,8 @@ void vb_writer_fill_record_services(struct vb_writer_services *s)
     s->set_restore_metadata = svc_set_restore_metadata;
     s->set_restore_target = svc_set_restore_target;
     s->add_partial_file = svc_add_partial_file;
+    s->partial_file_count = svc_partial_file_count;
+    s->partial_file = svc_partial_file;
     s->add_differenced_file = svc_add_differenced_file;
     s->component_fail = svc_component_fail;
     s->add_private_file = svc_add_private_file;

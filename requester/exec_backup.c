@@ -17,7 +17,7 @@ static struct vb_components *make_bcd(struct vb_xh *h, struct vb_error *err)
 {
     const struct vb_plan *p = h->x->plan;
     struct vb_components *b = vb_components_new(vb_x_host_name(h));
-    b->select_components = true;
+    b->select_components = b->partial_files = true;
     b->backup_type = p->backup_type;
     for (size_t c = 0; c < p->n_components; c++) {
         const struct vb_plan_component *pc = &p->components[c];

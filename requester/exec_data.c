@@ -428,6 +428,17 @@ static void on_reply(void *arg, const struct vb_msg *m, const struct vb_error *e
     settle(h);
 }
 
+/* What the agent may take its memory of the last capture for. */
+static void add_base_root(struct vb_msg *m, const struct vb_plan_base_root *r)
+{
+    VB_AUTO_MSG g = VB_MSG_INIT(0);
+    vb_msg_add_str(&g, VB_F_PATH, r->path);
+    vb_msg_add_str(&g, VB_F_FILESPEC, r->filespec);
+    vb_msg_add_u64(&g, VB_F_RECURSIVE, r->recursive);
+    vb_msg_add(&g, VB_F_CHUNK_NAME, r->tree, sizeof r->tree);
+    vb_msg_add_group(m, VB_F_ROOT, &g);
+}
+
 static void send_command(struct vb_xh *h)
 {
     struct vb_exec *x = h->x;
@@ -456,6 +467,8 @@ static void send_command(struct vb_xh *h)
         } else {
             VB_AUTO_MSG g = VB_MSG_INIT(0);
             add_identity(&g, pc);
+            for (size_t i = 0; i < pc->n_base_roots; i++)
+                add_base_root(&g, &pc->base_roots[i]);
             vb_msg_add_group(&m, VB_F_COMPONENT, &g);
         }
     }

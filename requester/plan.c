@@ -92,6 +92,11 @@ void vb_plan_free(struct vb_plan *p)
         free(c->name);
         free(c->base);
         free(c->previous_stamp);
+        for (size_t k = 0; k < c->n_base_roots; k++) {
+            free(c->base_roots[k].path);
+            free(c->base_roots[k].filespec);
+        }
+        free(c->base_roots);
         vb_strv_clear(&c->subcomponents);
     }
     for (size_t i = 0; i < p->n_missing; i++) {

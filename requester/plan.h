@@ -60,6 +60,13 @@ enum vb_on_failure {
 };
 const char *vb_on_failure_word(enum vb_on_failure f); /* "abort host", "mark", "fail run", "warn" */
 
+/* A file set in the backup that a component builds on, and the tree that was captured of it there. */
+struct vb_plan_base_root {
+    char *path, *filespec;
+    bool recursive;
+    unsigned char tree[32];
+};
+
 struct vb_plan_component {
     size_t host;                  /* index into hosts */
     char *writer_id, *writer_name, *instance_name /* may be NULL */, *logical_path, *name;
@@ -70,6 +77,7 @@ struct vb_plan_component {
     struct vb_strv subcomponents; /* restore: only these; empty: all */
     enum vb_backup_type backup_type; /* backup: as it is done; full where it builds on nothing (I-5, I-21) */
     char *base, *previous_stamp;  /* backup: what it builds on, and the stamp that its writer set there (I-16); NULL: none */
+    struct vb_plan_base_root *base_roots; size_t n_base_roots, cap_base_roots; /* not remembered for a resumed run */
     bool additional;              /* restore: later backups of the chain follow (I-34, I-35) */
 };
 

@@ -34,6 +34,7 @@ struct base {
     const struct vb_writer_metadata *wm;
     struct vb_catalog_entry *entry; /* NULL: none yet */
     bool incremental, differential; /* made since the last full one */
+    struct vb_plan_base_root *roots; size_t n_roots, cap_roots; /* the last of each file set in the chain */
 };
 
 struct search {
@@ -45,6 +46,11 @@ struct search {
 static void drop(struct base *b)
 {
     vb_catalog_entry_free(b->entry);
+    for (size_t i = 0; i < b->n_roots; i++) {
+        free(b->roots[i].path);
+        free(b->roots[i].filespec);
+    }
+    free(b->roots);
     *b = (struct base){ .wm = b->wm };
 }
 
@@ -53,6 +59,21 @@ static struct vb_catalog_entry *copy_of(const struct vb_catalog_entry *e)
     VB_AUTO_BUF b = VB_BUF_INIT;
     struct vb_catalog_entry *c = vb_catalog_encode(e, &b, NULL) < 0 ? NULL : vb_catalog_decode(b.data, b.len, NULL);
     return c;
+}
+
+static void take_root(struct base *b, const struct vb_catalog_root *r)
+{
+    struct vb_plan_base_root *to = NULL;
+    const char *spec = r->filespec ? r->filespec : "";
+    for (size_t i = 0; i < b->n_roots; i++)
+        if (!strcmp(b->roots[i].path, r->path) && !strcmp(b->roots[i].filespec, spec) && b->roots[i].recursive == r->recursive)
+            to = &b->roots[i];
+    if (!to) {
+        VB_GROW(b->roots, b->n_roots, b->cap_roots);
+        to = &b->roots[b->n_roots++];
+        *to = (struct vb_plan_base_root){ .path = vb_strdup(r->path), .filespec = vb_strdup(spec), .recursive = r->recursive };
+    }
+    memcpy(to->tree, r->tree.b, sizeof to->tree);
 }
 
 static const struct vb_catalog_component *in_entry(const struct search *s, size_t c, const struct vb_catalog_entry *e)
@@ -90,6 +111,9 @@ static void take_one(struct search *s, size_t c, const struct vb_catalog_entry *
     if (fits) {
         vb_catalog_entry_free(b->entry);
         b->entry = copy_of(e);
+        for (size_t i = 0; i < k->n_roots; i++)
+            if (k->roots[i].has_tree)
+                take_root(b, &k->roots[i]);
     }
 }
 
@@ -136,7 +160,7 @@ static void in_full(struct vb_run *r, struct vb_plan_component *pc, enum vb_code
     vb_r_warn(r, r->plan->hosts[pc->host].name, &e);
 }
 
-static int settle(struct vb_run *r, struct vb_plan_component *pc, const struct base *b, uint64_t forgotten,
+static int settle(struct vb_run *r, struct vb_plan_component *pc, struct base *b, uint64_t forgotten,
                   struct vb_error *err)
 {
     bool exclusive = b->wm->schema & VB_SCHEMA_EXCLUSIVE_INC_DIFF;
@@ -149,6 +173,9 @@ static int settle(struct vb_run *r, struct vb_plan_component *pc, const struct b
         in_full(r, pc, VB_E_NOT_SUPPORTED, "its writer does not mix incremental and differential backups");
     } else {
         pc->base = vb_strdup(b->entry->id);
+        pc->base_roots = VB_STEAL(b->roots);
+        pc->n_base_roots = pc->cap_base_roots = b->n_roots;
+        b->n_roots = b->cap_roots = 0;
         if ((b->wm->schema & VB_SCHEMA_TIMESTAMPED) && stamp_of(r, b->entry, pc, err) < 0) { /* I-15 */
             vb_context(err, "what the backup builds on cannot be read");
             return -1;

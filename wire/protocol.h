@@ -118,7 +118,8 @@ enum vb_field_tag {
     VB_F_PROBE = 140, /* PREPARE: only say which provider would take which volume */
     VB_F_EXPOSED = 150, VB_F_SERVICE = 151, VB_F_FORCE = 152, VB_F_ORPHAN = 153, VB_F_KEEP = 154, VB_F_ACTIVE = 155, VB_F_DISCARD = 156, VB_F_STAMP = 157, VB_F_PARENT = 158,
     VB_F_REPL_CALLS = 160, VB_F_REPL_FLAGS = 161, VB_F_DIFFERS = 162, VB_F_LAST = 163,
-    VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182, VB_F_BYTES_READ = 183
+    VB_F_NO_DETECTOR = 180, VB_F_DETECTOR = 181, VB_F_FILES_READ = 182, VB_F_BYTES_READ = 183,
+    VB_F_PARTIAL = 190, VB_F_RANGES = 191, VB_F_RANGES_PATH = 192
 };
 
 /* What W_REPL asks for; bit `1 << number` of REPL_CALLS says that the writer has it. */

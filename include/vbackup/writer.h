@@ -119,6 +119,12 @@ struct vb_fileset_spec {
     uint32_t backup_type;       /* VB_FSB_*; 0 means VB_FSB_DEFAULT */
 };
 
+/* What svc->partial_file fills; set size, zero-fill the rest. */
+struct vb_partial_file_info {
+    uint32_t size;
+    const char *path, *filename, *ranges, *metadata; /* metadata may be NULL */
+};
+
 struct vb_writer_services {
     uint32_t size;
     uint32_t abi;
@@ -188,6 +194,10 @@ struct vb_writer_services {
     int (*set_backup_stamp)(struct vb_record *r, const char *stamp);    /* prepare_backup .. post_snapshot */
     int (*set_restore_metadata)(struct vb_record *r, const char *text); /* once; pre_restore */
     int (*set_restore_target)(struct vb_record *r, enum vb_restore_target t); /* pre_restore */
+    /* The bytes of one file that must be in this backup: "offset:length" pairs joined by commas, or "File=PATH" of a ranges
+     * file (a 64-bit count and pairs of 64-bit numbers, little-endian).  Only if partial_files_supported.  In an incremental
+     * or differential backup these are all that changed since the one it builds on: nothing else of the file is read.
+     * Ranges that overlap, are empty, or reach beyond the file are refused; what the file has grown by is read in any case. */
     int (*add_partial_file)(struct vb_record *r, const char *path, const char *filename, const char *ranges,
                             const char *metadata);                     /* prepare_backup .. post_snapshot */
     int (*add_differenced_file)(struct vb_record *r, const char *path, const char *filespec, int recursive,
@@ -221,6 +231,10 @@ struct vb_writer_services {
      * VB_CF_ROLLBACK_RECOVERY if the requester rolls back, unless the requester forbids it (S-11 to S-13); never write
      * without having asked. */
     int (*snapshot_is_writable)(struct vb_host *h, const char *path);
+    /* The partial files of the record, as they were added; at restore to check them (R-71): what was put back is the whole
+     * file.  ranges names the ranges file where it lies now (R-62).  -1: there is no i-th one. */
+    unsigned (*partial_file_count)(struct vb_record *r);
+    int (*partial_file)(struct vb_record *r, unsigned i, struct vb_partial_file_info *out);
 };
 
 /* ---- replication: the optional block ---- */

@@ -43,6 +43,7 @@ static const char *const OPTIONS[] = { "component",
                                        "*.backup-in",
                                        "*.stamp",
                                        "*.differenced",
+                                       "*.partial",
                                        "exclude",
                                        "event-log",
                                        "delay.*",
@@ -436,6 +437,19 @@ static int add_changes(struct null *n, struct vb_record *r)
         rc = svc->add_differenced_file(r, dir, vbw_basename(files.v[i]), 0, 0);
     }
     vbw_list_clear(&files);
+    if (svc->partial_files_supported(n->w.h))
+        vbw_list_sub_option(&n->w, name, "partial", &files);
+    for (size_t i = 0; rc == 0 && i < files.n; i++) { /* FILE RANGES */
+        char *blank = strrchr(files.v[i], ' ');
+        if (blank == NULL) {
+            rc = vbw_fail(&n->w, VB_E_CONFIG, NULL, "'%s.partial = %s': expected FILE RANGES", name, files.v[i]);
+            break;
+        }
+        *blank = '\0';
+        VBW_AUTO char *dir = vbw_dirname(files.v[i]);
+        rc = svc->add_partial_file(r, dir, vbw_basename(files.v[i]), blank + 1, "partial");
+    }
+    vbw_list_clear(&files);
     return rc;
 }
 
@@ -493,6 +507,13 @@ static int post_restore_work(struct null *n)
             vbw_printf("%s status=%d metadata=%s private=%.*s", svc->record_name(r), (int)svc->record_restore_status(r),
                        meta != NULL ? meta : "-", private != NULL ? (int)len : 1, private != NULL ? private : "-");
         note(n, "post-restore", what);
+        for (unsigned k = 0; k < svc->partial_file_count(r); k++) {
+            struct vb_partial_file_info f = { .size = sizeof f };
+            if (svc->partial_file(r, k, &f) != 0)
+                return -1;
+            VBW_AUTO char *which = vbw_printf("partial %s/%s %s %s", f.path, f.filename, f.ranges, f.metadata);
+            note(n, "post-restore", which);
+        }
         if (svc->record_additional_restores(r))
             note(n, "post-restore", "additional restores follow");
     }
