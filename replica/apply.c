@@ -52,6 +52,14 @@ uint64_t vb_path_identity(struct vb_place *p, const char *path)
     return identity_at(dir, name);
 }
 
+uint64_t vb_path_links(struct vb_place *p, const char *path)
+{
+    const char *name;
+    struct stat st;
+    VB_AUTO_FD int dir = vb_beneath_parent(p->root, path, &name);
+    return dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)st.st_nlink : 0;
+}
+
 char *vb_stage_name(struct vb_place *p)
 {
     return vb_printf("n%ld-%llu", (long)getpid(), (unsigned long long)++p->serial);

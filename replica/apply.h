@@ -40,6 +40,9 @@ uint64_t vb_file_identity(const struct stat *st);
 /* The same of what is at path now; 0 if nothing is. */
 uint64_t vb_path_identity(struct vb_place *p, const char *path);
 
+/* How many names the file at path has; 0: there is none. */
+uint64_t vb_path_links(struct vb_place *p, const char *path);
+
 /* A new, unused name in stage/. */
 char *vb_stage_name(struct vb_place *p);
 /* Saves the intents of all ops, in one transaction of its own. */

@@ -24,7 +24,7 @@ static int put_digest(struct vb_rstream *s, struct vb_error *err)
     unsigned char h[VB_HASH_LEN];
     vb_hasher_end(VB_STEAL(s->sum), h);
     vb_msg_add(&m, VB_RF_HASH, h, sizeof h);
-    return vb_rstream_send(s, &m, err);
+    return vb_rstream_send(s, &m, err) < 0 ? -1 : vb_rstream_flush(s, err);
 }
 
 int vb_bundle_write(struct vb_place *p, int fd, enum vb_bundle_since since, const char *series, const struct vb_pass_options *o,

@@ -65,7 +65,8 @@ static void plan_take(struct vb_receiver *x, struct vb_incoming *in)
     bool same_kind = local_live(in) && in->local.kind == i->kind;
     if (i->kind == VB_ITEM_DIR) {
         in->op.kind = VB_APPLY_DIR;
-    } else if (same_kind && !memcmp(in->local.content, i->content, VB_HASH_LEN)) {
+    } else if (same_kind && !memcmp(in->local.content, i->content, VB_HASH_LEN) &&
+               (i->kind != VB_ITEM_FILE || vb_path_links(x->p, i->path) < 2)) { /* its other names keep theirs */
         in->op.kind = VB_APPLY_META;
     } else {
         in->op.kind = VB_APPLY_PUT;

@@ -14,6 +14,8 @@
 #include "replica/receive.h"
 #include "replica/role.h"
 
+#define LATE_ROWS 512u
+
 struct names {
     struct vb_strv paths;
 };
@@ -140,7 +142,8 @@ static int learn(struct vb_receiver *x, struct vb_error *err)
     VB_AUTO_KNOWLEDGE *own = vb_replica_knowledge(r, x->p->scope.id, "", NULL, err);
     if (!own || vb_replica_begin(r, err) < 0)
         return -1;
-    vb_knowledge_learn(own, x->source, (const char *const *)x->except.v, x->except.n);
+    if (!x->unlearnt)
+        vb_knowledge_learn(own, x->source, (const char *const *)x->except.v, x->except.n);
     VB_AUTO_FREE char *counter = vb_printf("from:%s", x->from ? x->from : "");
     if (vb_replica_set_knowledge(r, x->p->scope.id, "", NULL, own, err) < 0 || vb_place_keep_master(x->p, x->from, err) < 0 ||
         (x->bundle && x->number && vb_replica_set_number(r, counter, x->number, err) < 0) ||
@@ -149,6 +152,22 @@ static int learn(struct vb_receiver *x, struct vb_error *err)
         return -1;
     }
     return vb_replica_commit(r, err);
+}
+
+/* Times of directories are no change (DSN-3): they go with what was done in them. */
+static void set_times(struct vb_receiver *x)
+{
+    for (size_t i = 0; i < x->n_times; i++) {
+        const struct vb_dir_time *t = &x->times[i];
+        const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+                                           { .tv_sec = (time_t)(t->mtime_ns / 1000000000 - (t->mtime_ns % 1000000000 < 0)),
+                                             .tv_nsec = (long)((t->mtime_ns % 1000000000 + 1000000000) % 1000000000) } };
+        const char *name;
+        struct stat st;
+        VB_AUTO_FD int dir = vb_place_takes(x->p, t->path, true) ? vb_beneath_parent(x->p->root, t->path, &name) : -1;
+        if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+            (void)utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW);
+    }
 }
 
 /* Everything that goes is gone from the new tree before it takes the old one's place. */
@@ -164,6 +183,8 @@ static int finish_whole(struct vb_receiver *x, struct vb_error *err)
         result = vb_tree_swap(x->tree, &seen, err);
     if (result == 0)
         result = vb_receive_scan(x, &seen, err);
+    if (result == 0)
+        set_times(x);
     vb_strv_clear(&seen);
     return result < 0 ? -1 : learn(x, err);
 }
@@ -172,9 +193,11 @@ int vb_receive_finish(struct vb_receiver *x, struct vb_error *err)
 {
     if (x->n_late)
         qsort(x->late, x->n_late, sizeof *x->late, deepest_first);
-    for (size_t i = 0; i < x->n_late; i++) /* one by one: a directory goes when those below it are gone */
-        if (vb_receive_apply(x, &x->late[i], 1, err) < 0)
+    for (size_t i = 0; i < x->n_late; i += LATE_ROWS) /* in this order: a directory goes when those below it are gone */
+        if (vb_receive_apply(x, &x->late[i], x->n_late - i < LATE_ROWS ? x->n_late - i : LATE_ROWS, err) < 0)
             return -1;
+    if (!x->o->dry_run && !x->whole)
+        set_times(x);
     if (x->whole)
         return finish_whole(x, err);
     if (x->full && unsent(x, err) < 0)

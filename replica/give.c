@@ -30,7 +30,7 @@ static bool all_zero(const unsigned char *p, size_t n)
 /* 1: it could not be read. */
 static int give_range(struct giver *g, uint64_t offset, uint64_t end, struct vb_error *why, struct vb_error *err)
 {
-    VB_AUTO_FREE unsigned char *b = vb_alloc(VB_RSTREAM_PIECE);
+    VB_AUTO_FREE unsigned char *b = vb_alloc(end - offset < VB_RSTREAM_PIECE ? (size_t)(end - offset) + 1 : VB_RSTREAM_PIECE);
     while (offset < end) {
         size_t want = end - offset < VB_RSTREAM_PIECE ? (size_t)(end - offset) : VB_RSTREAM_PIECE;
         ssize_t n = pread(g->fd, b, want, (off_t)offset);

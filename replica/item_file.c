@@ -118,12 +118,14 @@ static char *owner_text(const struct stat *st)
 
 /* ---- reading ---- */
 
-static enum vb_file_state hash_file(int fd, const char *path, struct vb_blocks *sums, unsigned char out[VB_HASH_LEN], struct vb_error *err)
+static enum vb_file_state hash_file(int fd, const char *path, uint64_t size, struct vb_blocks *sums, unsigned char out[VB_HASH_LEN],
+                                    struct vb_error *err)
 {
-    VB_AUTO_FREE unsigned char *b = vb_alloc(READ_SIZE);
+    size_t room = size < READ_SIZE ? (size_t)size + 1 : READ_SIZE;
+    VB_AUTO_FREE unsigned char *b = vb_alloc(room);
     VB_AUTO_HASHER *h = vb_hasher_new();
     for (;;) {
-        ssize_t n = read(fd, b, READ_SIZE);
+        ssize_t n = read(fd, b, room);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
@@ -160,7 +162,7 @@ static enum vb_file_state read_regular(struct vb_place *p, int dirfd, const char
     if (!S_ISREG(st->st_mode))
         return VB_FILE_UNSTABLE;
     VB_AUTO_BLOCKS *sums = p->keep_sums && st->st_size >= VB_DELTA_MIN ? vb_blocks_new((uint64_t)st->st_size) : NULL;
-    if (hash_file(fd, out->path, sums, out->content, err) != VB_FILE_READ)
+    if (hash_file(fd, out->path, (uint64_t)st->st_size, sums, out->content, err) != VB_FILE_READ)
         return VB_FILE_ERROR;
     if (sums && vb_blocks_end(sums)) {
         memcpy(sums->content, out->content, VB_HASH_LEN);

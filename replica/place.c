@@ -17,6 +17,7 @@
 #include "replica/place.h"
 #include "replica/role.h"
 #include "replica/tree.h"
+#include "replica/scan.h"
 
 #define MARKER "scope"
 #define MARKER_MAX 4096u
@@ -257,6 +258,7 @@ void vb_place_close(struct vb_place *p)
     vb_scope_settings_clear(&p->set);
     vb_path_filter_clear(&p->filter);
     vb_blocks_drop_all(p);
+    vb_names_drop_all(p);
     vb_close_fd(&p->root);
     vb_close_fd(&p->own);
     vb_close_fd(&p->stage);

@@ -17,6 +17,13 @@
 #define VB_PLACE_DIR ".vbackup"
 #define VB_PLACE_TICKS 1000000u /* versions that may be minted after an open, or after vb_place_ticks */
 
+/* One name of a file that has several. */
+struct vb_inode_name {
+    uint64_t inode;
+    char *path;
+    bool sent;         /* in this pass */
+};
+
 struct vb_place {
     struct vb_replica *store;
     struct vb_scope scope;
@@ -28,6 +35,8 @@ struct vb_place {
     bool privileged;   /* owners and devices can be set */
     uint64_t serial;   /* of staged names */
     unsigned recovered; /* intents that were completed at open */
+    struct vb_inode_name *names; /* of files with several names, as the last scan met them, by inode */
+    size_t n_names, cap_names;
     bool keep_sums;    /* files that are read now: the sums of their blocks are kept (replica/delta.h) */
     struct vb_blocks **blocks;
     size_t n_blocks, cap_blocks, blocks_size;

@@ -22,6 +22,7 @@
 #include "replica/scan.h"
 
 #define GUARD_ITEMS 50u
+#define HEARD_MAX (64u << 20) /* of what END says: names, and what is kept with each */
 
 const char *vb_action_word(enum vb_action a)
 {
@@ -363,6 +364,11 @@ int vb_receive_apply(struct vb_receiver *x, struct vb_incoming *rows, size_t n, 
     return result;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static int parse_rows(struct vb_receiver *x, const struct vb_msg *m, struct vb_error *err)
 {
     struct vb_field_iter it;
@@ -378,12 +384,16 @@ static int parse_rows(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
         if (vb_row_get(p, n, &x->rows[x->n].row, err) < 0)
             return -1;
         const char *path = x->rows[x->n++].row.item.path;
-        for (size_t i = 0; i + 1 < x->n; i++)
-            if (!strcmp(x->rows[i].row.item.path, path))
-                return vb_fail(err, VB_E_PROTOCOL, "'%s' comes twice at once", path);
         if (x->full)
             vb_strv_add(&x->sent, path);
     }
+    VB_AUTO_FREE const char **paths = vb_alloc_n(x->n + 1, sizeof *paths);
+    for (size_t i = 0; i < x->n; i++)
+        paths[i] = x->rows[i].row.item.path;
+    qsort(paths, x->n, sizeof *paths, by_text);
+    for (size_t i = 1; i < x->n; i++)
+        if (!strcmp(paths[i - 1], paths[i]))
+            return vb_fail(err, VB_E_PROTOCOL, "'%s' comes twice at once", paths[i]);
     return 0;
 }
 
@@ -429,6 +439,8 @@ static int take_batch(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
     if (result == 0 && !x->o->dry_run) {
         for (size_t i = 0; i < x->n; i++) {
             if (x->rows[i].acts && x->rows[i].late && !x->rows[i].failed) {
+                if (x->n_late > x->live) /* each is a directory that was here */
+                    return vb_fail(err, VB_E_PROTOCOL, "more directories go than there are");
                 VB_GROW(x->late, x->n_late, x->cap_late);
                 x->late[x->n_late++] = x->rows[i];
                 x->rows[i] = (struct vb_incoming){ .fd = -1 };
@@ -447,6 +459,28 @@ static int take_batch(struct vb_receiver *x, const struct vb_msg *m, struct vb_e
 
 /* ---- the end ---- */
 
+/* What is left out is not learnt; if that is more than fits, nothing is, but what was applied one by one. */
+static void hear_except(struct vb_receiver *x, const unsigned char *p, size_t n)
+{
+    VB_AUTO_FREE char *path = vb_field_str(p, n);
+    if (x->heard > HEARD_MAX || !path) {
+        x->unlearnt = true;
+        vb_strv_clear(&x->except);
+    }
+    if (!x->unlearnt)
+        vb_strv_take(&x->except, VB_STEAL(path));
+}
+
+static void hear_time(struct vb_receiver *x, const unsigned char *p, size_t n)
+{
+    struct vb_msg g = vb_msg_view(p, n);
+    VB_AUTO_FREE char *path = vb_msg_str(&g, VB_RF_PATH);
+    if (x->heard > HEARD_MAX || !path || !vb_item_path_good(path))
+        return;
+    VB_GROW(x->times, x->n_times, x->cap_times);
+    x->times[x->n_times++] = (struct vb_dir_time){ VB_STEAL(path), (int64_t)vb_msg_u64(&g, VB_RF_MTIME, 0) };
+}
+
 static int hear_end(struct vb_receiver *x, const struct vb_msg *first, struct vb_error *err)
 {
     struct vb_msg m = *first;
@@ -458,9 +492,11 @@ static int hear_end(struct vb_receiver *x, const struct vb_msg *first, struct vb
         size_t n;
         vb_field_iter_init(&it, &m);
         while (vb_field_next(&it, &tag, &p, &n)) {
-            VB_AUTO_FREE char *path = tag == VB_RF_PATH ? vb_field_str(p, n) : NULL;
-            if (path)
-                vb_strv_add(&x->except, path);
+            x->heard += n + sizeof(struct vb_dir_time);
+            if (tag == VB_RF_ROW)
+                hear_time(x, p, n);
+            if (tag == VB_RF_PATH)
+                hear_except(x, p, n);
         }
         bool last = vb_msg_u64(&m, VB_RF_LAST, 1) != 0;
         failed = vb_msg_u64(&m, VB_RF_COUNT, 0) != 0;
@@ -484,7 +520,7 @@ static int tell_result(struct vb_receiver *x, struct vb_error *err)
     vb_replica_id_hex(vb_replica_own(x->p->store), id);
     vb_msg_add_str(&m, VB_RF_REPLICA, id);
     vb_pass_result_put(&m, x->out);
-    return vb_rstream_send(x->s, &m, err) < 0 ? -1 : vb_rstream_send_knowledge(x->s, own, err);
+    return vb_rstream_send(x->s, &m, err) < 0 || vb_rstream_send_knowledge(x->s, own, err) < 0 ? -1 : vb_rstream_flush(x->s, err);
 }
 
 static int wish(struct vb_receiver *x, struct vb_error *err)
@@ -561,8 +597,8 @@ static int receive(struct vb_receiver *x, struct vb_error *err)
     int done = hear_begin(x, err);
     if (done)
         return done < 0 ? -1 : hear_writers_only(x, err);
-    uint64_t old;
-    if (vb_file_clock(x->p, &x->now, err) < 0 ||
+    uint64_t old, dead;
+    if (vb_replica_count(x->p->store, x->p->scope.id, &x->live, &dead, err) < 0 || vb_file_clock(x->p, &x->now, err) < 0 ||
         (!x->o->dry_run && vb_trash_expire(x->p, (int64_t)x->now.tv_sec * 1000, &old, err) < 0) || (x->bundle ? hear_gone(x, err) : wish(x, err)) < 0)
         return -1;
     for (;;) {
@@ -610,6 +646,9 @@ int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pa
     }
     free(x.rows);
     free(x.late);
+    for (size_t i = 0; i < x.n_times; i++)
+        free(x.times[i].path);
+    free(x.times);
     vb_strv_clear(&x.except);
     vb_strv_clear(&x.resolved);
     vb_strv_clear(&x.sent);

@@ -20,10 +20,18 @@ struct vb_incoming {
     int fd;                     /* of it while it arrives */
     uint64_t offset;            /* so much of it is there */
     struct vb_hasher *sum;
+    size_t same_as;             /* a row of this batch has the same content: its index + 1 */
+    bool as_link;               /* ... and is another name of the same inode */
     bool delta;                 /* asked for by blocks, and none came yet */
     bool loser_copy;            /* the content is the loser's: it becomes a file of its own, or goes to the trash */
+    bool finished;              /* staged, verified, with all that belongs to it */
     bool failed;
     enum vb_conflict_policy policy; /* of this item: the pass's, or what the user chose for it */
+};
+
+struct vb_dir_time {
+    char *path;
+    int64_t mtime_ns;
 };
 
 struct vb_receiver {
@@ -35,6 +43,11 @@ struct vb_receiver {
     enum vb_conflict_policy policy;
     struct timespec now;
     struct vb_strv except;      /* not learnt */
+    size_t heard;               /* bytes of what END says */
+    bool unlearnt;              /* it said too much to be kept: only single items are learnt */
+    struct vb_dir_time *times;  /* of directories, to be set at the end */
+    size_t n_times, cap_times;
+    uint64_t live;              /* items at the beginning */
     struct vb_strv resolved;    /* minted here in this pass: no extras */
     struct vb_strv sent;        /* paths, with `full` */
     struct vb_incoming *rows;   /* of the batch */
@@ -44,6 +57,7 @@ struct vb_receiver {
     bool whole;                 /* tree integrity: everything at once, or nothing */
     struct vb_tree *tree;       /* then, from the first change on */
     bool bundle, full;
+    bool sync_all;              /* what is staged is synced at the end of the batch */
     uint64_t number;            /* of the bundle in its series */
     char *from;                 /* replica that sends, in hexadecimal; owned */
     uint64_t items;

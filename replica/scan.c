@@ -164,12 +164,60 @@ static void see_time(struct scan *s, const struct stat *st)
         s->out->last_change_ns = c;
 }
 
+/* ---- files with several names ---- */
+
+static int by_inode(const void *a, const void *b)
+{
+    const struct vb_inode_name *x = a, *y = b;
+    return x->inode != y->inode ? (x->inode < y->inode ? -1 : 1) : strcmp(x->path, y->path);
+}
+
+size_t vb_names_of(struct vb_place *p, uint64_t inode, size_t *first)
+{
+    size_t low = 0, high = p->n_names, n = 0;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (p->names[mid].inode < inode)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *first = low;
+    while (low + n < p->n_names && p->names[low + n].inode == inode)
+        n++;
+    return n;
+}
+
+void vb_names_unsent(struct vb_place *p)
+{
+    for (size_t i = 0; i < p->n_names; i++)
+        p->names[i].sent = false;
+}
+
+void vb_names_drop_all(struct vb_place *p)
+{
+    for (size_t i = 0; i < p->n_names; i++)
+        free(p->names[i].path);
+    free(p->names);
+    p->names = NULL;
+    p->n_names = p->cap_names = 0;
+}
+
+static void note_name(struct vb_place *p, const char *path, const struct stat *st)
+{
+    if (!S_ISREG(st->st_mode) || st->st_nlink < 2)
+        return;
+    VB_GROW(p->names, p->n_names, p->cap_names);
+    p->names[p->n_names++] = (struct vb_inode_name){ .inode = st->st_ino, .path = vb_strdup(path) };
+}
+
 /* -1: the scan ends; what cannot be read is told and left. */
 static int look_at(struct scan *s, int dirfd, const char *name, const char *path, const struct stat *st, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct vb_item item;
     struct slot *k = (struct slot *)(uintptr_t)find(s, path, strlen(path));
+    note_name(s->p, path, st);
     if (k)
         k->met = true;
     if (k && k->look && k->look == vb_file_look(st))
@@ -399,6 +447,7 @@ int vb_scan_quiet(const struct vb_place *p, const struct vb_scan_result *r, int6
 int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_result *out, struct vb_error *err)
 {
     struct scan s = { .p = p, .o = o, .out = out };
+    vb_names_drop_all(p);
     *out = (struct vb_scan_result){ .items = 0 };
     int result = vb_file_clock(p, &s.now, err);
     out->now_ns = (int64_t)s.now.tv_sec * 1000000000 + s.now.tv_nsec;
@@ -410,6 +459,8 @@ int vb_scan(struct vb_place *p, const struct vb_scan_options *o, struct vb_scan_
     if (result == 0) {
         see_root(&s, fd);
         result = walk(&s, fd, "", 0, err);
+        if (p->n_names)
+            qsort(p->names, p->n_names, sizeof *p->names, by_inode);
     }
     if (result == 0)
         result = take_stock(&s, err);

@@ -37,4 +37,9 @@ int vb_scan_quiet(const struct vb_place *p, const struct vb_scan_result *r, int6
  * then (path NULL: there is none).  VB_E_UNSTABLE if it does not hold still. */
 int vb_scan_one(struct vb_place *p, const char *path, const struct timespec *now, struct vb_item *row, struct vb_error *err);
 
+/* The other names of a file, as the last scan met them: the first of them in place->names, and how many there are. */
+size_t vb_names_of(struct vb_place *p, uint64_t inode, size_t *first);
+void vb_names_unsent(struct vb_place *p); /* a pass begins */
+void vb_names_drop_all(struct vb_place *p);
+
 #endif

@@ -18,8 +18,9 @@
 #include "replica/item_file.h"
 #include "replica/pass.h"
 #include "replica/role.h"
+#include "replica/scan.h"
 
-#define BATCH_ROWS 256u
+#define BATCH_ROWS 1024u
 #define BATCH_BYTES (1u << 20)
 #define TARGET_MAX 65536u
 
@@ -30,6 +31,8 @@ struct sender {
     struct vb_pass_result *out;
     struct vb_knowledge *own, *forgotten, *known;
     struct vb_strv except;
+    struct vb_strv dirs;      /* what was sent, and that holds something of it */
+    char *last_dir;           /* of the row before: those above it were seen to */
     struct vb_row *rows;      /* of the batch */
     size_t n, cap, bytes;
     bool bundle, full, dry;
@@ -56,6 +59,33 @@ static void leave(struct sender *x, const char *path, const struct vb_error *why
 
 /* ---- rows ---- */
 
+/* Another name of the same inode, that the destination knows or was sent before this one. */
+static int name_other(struct sender *x, struct vb_row *r, uint64_t inode, struct vb_error *err)
+{
+    size_t first, n = vb_names_of(x->p, inode, &first);
+    struct vb_inode_name *names = x->p->names + first;
+    for (size_t i = 0; i < n; i++) {
+        VB_AUTO_ERROR e = VB_ERROR_INIT;
+        struct vb_item row;
+        if (!strcmp(names[i].path, r->item.path)) {
+            names[i].sent = true;
+            continue;
+        }
+        if (r->hard)
+            continue;
+        if (names[i].sent) {
+            r->hard = vb_strdup(names[i].path);
+        } else if (vb_replica_find(x->p->store, x->p->scope.id, names[i].path, &row, &e) == 0) {
+            if (!row.deleted && vb_item_same(&row, &r->item) && vb_knowledge_contains(x->known, row.path, &row.changed))
+                r->hard = vb_strdup(row.path);
+            vb_item_clear(&row);
+        } else if (e.code != VB_E_OBJECT_NOT_FOUND) {
+            return vb_error_move(err, &e);
+        }
+    }
+    return 0;
+}
+
 /* 1 it is what the row says, 0 it changed since, -1 it cannot be read. */
 static int fill(struct sender *x, struct vb_row *r, struct vb_error *err)
 {
@@ -77,7 +107,9 @@ static int fill(struct sender *x, struct vb_row *r, struct vb_error *err)
         return 0;
     switch (i->kind) {
     case VB_ITEM_FILE:
-        return S_ISREG(st.st_mode) && (uint64_t)st.st_size == i->size;
+        if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != i->size)
+            return 0;
+        return st.st_nlink < 2 || name_other(x, r, st.st_ino, err) == 0 ? 1 : -1;
     case VB_ITEM_DIR:
         return S_ISDIR(st.st_mode);
     case VB_ITEM_LINK: {
@@ -110,6 +142,17 @@ static bool in_batch(const struct sender *x, const char *path)
     return false;
 }
 
+/* Whose times the destination sets at the end: what it does there moves them. */
+static void note_dirs(struct sender *x, const struct vb_item *i)
+{
+    const char *slash = strrchr(i->path, '/');
+    VB_AUTO_FREE char *up = slash ? vb_strndup(i->path, (size_t)(slash - i->path)) : NULL;
+    if (up && (!x->dirs.n || strcmp(x->dirs.v[x->dirs.n - 1], up) != 0))
+        vb_strv_take(&x->dirs, VB_STEAL(up));
+    if (i->kind == VB_ITEM_DIR && !i->deleted)
+        vb_strv_add(&x->dirs, i->path);
+}
+
 static int put_row(struct sender *x, const struct vb_item *item, struct vb_error *err)
 {
     VB_AUTO_ERROR why = VB_ERROR_INIT;
@@ -128,6 +171,7 @@ static int put_row(struct sender *x, const struct vb_item *item, struct vb_error
         vb_row_clear(&r);
         return 0;
     }
+    note_dirs(x, item);
     VB_GROW(x->rows, x->n, x->cap);
     x->rows[x->n++] = r;
     x->bytes += strlen(r.item.path) + r.attrs.len + 400;
@@ -138,6 +182,12 @@ static int put_row(struct sender *x, const struct vb_item *item, struct vb_error
 /* A directory that is as new as what it holds, and was saved after it. */
 static int parents_first(struct sender *x, const char *path, struct vb_error *err)
 {
+    const char *slash = strrchr(path, '/');
+    size_t up = slash ? (size_t)(slash - path) : 0;
+    if (!slash || (x->last_dir && strlen(x->last_dir) == up && !memcmp(x->last_dir, path, up)))
+        return 0;
+    vb_free_ptr(&x->last_dir);
+    x->last_dir = vb_strndup(path, up);
     for (const char *at = strchr(path, '/'); at; at = strchr(at + 1, '/')) {
         VB_AUTO_FREE char *dir = vb_strndup(path, (size_t)(at - path));
         VB_AUTO_ERROR e = VB_ERROR_INIT;
@@ -160,7 +210,7 @@ static int parents_first(struct sender *x, const char *path, struct vb_error *er
 static int one_row(void *arg, const struct vb_item *i)
 {
     struct sender *x = arg;
-    if (!i->deleted && in_batch(x, i->path))
+    if (!i->deleted && i->kind == VB_ITEM_DIR && in_batch(x, i->path))
         return 0;
     if ((!i->deleted && parents_first(x, i->path, x->err) < 0) || put_row(x, i, x->err) < 0)
         x->failed = true;
@@ -211,7 +261,7 @@ static int flush_rows(struct sender *x, struct vb_error *err)
             result = send_file(x, i, 0, false, err);
     if (result == 0) {
         VB_AUTO_MSG end = VB_MSG_INIT(VB_R_ROWS_END);
-        result = vb_rstream_send(x->s, &end, err);
+        result = vb_rstream_send(x->s, &end, err) < 0 ? -1 : vb_rstream_flush(x->s, err); /* they begin while we go on */
     }
     for (size_t i = 0; i < x->n; i++)
         vb_row_clear(&x->rows[i]);
@@ -318,6 +368,31 @@ static int send_gone(struct sender *x, struct vb_error *err)
     return result;
 }
 
+/* The order of names is the order of rows, nearly: what repeats is mostly one after the other. */
+static int send_times(struct sender *x, struct vb_error *err)
+{
+    struct stat st;
+    vb_strv_sort(&x->dirs);
+    for (size_t i = 0; i < x->dirs.n;) {
+        VB_AUTO_MSG m = VB_MSG_INIT(VB_R_END);
+        for (size_t n = 0; i < x->dirs.n && n < 50000 && m.body.len < BATCH_BYTES; i++) {
+            const char *name, *path = x->dirs.v[i];
+            VB_AUTO_FD int dir = i && !strcmp(path, x->dirs.v[i - 1]) ? -1 : vb_beneath_parent(x->p->root, path, &name);
+            if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+                continue;
+            VB_AUTO_MSG g = VB_MSG_INIT(0);
+            vb_msg_add(&g, VB_RF_PATH, path, strlen(path));
+            vb_msg_add_u64(&g, VB_RF_MTIME, (uint64_t)((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec));
+            vb_msg_add_group(&m, VB_RF_ROW, &g);
+            n++;
+        }
+        vb_msg_add_u64(&m, VB_RF_LAST, 0);
+        if (vb_rstream_send(x->s, &m, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int send_all(struct sender *x, struct vb_error *err)
 {
     int result;
@@ -330,7 +405,7 @@ static int send_all(struct sender *x, struct vb_error *err)
         if (result == 0 && x->p->set.deletes)
             result = each_change(x, true, one_row, err) < 0 || flush_rows(x, err) < 0 ? -1 : 0;
     }
-    return result < 0 ? -1 : send_paths(x, VB_R_END, &x->except, x->out->failed > 0, err);
+    return result < 0 || send_times(x, err) < 0 ? -1 : send_paths(x, VB_R_END, &x->except, x->out->failed > 0, err);
 }
 
 static int begin(struct sender *x, const struct vb_bundle_to *to, struct vb_error *err)
@@ -385,6 +460,8 @@ static void sender_clear(struct sender *x)
     free(x->rows);
     vb_strv_clear(&x->except);
     vb_free_ptr(&x->peer);
+    vb_strv_clear(&x->dirs);
+    vb_free_ptr(&x->last_dir);
 }
 
 /* What the destination wants; its knowledge may show that we are an old copy (DSN-10). */
@@ -440,6 +517,7 @@ int vb_pass_send(struct vb_place *p, struct vb_rstream *s, const struct vb_pass_
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     VB_AUTO_MSG go = VB_MSG_INIT(0);
     VB_CLEANUP(sender_clear) struct sender x = { .p = p, .s = s, .o = o, .out = out, .full = o->full };
+    vb_names_unsent(p);
     *out = (struct vb_pass_result){ 0 };
     if (prepare(&x, &why) < 0 || begin(&x, NULL, &why) < 0 || hear_wishes(&x, &why) < 0 || send_gone(&x, &why) < 0 ||
         vb_rstream_expect(s, VB_R_GO, &go, &why) < 0 || send_all(&x, &why) < 0 || keep_result(&x, &why) < 0) {
@@ -456,6 +534,7 @@ int vb_pass_write(struct vb_place *p, struct vb_rstream *s, const struct vb_bund
                   struct vb_pass_result *out, struct vb_error *err)
 {
     VB_CLEANUP(sender_clear) struct sender x = { .p = p, .s = s, .o = o, .out = out, .bundle = true };
+    vb_names_unsent(p);
     *out = (struct vb_pass_result){ 0 };
     x.known = vb_knowledge_copy(to->known);
     return prepare(&x, err) < 0 || begin(&x, to, err) < 0 || send_gone(&x, err) < 0 || vb_bundle_send_writers(p, s, o, err) < 0 ||

@@ -13,37 +13,49 @@
 #include "wire/protocol.h"
 
 #define BLOB_PIECE (4u << 20)
+#define PENDING_MAX (128u << 10)
 
 void vb_rstream_clear(struct vb_rstream *s)
 {
+    (void)vb_rstream_flush(s, NULL);
     if (s->out != s->in)
         vb_close_fd(&s->out);
     vb_close_fd(&s->in);
     s->out = -1;
     vb_buf_clear(&s->buf);
+    vb_buf_clear(&s->pending);
     vb_hasher_free(&s->sum);
 }
 
 int vb_rstream_send(struct vb_rstream *s, const struct vb_msg *m, struct vb_error *err)
 {
-    VB_AUTO_BUF frame = VB_BUF_INIT;
+    size_t before = s->pending.len;
     if (s->out < 0)
         return 0;
-    if (vb_msg_encode(m, &frame, err) < 0)
+    if (vb_msg_encode(m, &s->pending, err) < 0)
         return -1;
     if (s->sum)
-        vb_hasher_add(s->sum, frame.data, frame.len);
-    s->bytes_out += frame.len;
-    if (vb_write_all(s->out, frame.data, frame.len, err) < 0) {
+        vb_hasher_add(s->sum, s->pending.data + before, s->pending.len - before);
+    s->bytes_out += s->pending.len - before;
+    return s->pending.len >= PENDING_MAX ? vb_rstream_flush(s, err) : 0;
+}
+
+int vb_rstream_flush(struct vb_rstream *s, struct vb_error *err)
+{
+    if (s->out < 0 || !s->pending.len)
+        return 0;
+    int result = vb_write_all(s->out, s->pending.data, s->pending.len, err);
+    vb_buf_reset(&s->pending);
+    if (result < 0)
         vb_context(err, "%s", s->peer ? s->peer : "peer");
-        return -1;
-    }
-    return 0;
+    return result;
 }
 
 int vb_rstream_recv(struct vb_rstream *s, struct vb_msg *m, struct vb_error *err)
 {
     const char *peer = s->peer ? s->peer : "peer";
+    if (s->pending.len && vb_rstream_flush(s, err) < 0)
+        return -1;
     int c = vb_msg_recv_fd(s->in, &s->buf, m, err);
     if (c > 0)
         return vb_fail(err, VB_E_CONNECTION_LOST, "%s: ended in the middle", peer);
@@ -83,6 +95,7 @@ int vb_rstream_fail(struct vb_rstream *s, const struct vb_error *why)
     VB_AUTO_MSG m = VB_MSG_INIT(VB_R_ERROR);
     vb_msg_add_error(&m, why);
     (void)vb_rstream_send(s, &m, NULL);
+    (void)vb_rstream_flush(s, NULL);
     return -1;
 }
 
@@ -140,6 +153,7 @@ void vb_row_clear(struct vb_row *r)
     vb_item_clear(&r->item);
     vb_buf_clear(&r->attrs);
     vb_free_ptr(&r->target);
+    vb_free_ptr(&r->hard);
     *r = (struct vb_row){ .target = NULL };
 }
 
@@ -196,6 +210,7 @@ void vb_row_put(struct vb_msg *g, const struct vb_row *r)
     if (r->attrs.len)
         vb_msg_add(g, VB_RF_ATTRS, r->attrs.data, r->attrs.len);
     vb_msg_add_str(g, VB_RF_TARGET, r->target);
+    vb_msg_add_str(g, VB_RF_HARD, r->hard);
     if (i->kind == VB_ITEM_SPECIAL && !i->deleted) {
         vb_msg_add_u64(g, VB_RF_DEVICE, r->device);
         vb_msg_add_u64(g, VB_RF_COUNT, r->type);
@@ -243,12 +258,14 @@ int vb_row_get(const unsigned char *p, size_t n, struct vb_row *out, struct vb_e
     i->deleted = vb_msg_u64(&g, VB_RF_DELETED, 0) != 0;
     i->moved_to = vb_msg_str(&g, VB_RF_MOVED_TO);
     i->have_base = get_hash(&g, VB_RF_BASE, i->base);
+    r.hard = vb_msg_str(&g, VB_RF_HARD);
     r.device = vb_msg_u64(&g, VB_RF_DEVICE, 0);
     r.type = (uint32_t)vb_msg_u64(&g, VB_RF_COUNT, 0);
     if (vb_msg_bytes(&g, VB_RF_ATTRS, &a, &len))
         vb_buf_add(&r.attrs, a, len);
     bool good = i->path && vb_item_path_good(i->path) && strcmp(i->path, ".") != 0 && i->kind >= VB_ITEM_FILE &&
                 i->kind <= VB_ITEM_SPECIAL && i->size <= INT64_MAX && (!i->moved_to || vb_item_path_good(i->moved_to)) &&
+                (!r.hard || (vb_item_path_good(r.hard) && i->kind == VB_ITEM_FILE && strcmp(r.hard, i->path) != 0)) &&
                 get_hash(&g, VB_RF_ATTR, i->attr) && get_hash(&g, VB_RF_CONTENT, i->content) &&
                 get_version(&g, VB_RF_CREATED, &i->created) && get_version(&g, VB_RF_CHANGED, &i->changed) &&
                 get_version(&g, VB_RF_ORIGIN, &i->origin.version) && parts_match(&r);

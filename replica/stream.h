@@ -14,7 +14,8 @@
  *        For one with BLOCK: BLOCKS {INDEX, SIZE of a block, HASH sums, LAST}...; then, until LAST,
  *        D  NEED {NEED {OFFSET, SIZE}..., LAST?}   S  DATA of those; then DATA_END.
  *     ...
- *     S  END {EXCEPT path..., COUNT: some could not be read}; in a bundle: the SHA-256 of everything before, DIGEST {HASH}
+ *     S  END {EXCEPT path..., ROW {PATH, MTIME} of directories..., COUNT: some could not be read}..., until LAST; in a bundle:
+ *        the SHA-256 of everything before, DIGEST {HASH}
  *     D  RESULT {counts}; blob KNOWLEDGE of the destination after the pass
  * THE WRITERS' SHARE, between passes, asked by the side whose writers are the source:
  *     EXT_LIST {WRITER {WRITER_NAME, CLASS}...} -> EXT_LIST {WRITER {WRITER_NAME, CALLS}...}: those that are there, too
@@ -46,12 +47,14 @@ enum vb_rstream_field {
     VB_RF_DRY_RUN, VB_RF_ALLOW, VB_RF_DIRECTION, VB_RF_SCOPE, VB_RF_POLICY, VB_RF_EXACT, VB_RF_ACK, VB_RF_BLOCK,
     VB_RF_INTEGRITY, VB_RF_QUICK,
     VB_RF_WRITER = 1200, VB_RF_WRITER_NAME = 1201, VB_RF_CLASS = 1202, VB_RF_CALL = 1203, VB_RF_CALLS = 1204, VB_RF_LIMIT_MS = 1205,
-    VB_RF_FLAGS = 1206, VB_RF_EXT_SEQ = 1207, VB_RF_LOG = 1208, VB_RF_LINE = 1209
+    VB_RF_FLAGS = 1206, VB_RF_EXT_SEQ = 1207, VB_RF_LOG = 1208, VB_RF_LINE = 1209,
+    VB_RF_HARD = 1220
 };
 
 struct vb_rstream {
     int in, out;            /* -1: there is no such direction (a bundle) */
     struct vb_buf buf;      /* read and not used yet */
+    struct vb_buf pending;  /* not written yet: goes out before we wait for an answer, and at the end */
     struct vb_hasher *sum;  /* of all frames sent or received; NULL: not kept */
     const char *peer;       /* for messages; borrowed */
     uint64_t bytes_out, bytes_in;
@@ -60,6 +63,8 @@ struct vb_rstream {
 void vb_rstream_clear(struct vb_rstream *s); /* closes */
 
 int vb_rstream_send(struct vb_rstream *s, const struct vb_msg *m, struct vb_error *err);
+/* What was sent last leaves the house. */
+int vb_rstream_flush(struct vb_rstream *s, struct vb_error *err);
 /* The next one.  ERROR of the peer and an early end are errors. */
 int vb_rstream_recv(struct vb_rstream *s, struct vb_msg *m, struct vb_error *err);
 /* It must be of this type. */
@@ -77,6 +82,7 @@ struct vb_row {
     struct vb_item item;   /* strings owned */
     struct vb_buf attrs;
     char *target;          /* of a link */
+    char *hard;            /* another name of the same inode, that the destination has or got before; NULL: none */
     uint64_t device;       /* of a special file: type and number, as mknod has them */
     uint32_t type;
 };

@@ -22,6 +22,7 @@
 
 #define RESUME_SIZE (4u << 20)
 #define BLOCK 4096u
+#define SYNC_EACH 4u /* files of a batch that are synced one by one; more: with all that the file system has to write */
 
 static char *partial_name(const unsigned char hash[VB_HASH_LEN])
 {
@@ -32,7 +33,35 @@ static char *partial_name(const unsigned char hash[VB_HASH_LEN])
     return vb_buf_take_str(&b);
 }
 
+/* Only one staged file is open at a time: a batch may have more than a process may open. */
+static int open_fd(struct vb_receiver *x, struct vb_incoming *in, struct vb_error *err)
+{
+    if (in->fd < 0)
+        in->fd = openat(x->p->stage, in->staged, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return in->fd >= 0 ? 0 : vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
+}
+
 /* ---- found here ---- */
+
+/* The file that the source says has this name, too, is what it should be: one inode more needs no content. */
+static int find_other_name(struct vb_receiver *x, struct vb_incoming *in, bool *found, struct vb_error *err)
+{
+    VB_AUTO_ERROR e = VB_ERROR_INIT;
+    struct vb_item row;
+    struct stat st;
+    const char *name, *path = in->row.hard;
+    if (!path || !vb_place_takes(x->p, path, false))
+        return 0;
+    if (vb_replica_find(x->p->store, x->p->scope.id, path, &row, &e) < 0)
+        return e.code == VB_E_OBJECT_NOT_FOUND ? 0 : vb_error_move(err, &e);
+    VB_AUTO_FD int dir = vb_beneath_parent(x->p->root, path, &name);
+    *found = !row.deleted && vb_item_same(&row, &in->row.item) && dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+             S_ISREG(st.st_mode) && (uint64_t)st.st_size == row.size && st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == row.mtime_ns &&
+             linkat(dir, name, x->p->stage, in->staged, 0) == 0;
+    in->as_link = *found;
+    vb_item_clear(&row);
+    return 0;
+}
 
 struct search {
     struct vb_receiver *x;
@@ -65,7 +94,7 @@ static int try_copy(void *arg, const struct vb_item *i)
     VB_AUTO_FD int from = vb_beneath_open(s->x->p->root, i->path, O_RDONLY | O_NONBLOCK, 0, 0);
     if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != i->size)
         return 0;
-    if (ftruncate(in->fd, 0) < 0 || lseek(in->fd, 0, SEEK_SET) < 0)
+    if (open_fd(s->x, in, NULL) < 0 || ftruncate(in->fd, 0) < 0 || lseek(in->fd, 0, SEEK_SET) < 0)
         return 0;
     /* A clone cannot be torn, and its inode looked as the row says before and after. */
     s->found = (i->look && i->look == vb_file_look(&st) && ioctl(in->fd, FICLONE, from) == 0 && fstat(from, &st) == 0 &&
@@ -80,7 +109,7 @@ static int find_here(struct vb_receiver *x, struct vb_incoming *in, bool *found,
     if (vb_replica_by_content(x->p->store, x->p->scope.id, in->row.item.content, try_copy, &s, err) < 0)
         return -1;
     *found = s.found;
-    if (!s.found && (ftruncate(in->fd, 0) < 0 || lseek(in->fd, 0, SEEK_SET) < 0))
+    if (!s.found && in->fd >= 0 && (ftruncate(in->fd, 0) < 0 || lseek(in->fd, 0, SEEK_SET) < 0))
         return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
     return 0;
 }
@@ -132,22 +161,18 @@ static int open_staged(struct vb_receiver *x, struct vb_incoming *in, bool *ask,
                    ? 0
                    : vb_fail_errno(err, errno, "special file '%s'", i->path);
     }
-    in->fd = openat(x->p->stage, in->staged, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (in->fd < 0)
-        return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
-    in->sum = vb_hasher_new();
-    if (i->size && find_here(x, in, &found, err) < 0)
+    if (i->size && (find_other_name(x, in, &found, err) < 0 || (!found && find_here(x, in, &found, err) < 0)))
         return -1;
     if (found)
-        vb_hasher_free(&in->sum);
-    if (found || !i->size)
         return 0;
-    if (i->size >= RESUME_SIZE && !x->bundle) {
+    in->sum = vb_hasher_new();
+    if (!i->size)
+        return open_fd(x, in, err);
+    if (in->fd >= 0) /* a try that failed */
         unlinkat(x->p->stage, in->staged, 0);
-        vb_close_fd(&in->fd);
-        if (continue_partial(x, in) < 0)
-            return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
-    }
+    vb_close_fd(&in->fd);
+    if (i->size >= RESUME_SIZE && !x->bundle && continue_partial(x, in) < 0)
+        return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
     *ask = true;
     return 0;
 }
@@ -157,23 +182,26 @@ static int finish_staged(struct vb_receiver *x, struct vb_incoming *in, struct v
 {
     const struct vb_item *i = &in->row.item;
     unsigned char got[VB_HASH_LEN];
-    if (in->fd >= 0 && in->sum) {
+    if (in->as_link) /* all of it is the other name's */
+        return 0;
+    if (in->sum) {
         vb_hasher_end(VB_STEAL(in->sum), got);
         if (in->offset != i->size || memcmp(got, i->content, VB_HASH_LEN) != 0) {
             unlinkat(x->p->stage, in->staged, 0);
             return vb_fail(err, VB_E_FILE_CHANGED, "'%s' is not what was announced; it comes with the next pass", i->path);
         }
     }
-    if (in->fd < 0)
-        in->fd = openat(x->p->stage, in->staged, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     bool regular = i->kind == VB_ITEM_FILE;
+    if (in->fd < 0)
+        in->fd = openat(x->p->stage, in->staged, (regular ? O_RDWR : O_PATH) | O_NOFOLLOW | O_CLOEXEC);
     if (in->fd < 0 || (regular && ftruncate(in->fd, (off_t)i->size) < 0))
         return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage/%s'", in->staged);
     if (vb_file_set(x->p, in->fd, !regular, i, in->row.attrs.data, in->row.attrs.len, err) < 0)
         return -1;
-    if (regular && fsync(in->fd) < 0)
+    if (regular && !x->sync_all && fsync(in->fd) < 0)
         return vb_fail_errno(err, errno, "'%s' cannot be made durable", i->path);
     vb_close_fd(&in->fd);
+    in->finished = true;
     return 0;
 }
 
@@ -208,6 +236,10 @@ static int add_bytes(struct vb_receiver *x, struct vb_incoming *in, const unsign
         vb_hasher_add(in->sum, nothing, part);
         left -= part;
     }
+    if (open_fd(x, in, &why) < 0) {
+        vb_take_give_up(x, in, &why);
+        return 0;
+    }
     if (n && (lseek(in->fd, (off_t)in->offset, SEEK_SET) < 0 || vb_write_all(in->fd, b, n, &why) < 0)) {
         vb_context(&why, "'%s'", in->row.item.path);
         vb_take_give_up(x, in, &why);
@@ -234,7 +266,7 @@ int vb_take_piece(struct vb_receiver *x, const struct vb_msg *m, struct vb_error
     if (index >= x->n || (!zeros && !vb_msg_bytes(m, VB_RF_BYTES, &b, &n)))
         return vb_fail(err, VB_E_PROTOCOL, "content of an item that was not announced");
     struct vb_incoming *in = &x->rows[index];
-    if (in->failed || !in->sum || in->fd < 0) /* given up, found here, or a bundle's that is not needed */
+    if (in->failed || !in->sum) /* given up, found here, or a bundle's that is not needed */
         return 0;
     uint64_t len = zeros ? zeros : n;
     if (offset != in->offset || len > in->row.item.size - in->offset)
@@ -265,8 +297,11 @@ static int receive_all(struct vb_receiver *x, struct vb_error *err)
         uint64_t index = vb_msg_u64(&m, VB_RF_INDEX, UINT64_MAX);
         if (m.type != VB_R_DATA_END || index >= x->n)
             return vb_fail(err, VB_E_PROTOCOL, "message %d among contents", (int)m.type);
-        if (vb_msg_error(&m, &why) < 0 && x->rows[index].needs)
-            vb_take_give_up(x, &x->rows[index], &why);
+        struct vb_incoming *in = &x->rows[index];
+        if (in->failed || !in->needs || !in->sum) /* given up, or a bundle's that is here already */
+            continue;
+        if (vb_msg_error(&m, &why) < 0 || finish_staged(x, in, &why) < 0)
+            vb_take_give_up(x, in, &why);
     }
 }
 
@@ -277,15 +312,69 @@ static bool has_base(const struct vb_incoming *in)
     return in->row.item.size >= VB_DELTA_MIN && l->path && !l->deleted && l->kind == VB_ITEM_FILE && l->size >= VB_DELTA_MIN / 2;
 }
 
+/* The source says that it is one inode with row k, or with one that is so already. */
+static bool is_other_name(const struct vb_receiver *x, size_t at, size_t k)
+{
+    const struct vb_incoming *in = &x->rows[at], *o = &x->rows[k];
+    if (!in->row.hard || in->loser_copy || o->loser_copy || !vb_item_same(&o->row.item, &in->row.item))
+        return false;
+    for (size_t h = 0; h < at; h++)
+        if (!strcmp(x->rows[h].row.item.path, in->row.hard))
+            return h == k || (x->rows[h].same_as == k + 1 && x->rows[h].as_link);
+    return false;
+}
+
+/* Once in a batch is enough: the second file is copied from the first, or is another name of it. */
+static bool same_before(struct vb_receiver *x, size_t at)
+{
+    struct vb_incoming *in = &x->rows[at];
+    const struct vb_item *i = &in->row.item;
+    if (i->kind != VB_ITEM_FILE || !i->size)
+        return false;
+    for (size_t k = 0; k < at; k++) {
+        const struct vb_incoming *o = &x->rows[k];
+        if (!o->needs || o->failed || o->same_as || o->row.item.kind != VB_ITEM_FILE ||
+            memcmp(o->row.item.content, i->content, VB_HASH_LEN) != 0)
+            continue;
+        in->same_as = k + 1;
+        in->as_link = is_other_name(x, at, k);
+        return true;
+    }
+    return false;
+}
+
+static int take_from(struct vb_receiver *x, struct vb_incoming *in, const struct vb_incoming *first, struct vb_error *err)
+{
+    const char *path = in->row.item.path;
+    if (first->failed || !first->staged)
+        return vb_fail(err, VB_E_FILE_CHANGED, "'%s' could not be had; it comes with the next pass", path);
+    if (in->as_link)
+        return linkat(x->p->stage, first->staged, x->p->stage, in->staged, 0) == 0 ? 0 : vb_fail_errno(err, errno, "'%s'", path);
+    VB_AUTO_FD int from = openat(x->p->stage, first->staged, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (from < 0 || open_fd(x, in, err) < 0)
+        return vb_fail_errno(err, errno, "'%s' cannot be copied", path);
+    return copy_checked(from, in->fd, in->row.item.size, in->row.item.content)
+               ? 0
+               : vb_fail(err, VB_E_FILE_CHANGED, "'%s' could not be copied; it comes with the next pass", path);
+}
+
 int vb_take_contents(struct vb_receiver *x, struct vb_error *err)
 {
     VB_AUTO_MSG need = VB_MSG_INIT(VB_R_NEED);
+    size_t files = 0;
+    for (size_t i = 0; i < x->n; i++)
+        files += x->rows[i].needs && x->rows[i].row.item.kind == VB_ITEM_FILE;
+    x->sync_all = files > SYNC_EACH && !x->o->dry_run;
     for (size_t i = 0; i < x->n; i++) {
         struct vb_incoming *in = &x->rows[i];
         VB_AUTO_ERROR why = VB_ERROR_INIT;
         bool ask = false;
         if (!in->needs || x->o->dry_run)
             continue;
+        if (same_before(x, i)) {
+            in->staged = vb_stage_name(x->p);
+            continue;
+        }
         if (open_staged(x, in, &ask, &why) < 0) {
             vb_take_give_up(x, in, &why);
         } else if (ask) {
@@ -297,14 +386,19 @@ int vb_take_contents(struct vb_receiver *x, struct vb_error *err)
                 vb_msg_add_u64(&g, VB_RF_BLOCK, 1);
             vb_msg_add_group(&need, VB_RF_NEED, &g);
         }
+        vb_close_fd(&in->fd);
     }
     if ((!x->bundle && vb_rstream_send(x->s, &need, err) < 0) || receive_all(x, err) < 0)
         return -1;
     for (size_t i = 0; i < x->n; i++) {
         struct vb_incoming *in = &x->rows[i];
         VB_AUTO_ERROR why = VB_ERROR_INIT;
-        if (in->needs && in->staged && !in->failed && finish_staged(x, in, &why) < 0)
+        if (!in->needs || !in->staged || in->failed || in->finished)
+            continue;
+        if ((in->same_as && take_from(x, in, &x->rows[in->same_as - 1], &why) < 0) || finish_staged(x, in, &why) < 0)
             vb_take_give_up(x, in, &why);
     }
+    if (x->sync_all && syncfs(x->p->stage) < 0)
+        return vb_fail_errno(err, errno, "'" VB_PLACE_DIR "/stage' cannot be made durable");
     return 0;
 }

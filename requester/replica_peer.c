@@ -402,7 +402,7 @@ void vb_replica_peer_close(struct vb_replica_peer *peer)
         return;
     VB_AUTO_MSG bye = VB_MSG_INIT(VB_R_BYE);
     if (peer->s.out >= 0)
-        (void)vb_rstream_send(&peer->s, &bye, NULL);
+        (void)(vb_rstream_send(&peer->s, &bye, NULL) < 0 || vb_rstream_flush(&peer->s, NULL) < 0);
     if (peer->s.in >= 0)
         shutdown(peer->s.in, SHUT_WR);
     if (peer->child > 0)
