@@ -2,11 +2,14 @@
 /* tests/replica/test_bundle.c - passes as files: order, damage, again, both ways, lost ones. */
 #include <config.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "tests/replica/pass_lab.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "replica/bundle.h"
 
 static struct lab l;
@@ -222,6 +225,79 @@ static void after_a_live_session(void **state)
     assert_true(vb_pass_quiet(&r));
 }
 
+/* REPL-T84: wherever it is cut off, the same bundle goes on, and nothing is taken for a change of ours. */
+static void killed(void **state)
+{
+    (void)state;
+    struct vb_rng rng;
+    struct vb_pass_result r;
+    unsigned hit = 0;
+    uint64_t longest = 40000;
+    vb_rng_seed(&rng, 84);
+    for (unsigned k = 0; k < 6; k++) {
+        for (int i = 0; i < 60; i++) {
+            VB_AUTO_FREE char *name = vb_printf("d%d/f%d", i % 5, i);
+            VB_AUTO_FREE char *content = vb_printf("round %u file %d", k, i);
+            lab_write(&l, 0, name, content);
+        }
+        lab_remove(&l, 0, k % 2 ? "d3/f3" : "d4/f4");
+        make(0, "b", VB_SINCE_SENT);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(apply(1, "b", &r) == VB_OK ? 0 : 1);
+        usleep((useconds_t)vb_rng_below(&rng, longest));
+        kill(pid, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        hit += WIFSIGNALED(status);
+        longest = WIFSIGNALED(status) ? longest + longest / 4 : longest / 2 + 1000;
+        if (apply(1, "b", &r) != VB_OK)
+            fail_msg("%s", text);
+        alike(0, 1);
+        assert_int_equal(r.minted + r.conflicts, 0);
+        assert_int_equal(l.scan[1].created + l.scan[1].changed + l.scan[1].deleted, 0);
+        assert_int_equal(apply(1, "b", &r), VB_OK);
+        assert_true(vb_pass_quiet(&r));
+    }
+    assert_true(hit > 0);
+}
+
+/* REPL-T88: deletions are forgotten while the receiver is away. */
+static void expired(void **state)
+{
+    (void)state;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    struct vb_pass_result r;
+    lab_write(&l, 0, "old", "old");
+    lab_write(&l, 0, "stays", "s");
+    make(0, "b1", VB_SINCE_SENT);
+    lab_remove(&l, 0, "old");
+    lab_write(&l, 0, "more", "m");
+    {
+        VB_AUTO_PLACE *p = lab_place(&l, 0);
+        const struct vb_expiry x = { .keep_ms = 0 };
+        uint64_t removed;
+        bool back;
+        assert_ok(vb_scan(p, NULL, &l.scan[0], &err));
+        lab_now_ms += 200ll * 86400000;
+        assert_ok(vb_replica_begin(p->store, &err));
+        assert_ok(vb_replica_expire(p->store, p->scope.id, &x, &removed, &back, &err));
+        assert_ok(vb_replica_commit(p->store, &err));
+        assert_int_equal(removed, 1);
+    }
+    make(0, "b2", VB_SINCE_SENT);
+    good(1, "b1"); /* it was made before: it still fits */
+    VB_AUTO_FREE char *before = lab_tree(&l, 1);
+    assert_contains(before, "old=old");
+    assert_int_equal(apply(1, "b2", &r), VB_E_STALE);
+    VB_AUTO_FREE char *after = lab_tree(&l, 1);
+    assert_string_equal(before, after);
+    /* An empty one has nothing to be stale. */
+    make(0, "b3", VB_SINCE_NOTHING);
+    good(2, "b3");
+    alike(0, 2);
+}
+
 #define T(name, fn) { name, fn, start, stop, NULL }
 int main(void)
 {
@@ -230,6 +306,8 @@ int main(void)
         T("REPL-T80 the third before the second", out_of_order),
         T("REPL-T82 every bit and every length", damage),
         T("REPL-T83 another scope's", another_scope),
+        T("REPL-T84 killed while it is applied", killed),
+        T("REPL-T88 forgotten deletions", expired),
         T("REPL-T85 a lost one is healed by an acknowledgement", a_lost_one),
         T("REPL-T86 both ways by bundles only", both_ways),
         T("REPL-T87 after a live session", after_a_live_session),
