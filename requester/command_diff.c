@@ -278,36 +278,80 @@ static int compare_roots(struct diff *d, const struct vb_catalog_root *a, const 
     return rc;
 }
 
-static const struct vb_catalog_root *find_root(const struct vb_catalog_entry *e, const char *host, const char *path)
+/* A file set of one side.  Several may begin at one path: with other file specifications, or in other components. */
+struct file_set {
+    const char *host;
+    const struct vb_catalog_root *root;
+    char *what, *component;
+    struct file_set *other; /* of the other side */
+};
+
+struct file_sets {
+    struct file_set *v;
+    size_t n, cap;
+};
+
+static void list_sets(const struct diff *d, const struct vb_catalog_entry *e, struct file_sets *l)
 {
+    const char *only = vb_cli_opt(d->cli, "host");
     for (size_t h = 0; h < e->n_hosts; h++)
-        for (size_t c = 0; strcmp(e->hosts[h].name, host) == 0 && c < e->hosts[h].n_components; c++)
-            for (size_t i = 0; i < e->hosts[h].components[c].n_roots; i++)
-                if (strcmp(e->hosts[h].components[c].roots[i].path, path) == 0)
-                    return &e->hosts[h].components[c].roots[i];
-    return NULL;
+        for (size_t c = 0; (!only || strcmp(only, e->hosts[h].name) == 0) && c < e->hosts[h].n_components; c++)
+            for (size_t i = 0; i < e->hosts[h].components[c].n_roots; i++) {
+                const struct vb_catalog_component *comp = &e->hosts[h].components[c];
+                const struct vb_catalog_root *r = &comp->roots[i];
+                VB_GROW(l->v, l->n, l->cap);
+                l->v[l->n++] = (struct file_set){
+                    .host = e->hosts[h].name,
+                    .root = r,
+                    .what = vb_printf("%s\n%s\n%s\n%d", e->hosts[h].name, r->path, r->filespec ? r->filespec : "", r->recursive),
+                    .component = vb_printf("%s\n%s\n%s", comp->instance_name ? comp->instance_name : "",
+                                           comp->logical_path ? comp->logical_path : "", comp->name),
+                };
+            }
+}
+
+static void clear_sets(struct file_sets *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        free(l->v[i].what);
+        free(l->v[i].component);
+    }
+    free(l->v);
+}
+
+/* Those of the same component first; the others go together if they are of the same files. */
+static void match_sets(struct file_sets *a, struct file_sets *b)
+{
+    for (int same_component = 1; same_component >= 0; same_component--)
+        for (size_t i = 0; i < a->n; i++)
+            for (size_t k = 0; k < b->n && !a->v[i].other; k++)
+                if (!b->v[k].other && strcmp(a->v[i].what, b->v[k].what) == 0 &&
+                    (!same_component || strcmp(a->v[i].component, b->v[k].component) == 0)) {
+                    a->v[i].other = &b->v[k];
+                    b->v[k].other = &a->v[i];
+                }
 }
 
 static int compare_all(struct diff *d, const struct vb_catalog_entry *a, const struct vb_catalog_entry *b, struct vb_error *err)
 {
-    const char *only = vb_cli_opt(d->cli, "host");
-    struct vb_strv seen = { 0 };
+    struct file_sets sets[2] = { { 0 }, { 0 } };
     int rc = 0;
-    for (int s = 0; s < 2; s++) {
-        const struct vb_catalog_entry *e = s ? b : a;
-        for (size_t h = 0; h < e->n_hosts; h++)
-            for (size_t c = 0; (!only || strcmp(only, e->hosts[h].name) == 0) && c < e->hosts[h].n_components; c++)
-                for (size_t i = 0; i < e->hosts[h].components[c].n_roots && rc == 0; i++) {
-                    const struct vb_catalog_root *root = &e->hosts[h].components[c].roots[i];
-                    VB_AUTO_FREE char *key = vb_printf("%s %s", e->hosts[h].name, root->path);
-                    if (vb_strv_has(&seen, key))
-                        continue;
-                    vb_strv_add(&seen, key);
-                    d->host = e->hosts[h].name;
-                    rc = compare_roots(d, find_root(a, d->host, root->path), find_root(b, d->host, root->path), err);
-                }
+    list_sets(d, a, &sets[0]);
+    list_sets(d, b, &sets[1]);
+    match_sets(&sets[0], &sets[1]);
+    for (size_t i = 0; i < sets[0].n && rc == 0; i++) {
+        const struct file_set *s = &sets[0].v[i];
+        d->host = s->host;
+        rc = compare_roots(d, s->root, s->other ? s->other->root : NULL, err);
     }
-    vb_strv_clear(&seen);
+    for (size_t i = 0; i < sets[1].n && rc == 0; i++) {
+        const struct file_set *s = &sets[1].v[i];
+        d->host = s->host;
+        if (!s->other)
+            rc = compare_roots(d, NULL, s->root, err);
+    }
+    clear_sets(&sets[0]);
+    clear_sets(&sets[1]);
     return rc;
 }
 

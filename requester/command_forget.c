@@ -543,6 +543,8 @@ static void tell_prune(struct vb_cli *cli, const struct vb_prune_result *r, bool
         NUMBER(removed_bytes);
         NUMBER(waiting_packs);
         NUMBER(kept_packs);
+        NUMBER(leases);
+        NUMBER(left_alone);
 #undef NUMBER
         vb_cli_json(o);
         return;
@@ -556,6 +558,11 @@ static void tell_prune(struct vb_cli *cli, const struct vb_prune_result *r, bool
            (unsigned long long)r->condemned_packs, condemned, moved);
     if (r->waiting_packs)
         printf("%llu packs were condemned earlier and wait for the delay to pass\n", (unsigned long long)r->waiting_packs);
+    if (r->leases)
+        printf("%llu runs are at work or have not ended: what they may need waits for them\n", (unsigned long long)r->leases);
+    if (r->left_alone)
+        printf("nothing was removed of %llu trust groups, of which something cannot be read: run `vbackup check`\n",
+               (unsigned long long)r->left_alone);
     if (r->waiting_backups)
         printf("%llu forgotten backups can be called back still\n", (unsigned long long)r->waiting_backups);
 }

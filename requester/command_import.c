@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +28,8 @@
 #include "store/repository.h"
 
 #define WRITER "9c1b7a52-3f64-4e0a-8d25-6b0f1f0a1e07" /* of all imports */
+
+#define END_MS 5000 /* for a command to end whose archive is damaged */
 
 struct import {
     struct vb_cli *cli;
@@ -109,11 +113,21 @@ static int open_input(struct import *x, struct vb_error *err)
     return dup(STDIN_FILENO);
 }
 
-static int end_command(struct import *x, bool kill_it, struct vb_error *err)
+/* Whether it ends by itself now that nobody reads what it prints. */
+static bool ends_soon(pid_t pid)
+{
+    VB_AUTO_FD int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    return fd >= 0 && poll(&p, 1, END_MS) > 0;
+}
+
+/* damaged: it has printed what is none; it may say of itself why, and need not end. */
+static int end_command(struct import *x, bool kill_it, bool damaged, struct vb_error *err)
 {
     int status = 0;
     if (!x->pid)
         return 0;
+    kill_it = kill_it || (damaged && !ends_soon(x->pid));
     if (kill_it)
         kill(x->pid, SIGKILL);
     while (waitpid(x->pid, &status, 0) < 0 && errno == EINTR)
@@ -192,7 +206,7 @@ static int import(struct import *x, struct vb_error *err)
     vb_close_fd(&fd);
     /* What the command says of itself tells more than an archive that was cut. */
     VB_AUTO_ERROR how = VB_ERROR_INIT;
-    if (end_command(x, rc < 0 && err->code != VB_E_CORRUPT, &how) < 0)
+    if (end_command(x, rc < 0 && err->code != VB_E_CORRUPT, rc < 0, &how) < 0)
         rc = vb_error_move(err, &how);
     if (rc == 0)
         rc = vb_tar_in_finish(t, &x->got, err);

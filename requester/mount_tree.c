@@ -49,9 +49,20 @@ static void free_node(struct vb_mount_node *n)
     for (size_t i = 0; i < n->n_kids; i++)
         free_node(n->kids[i]); /* the upper part: not deeper than paths in the catalog */
     clear_what(n);
+    free(n->subtrees);
+    free(n->roots);
     free(n->kids);
     free(n->name);
     free(n);
+}
+
+static void add_subtree(struct vb_mount_node *n, const struct vb_name *subtree)
+{
+    for (size_t i = 0; i < n->n_subtrees; i++)
+        if (vb_name_equal(&n->subtrees[i], subtree))
+            return;
+    VB_GROW(n->subtrees, n->n_subtrees, n->cap_subtrees);
+    n->subtrees[n->n_subtrees++] = *subtree;
 }
 
 static void fill(struct vb_mount_node *n, const struct vb_tree_entry *e)
@@ -68,8 +79,8 @@ static void fill(struct vb_mount_node *n, const struct vb_tree_entry *e)
     n->rdev_major = e->rdev_major;
     n->rdev_minor = e->rdev_minor;
     n->target = vb_strdup(e->target);
-    n->has_subtree = e->type == VB_TREE_DIR;
-    n->subtree = e->subtree;
+    if (e->type == VB_TREE_DIR)
+        add_subtree(n, &e->subtree);
     vb_content_copy(&n->content, &e->content);
     n->n_holes = e->n_holes;
     n->holes = e->n_holes ? vb_memdup(e->holes, e->n_holes * sizeof *e->holes) : NULL;
@@ -96,8 +107,11 @@ static void graft(struct vb_mount_node *at, const struct vb_catalog_root *root)
             at = add_kid(at, name);
         p += n;
     }
-    at->grafted = true;
-    at->root = root->tree;
+    for (size_t i = 0; i < at->n_roots; i++)
+        if (vb_name_equal(&at->roots[i], &root->tree))
+            return;
+    VB_GROW(at->roots, at->n_roots, at->cap_roots);
+    at->roots[at->n_roots++] = root->tree;
 }
 
 /* A name for a directory out of any text. */
@@ -259,20 +273,6 @@ static struct vb_tree *get_tree(struct vb_mount_tree *t, const struct vb_name *n
     return &oldest->t;
 }
 
-int vb_mount_resolve(struct vb_mount_tree *t, struct vb_mount_node *n, struct vb_error *err)
-{
-    if (!n->grafted || n->resolved)
-        return 0;
-    const struct vb_tree *root = get_tree(t, &n->root, err);
-    if (!root)
-        return -1;
-    if (root->height != 0 || root->n != 1)
-        return vb_fail(err, VB_E_CORRUPT, "root must have exactly one entry");
-    fill(n, &root->entries[0]);
-    n->resolved = true;
-    return 0;
-}
-
 /* One chunk per level of a large directory. */
 static const struct vb_tree_entry *find_entry(struct vb_mount_tree *t, const struct vb_name *directory, const char *name,
                                               struct vb_error *err)
@@ -309,6 +309,50 @@ static const struct vb_tree_entry *find_entry(struct vb_mount_tree *t, const str
     return NULL;
 }
 
+/* The first that has the name says what it is; a directory is the sum of all that have it. */
+static int look_below(struct vb_mount_tree *t, const struct vb_mount_node *dir, const char *name, struct vb_mount_node *n,
+                      bool *found, struct vb_error *err)
+{
+    for (size_t i = 0; i < dir->n_subtrees; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        const struct vb_tree_entry *e = find_entry(t, &dir->subtrees[i], name, &why);
+        if (!e && why.code != VB_E_OBJECT_NOT_FOUND)
+            return vb_error_move(err, &why);
+        if (!e || (n->n_kids > 0 && e->type != VB_TREE_DIR))
+            continue;
+        if (!*found)
+            fill(n, e);
+        else if (e->type == VB_TREE_DIR && n->type == VB_TREE_DIR)
+            add_subtree(n, &e->subtree);
+        *found = true;
+    }
+    return 0;
+}
+
+int vb_mount_resolve(struct vb_mount_tree *t, struct vb_mount_node *n, struct vb_error *err)
+{
+    bool found = false;
+    if (!n->stays || n->resolved || !n->parent || n->type != VB_TREE_DIR)
+        return 0;
+    for (size_t i = 0; i < n->n_roots; i++) {
+        const struct vb_tree *root = get_tree(t, &n->roots[i], err);
+        if (!root)
+            return -1;
+        if (root->height != 0 || root->n != 1)
+            return vb_fail(err, VB_E_CORRUPT, "root must have exactly one entry");
+        if (!found)
+            fill(n, &root->entries[0]);
+        else if (root->entries[0].type == VB_TREE_DIR && n->type == VB_TREE_DIR)
+            add_subtree(n, &root->entries[0].subtree);
+        found = true;
+    }
+    /* Other file sets begin above, and have it, too. */
+    if (vb_mount_resolve(t, n->parent, err) < 0 || look_below(t, n->parent, n->name, n, &found, err) < 0)
+        return -1;
+    n->resolved = true;
+    return 0;
+}
+
 static size_t bucket(const struct vb_mount_node *dir, const char *name)
 {
     uint64_t h = (uint64_t)(uintptr_t)dir * 0x9e3779b97f4a7c15u;
@@ -333,18 +377,18 @@ struct vb_mount_node *vb_mount_lookup(struct vb_mount_tree *t, struct vb_mount_n
         }
     if (vb_mount_resolve(t, dir, err) < 0)
         return NULL;
-    if (!dir->has_subtree) {
-        vb_fail(err, VB_E_OBJECT_NOT_FOUND, "not there");
+    bool found = false;
+    struct vb_mount_node *n = vb_alloc(sizeof *n);
+    int rc = look_below(t, dir, name, n, &found, err);
+    if (rc < 0 || !found) {
+        if (rc == 0)
+            vb_fail(err, VB_E_OBJECT_NOT_FOUND, "not there");
+        free_node(n);
         return NULL;
     }
-    const struct vb_tree_entry *e = find_entry(t, &dir->subtree, name, err);
-    if (!e)
-        return NULL;
-    struct vb_mount_node *n = vb_alloc(sizeof *n);
     n->name = vb_strdup(name);
     n->parent = dir;
     dir->held++;
-    fill(n, e);
     n->held = 1;
     n->next = t->table[b];
     t->table[b] = n;
@@ -369,26 +413,36 @@ void vb_mount_drop(struct vb_mount_tree *t, struct vb_mount_node *n, uint64_t ti
 }
 
 struct lister {
+    struct vb_mount_tree *tree;
     const struct vb_mount_node *dir;
+    size_t which; /* of its subtrees */
     vb_mount_list_fn *fn;
     void *arg;
 };
 
 static int list_one(void *arg, const struct vb_tree_entry *e, struct vb_error *err)
 {
-    const struct lister *l = arg;
-    (void)err;
+    struct lister *l = arg;
     for (size_t i = 0; i < l->dir->n_kids; i++)
         if (strcmp(l->dir->kids[i]->name, e->name) == 0)
             return 0;
+    for (size_t i = 0; i < l->which; i++) {
+        VB_AUTO_ERROR why = VB_ERROR_INIT;
+        if (find_entry(l->tree, &l->dir->subtrees[i], e->name, &why))
+            return 0; /* told already */
+        if (why.code != VB_E_OBJECT_NOT_FOUND)
+            return vb_error_move(err, &why);
+    }
     return l->fn(l->arg, e->name, e->type);
 }
 
 int vb_mount_list(struct vb_mount_tree *t, struct vb_mount_node *dir, vb_mount_list_fn *fn, void *arg, struct vb_error *err)
 {
-    struct lister l = { dir, fn, arg };
+    struct lister l = { t, dir, 0, fn, arg };
     int rc = vb_mount_resolve(t, dir, err);
     for (size_t i = 0; i < dir->n_kids && rc == 0; i++)
         rc = fn(arg, dir->kids[i]->name, dir->kids[i]->type);
-    return rc == 0 && dir->has_subtree ? vb_tree_read(t->repo, &dir->subtree, list_one, &l, err) : rc;
+    for (; l.which < dir->n_subtrees && rc == 0; l.which++)
+        rc = vb_tree_read(t->repo, &dir->subtrees[l.which], list_one, &l, err);
+    return rc;
 }

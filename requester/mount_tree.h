@@ -22,9 +22,11 @@ struct vb_mount_node {
     size_t n_kids, cap_kids;
     bool stays;
     uint64_t held;               /* by the kernel, and by nodes below */
-    /* a file set begins here; it is looked at when it is first needed */
-    bool grafted, resolved;
-    struct vb_name root;
+    /* of the upper part: file sets begin here, several with different file specifications; they are looked at when they
+     * are first needed */
+    bool resolved;
+    struct vb_name *roots;
+    size_t n_roots, cap_roots;
     /* what it is */
     enum vb_tree_type type;
     uint32_t mode, uid, gid, rdev_major, rdev_minor;
@@ -32,8 +34,8 @@ struct vb_mount_node {
     int64_t mtime_sec;
     uint32_t mtime_nsec;
     char *target;
-    bool has_subtree;
-    struct vb_name subtree;
+    struct vb_name *subtrees;    /* of a directory: what is in it, from each file set that has it */
+    size_t n_subtrees, cap_subtrees;
     struct vb_content content;
     struct vb_hole *holes;
     size_t n_holes;

@@ -114,8 +114,11 @@ int vb_restore_source_load(struct vb_restore_source *s, const struct vb_run_stor
             if (strcmp(s->hosts[i].actual, s->hosts[k].actual) == 0)
                 return vb_fail(err, VB_E_USAGE, "hosts '%s' and '%s' of the backup are both mapped to '%s'",
                                s->hosts[k].name, s->hosts[i].name, s->hosts[i].actual);
-    if (s->n == 0)
-        return vb_fail(err, VB_E_NOT_FOUND, "backup '%s' holds no components", s->entry->id);
+    if (s->n == 0) {
+        vb_fail(err, VB_E_NOT_FOUND, "backup '%s' holds no components that a writer could restore", s->entry->id);
+        vb_hint(err, "name another one: `vbackup list` shows them; what was imported comes out with `vbackup export` or `mount`");
+        return -1;
+    }
     return 0;
 }
 

@@ -76,6 +76,9 @@ try "nor is half of one" 1 "end mark" vb import "$T/half.tar"
 try "a whole one is" 0 "1 files" vb import "$T/whole.tar"
 n=$(count)
 
+printf '#!/bin/sh\ntrap "" PIPE\nhead -c 10240 /dev/urandom\nexec sleep 600\n' > "$T/stubborn"; chmod 755 "$T/stubborn"
+try "a command that prints nonsense and does not end" 1 "no tar archive|damaged" timeout 60 vbackup import --from-command "$T/stubborn"
+
 # ---- hostile ones ----
 cat > "$T/hostile.py" <<'END'
 import io, sys, tarfile
@@ -101,5 +104,5 @@ is "none of these is a backup" "$(count)" "$n"
 try "absolute names lose their beginning, the last of two counts" 0 "3 files" vb import "$T/bad/fine.tar"
 is "and nothing was written outside" "$(ls "$T/bad" | wc -l)" 10
 try "the repository is whole" 0 "no damage" vb check --read-data
-not_ok "restore has no writer for it" vb restore latest --target "$T/r"
+try "restore has no writer for it" 1 "hint: name another one" vb restore latest --target "$T/r"
 done_testing

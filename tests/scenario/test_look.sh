@@ -78,6 +78,17 @@ try "one backup" 2 "argument is missing" vb diff "$first"
 try "a path instead of a backup" 2 "two backups are compared" vb diff "$first" "$S"
 try "three backups" 2 "not a path" vb diff "$first" "$second" latest
 
+# two file sets of one path
+mkdir -p "$T/two/sub"; echo 1 > "$T/two/a.db"; echo 1 > "$T/two/b.log"; echo 1 > "$T/two/sub/c.log"
+printf '[requester]\nname = web\nallow-live = yes\n[writer files]\ncomponent = two\ntwo.path = %s\ntwo.include = *.db\ntwo.include = *.log\n' "$T/two" > "$T/two.conf"
+chmod 600 "$T/two.conf"
+mkdir -m 700 "$T/run2"
+with_two() { VBACKUP_RUNTIME_DIR=$T/run2 VBACKUP_STATE_DIR=$T/state2 VBACKUP_CONFIG=$T/two.conf VBACKUP_REPOSITORY=$T/repo2 vbackup "$@"; }
+with_two init -q > /dev/null; with_two backup -q > "$T/log" 2>&1 || fail "two file sets are backed up" "$(cat "$T/log")"
+echo 22 > "$T/two/b.log"; echo 22 > "$T/two/sub/c.log"; with_two backup -q > "$T/log" 2>&1
+mapfile -t two < <(with_two list --json | jq -r .id)
+is "diff: each file set is compared with its own" "$(with_two diff "${two[@]}" | grep '^[-+MT] ' | LC_ALL=C sort | paste -sd' ')" "M $T/two/b.log M $T/two/sub/c.log"
+
 # ---- stats ----
 try "stats" 0 "2 backups of" vb stats
 vb stats --json > "$T/stats"

@@ -49,6 +49,22 @@ if ! mount_it; then
     mounted=
     done_testing
 fi
+unmount_it
+# several file sets of one path, and one below: each shows all of it
+mkdir -p "$T/two/sub/deep"; for f in a.db b.log sub/c.db sub/d.log sub/deep/e.log; do echo "$f" > "$T/two/$f"; done
+printf '[requester]\nname = web\nallow-live = yes\n[writer files]\ncomponent = two\ntwo.path = %s\ntwo.include = *.db\ntwo.include = *.log\ncomponent = deep\ndeep.path = %s\ndeep.include = *.none\n' \
+    "$T/two" "$T/two/sub/deep" > "$T/two.conf"
+chmod 600 "$T/two.conf"
+mkdir -m 700 "$T/run2"
+VBACKUP_CONFIG=$T/two.conf vbackup init -q --repo "$T/repo2" > /dev/null
+VBACKUP_RUNTIME_DIR=$T/run2 VBACKUP_STATE_DIR=$T/state2 VBACKUP_CONFIG=$T/two.conf vbackup backup -q --repo "$T/repo2" > "$T/log" 2>&1 || fail "two file sets are backed up" "$(cat "$T/log")"
+mount_it --repo "$T/repo2" || fail "it mounts" "$(cat "$T/err")"
+two=$T/mnt/by-host/web/latest$T/two
+ok "all of several file sets of one path" diff -r "$T/two" "$two"
+is "each name once" "$(ls "$two" "$two/sub" | paste -sd' ')" "$two: a.db b.log sub  $two/sub: c.db d.log deep"
+ok "by component, too" diff -r "$T/two" "$(ls -d "$T/mnt/by-component/web/"*/two/2*)$T/two"
+unmount_it
+mount_it || fail "it mounts again" "$(cat "$T/err")"
 M=$T/mnt
 like "it says so" "$(cat "$T/log")" "2 backups mounted at"
 is "three views" "$(ls "$M" | paste -sd' ')" "by-component by-host by-time"
