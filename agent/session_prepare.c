@@ -173,6 +173,20 @@ bool vb_s_one_file_system(const struct vb_wm_component *c)
     return vb_strv_has(&c->leave_out, "one-file-system:");
 }
 
+/* What is mounted below a file set and is none of its business (B-30).  Recorded under the path that is backed up. */
+static void note_left_out(struct vb_session *s, const struct vb_mounts *mounts, const struct vb_fileset *fs)
+{
+    VB_AUTO_FREE char *from = vb_path_clean(fs->alternate_path ? fs->alternate_path : fs->path);
+    for (size_t i = 0; i < mounts->n; i++) {
+        const struct vb_mount *m = &mounts->v[i];
+        if (!strcmp(m->point, from) || !vb_path_below(m->point, from) || !vb_mount_holds_data(m))
+            continue;
+        const char *rest = m->point + strlen(from);
+        VB_AUTO_FREE char *path = vb_path_join(fs->path, rest + (*rest == '/'));
+        vb_components_add_left_mount(s->bcd, path, m->device, m->fs_type);
+    }
+}
+
 static int gather_volumes(struct vb_session *s, struct vb_error *err)
 {
     struct vb_mounts mounts = { NULL, 0, 0 };
@@ -189,6 +203,8 @@ static int gather_volumes(struct vb_session *s, struct vb_error *err)
                 if (vb_s_needs_snapshot(s, &r->components[k], fs))
                     rc = vb_volumes_add(&s->volumes, &mounts, fs->alternate_path ? fs->alternate_path : fs->path,
                                         fs->recursive && !vb_s_one_file_system(f[j].component), s->env->subvolume, s->env->arg, err);
+                if (rc == 0 && fs->recursive && (vb_s_one_file_system(f[j].component) || !vb_s_needs_snapshot(s, &r->components[k], fs)))
+                    note_left_out(s, &mounts, fs);
             }
             free(f);
         }

@@ -19,6 +19,16 @@ struct vb_components *vb_components_new(const char *host)
     return c;
 }
 
+void vb_components_add_left_mount(struct vb_components *c, const char *path, const char *device, const char *fs_type)
+{
+    for (size_t i = 0; i < c->n_left_mounts; i++)
+        if (strcmp(c->left_mounts[i].path, path) == 0)
+            return;
+    VB_GROW(c->left_mounts, c->n_left_mounts, c->cap_left_mounts);
+    c->left_mounts[c->n_left_mounts++] =
+        (struct vb_left_mount){ vb_strdup(path), vb_strdup(device), vb_strdup(fs_type) };
+}
+
 void vb_components_add_phase(struct vb_components *c, const char *name, uint64_t begin_us, uint64_t us, uint64_t inner_us)
 {
     VB_GROW(c->phases, c->n_phases, c->cap_phases);
@@ -45,6 +55,12 @@ void vb_components_free(struct vb_components *c)
     for (size_t i = 0; i < c->n_writers; i++)
         clear_writer(&c->writers[i]);
     free(c->writers);
+    for (size_t i = 0; i < c->n_left_mounts; i++) {
+        free(c->left_mounts[i].path);
+        free(c->left_mounts[i].device);
+        free(c->left_mounts[i].fs_type);
+    }
+    free(c->left_mounts);
     for (size_t i = 0; i < c->n_snapshots; i++) {
         struct vb_snapshot_record *s = &c->snapshots[i];
         free(s->snapshot_id);
@@ -96,6 +112,10 @@ struct vb_components *vb_components_copy(const struct vb_components *c)
             vb_strdup(s->provider),    vb_strdup(s->snapshot_path), vb_strdup(s->remark), s->atomic,
             s->commit_begin_us,        s->commit_us};
     }
+    n->left_mounts = NULL;
+    n->n_left_mounts = n->cap_left_mounts = 0;
+    for (size_t i = 0; i < c->n_left_mounts; i++)
+        vb_components_add_left_mount(n, c->left_mounts[i].path, c->left_mounts[i].device, c->left_mounts[i].fs_type);
     n->phases = NULL;
     n->n_phases = n->cap_phases = 0;
     for (size_t i = 0; i < c->n_phases; i++)

@@ -74,6 +74,9 @@ struct vb_snapshot_record {
     uint64_t commit_begin_us, commit_us;               /* its provider's commit, from the window's begin; length 0: none */
 };
 
+/* A file system that is mounted below the files of some component and was left out (B-30). */
+struct vb_left_mount { char *path, *device, *fs_type; };
+
 /* A part of the freeze window: begin from the window's, length, and how long the longest writer or provider took in it; the
  * difference is ours. */
 struct vb_window_phase { char *name; uint64_t begin_us, us, inner_us; };
@@ -89,10 +92,14 @@ struct vb_components {
     uint64_t skew_us;                                  /* at most so far apart are the instants of the volumes (B-40) */
     struct vb_snapshot_record *snapshots; size_t n_snapshots, cap_snapshots;
     struct vb_writer_components *writers; size_t n_writers, cap_writers;
+    struct vb_left_mount *left_mounts; size_t n_left_mounts, cap_left_mounts;
 };
 
 /* Appends one; name is copied. */
 void vb_components_add_phase(struct vb_components *c, const char *name, uint64_t begin_us, uint64_t us, uint64_t inner_us);
+
+/* Appends one, if its path is not there yet; the strings are copied. */
+void vb_components_add_left_mount(struct vb_components *c, const char *path, const char *device, const char *fs_type);
 
 struct vb_components *vb_components_new(const char *host);
 void vb_components_free(struct vb_components *c);

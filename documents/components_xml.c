@@ -63,6 +63,16 @@ static void put_snapshots(xmlNode *parent, const struct vb_components *c)
     }
 }
 
+static void put_left_mounts(xmlNode *parent, const struct vb_components *c)
+{
+    for (size_t i = 0; i < c->n_left_mounts; i++) {
+        xmlNode *e = vb_xml_add(parent, "LEFT_OUT_MOUNT");
+        vb_xml_set(e, "path", c->left_mounts[i].path);
+        vb_xml_set(e, "device", c->left_mounts[i].device);
+        vb_xml_set(e, "fileSystem", c->left_mounts[i].fs_type);
+    }
+}
+
 static void put_lists(xmlNode *parent, const struct vb_component *c)
 {
     for (size_t k = 0; k < vb_component_n_lists; k++) {
@@ -173,6 +183,7 @@ int vb_components_write(const struct vb_components *c, struct vb_buf *out, struc
     put_session(root, c);
     put_session_element(root, c);
     put_snapshots(root, c);
+    put_left_mounts(root, c);
     for (size_t i = 0; i < c->n_writers; i++) {
         xmlNode *e = vb_xml_add(root, "WRITER_COMPONENTS");
         put_writer(e, &c->writers[i]);
@@ -237,6 +248,17 @@ static void get_snapshots(struct vb_xml *x, struct vb_components *c, const xmlNo
             vb_xml_get(x, e, "fileSystem"),   vb_xml_get(x, e, "provider"),   vb_xml_get(x, e, "snapshotPath"),
             vb_xml_get(x, e, "remark"),       vb_xml_yes(x, e, "atomic"),     vb_xml_u64(x, e, "commitBeginUs", 0),
             vb_xml_u64(x, e, "commitUs", 0)};
+    }
+}
+
+static void get_left_mounts(struct vb_xml *x, struct vb_components *c, const xmlNode *parent)
+{
+    const xmlNode *e = NULL;
+
+    while ((e = vb_xml_next(parent, e, "LEFT_OUT_MOUNT"))) {
+        VB_AUTO_FREE char *path = vb_xml_get(x, e, "path"), *device = vb_xml_get(x, e, "device");
+        VB_AUTO_FREE char *fs_type = vb_xml_get(x, e, "fileSystem");
+        vb_components_add_left_mount(c, path ? path : "", device, fs_type);
     }
 }
 
@@ -407,6 +429,7 @@ static struct vb_components *read_document(const char *origin, const void *xml, 
     struct vb_components *c = vb_alloc(sizeof *c);
     get_session(&x, c, x.root);
     get_snapshots(&x, c, x.root);
+    get_left_mounts(&x, c, x.root);
     if (vb_xml_is(x.root, "WRITER_COMPONENTS")) {
         get_writer(&x, c, x.root);
     } else {

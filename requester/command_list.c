@@ -121,6 +121,7 @@ static int run_show(struct vb_cli *cli)
         if (cli->json) {
             json_t *o = vb_show_entry_json(e);
             json_object_set_new(o, "volumes", vb_show_volumes_json(r, e));
+            json_object_set_new(o, "left_out_mounts", vb_show_left_mounts_json(r, e));
             json_object_set_new(o, "windows", vb_show_windows_json(r, e));
             vb_cli_json(o);
         } else {

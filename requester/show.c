@@ -168,6 +168,13 @@ void vb_show_volumes_text(FILE *out, struct vb_repo *r, const struct vb_catalog_
                     live ? "" : "snapshot by ", live ? "" : s->provider ? s->provider : "?",
                     remark && *remark && !live ? ", " : "", remark ? remark : "");
         }
+        for (size_t i = 0; c && i < c->n_left_mounts; i++) {
+            const struct vb_left_mount *m = &c->left_mounts[i];
+            VB_AUTO_FREE char *path = vb_escape_terminal(m->path, strlen(m->path));
+            VB_AUTO_FREE char *device = vb_escape_terminal(m->device ? m->device : "?", strlen(m->device ? m->device : "?"));
+            fprintf(out, "  left out %s:%s: %s (%s) is mounted there\n", e->hosts[h].name, path, device,
+                    m->fs_type ? m->fs_type : "?");
+        }
         if (c)
             show_window(out, e->hosts[h].name, c);
         vb_components_free(c);
@@ -225,6 +232,24 @@ json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e
             json_object_set_new(o, "commit_begin_microseconds", json_integer((json_int_t)c->snapshots[i].commit_begin_us));
             json_object_set_new(o, "commit_microseconds", json_integer((json_int_t)c->snapshots[i].commit_us));
             json_object_set_new(o, "remark", vb_cli_text(c->snapshots[i].remark));
+            json_array_append_new(a, o);
+        }
+        vb_components_free(c);
+    }
+    return a;
+}
+
+json_t *vb_show_left_mounts_json(struct vb_repo *r, const struct vb_catalog_entry *e)
+{
+    json_t *a = json_array();
+    for (size_t h = 0; h < e->n_hosts; h++) {
+        struct vb_components *c = document_of(r, e, e->hosts[h].name);
+        for (size_t i = 0; c && i < c->n_left_mounts; i++) {
+            json_t *o = json_object();
+            json_object_set_new(o, "host", vb_cli_text(e->hosts[h].name));
+            json_object_set_new(o, "path", vb_cli_text(c->left_mounts[i].path));
+            json_object_set_new(o, "device", vb_cli_text(c->left_mounts[i].device));
+            json_object_set_new(o, "file_system", vb_cli_text(c->left_mounts[i].fs_type));
             json_array_append_new(a, o);
         }
         vb_components_free(c);

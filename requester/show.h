@@ -29,6 +29,8 @@ struct vb_window_phase;
 json_t *vb_show_phases_json(const struct vb_window_phase *phases, size_t n);
 /* Per host: the freeze window, part by part, and the skew of its volumes. */
 json_t *vb_show_windows_json(struct vb_repo *r, const struct vb_catalog_entry *e);
+/* What was mounted below the files and was left out (B-30). */
+json_t *vb_show_left_mounts_json(struct vb_repo *r, const struct vb_catalog_entry *e);
 json_t *vb_show_volumes_json(struct vb_repo *r, const struct vb_catalog_entry *e);
 
 #endif

@@ -351,6 +351,32 @@ static void vss_b_28_a_tree_over_two_volumes(void **state)
     }
 }
 
+static void vss_b_30_mounts_that_are_left_out_are_recorded(void **state)
+{
+    (void)state;
+    for (size_t out = 0; out < 2; out++) {
+        struct vb_fake_host *h = host();
+        struct vb_fake_writer *w = vb_fake_add_writer(h, "front", VB_LEVEL_FRONT_END, "/data");
+        h->mounts = "20 1 8:1 / / rw - ext4 /dev/root rw\n21 20 8:2 / /data rw - btrfs /dev/data rw\n"
+                    "22 21 8:3 / /data/more rw - btrfs /dev/more rw\n23 21 0:5 / /data/proc rw - proc proc rw\n";
+        if (out) /* read live: nothing below is followed */
+            w->backup_bits = VB_FSB_ALL_BACKUP;
+        vb_fake_open(h, VB_JOB_BACKUP, NULL);
+        identify(h);
+        const struct vb_msg *r = prepare(h);
+        assert_int_equal(vb_fake_code(r), VB_OK);
+        struct vb_components *c = vb_fake_read_bcd(r);
+        assert_int_equal(c->n_left_mounts, out);
+        if (out) {
+            assert_string_equal(c->left_mounts[0].path, "/data/more");
+            assert_string_equal(c->left_mounts[0].device, "/dev/more");
+            assert_string_equal(c->left_mounts[0].fs_type, "btrfs");
+        }
+        vb_components_free(c);
+        vb_fake_host_free(h);
+    }
+}
+
 static uint64_t phase_us(const struct vb_components *c, const char *name)
 {
     for (size_t i = 0; i < c->n_phases; i++)
@@ -487,6 +513,7 @@ int main(void)
         CM_TEST("VSS-Q-14 live reading is loud and recorded", vss_q_14_live_reading_is_loud_and_recorded),
         CM_TEST("consistency is what was reached", consistency_is_what_was_reached),
         CM_TEST("VSS-B-28 a tree over two volumes", vss_b_28_a_tree_over_two_volumes),
+        CM_TEST("VSS-B-30 mounts that are left out are recorded", vss_b_30_mounts_that_are_left_out_are_recorded),
         CM_TEST("VSS-B-40 the skew between volumes is measured and recorded, and the parts of the window",
                 vss_b_40_skew_and_phases_are_recorded),
         CM_TEST("file systems freeze in reverse mount order", file_systems_freeze_in_reverse_mount_order),

@@ -58,6 +58,10 @@ if loopfs_make ext4 64M "$T/vol"; then
     out=$(vb backup --allow-live --one-file-system "$T/vol/src" 2>&1)
     is "one file system" $? 0
     like "... what is mounted below is left out, and counted" "$out" "left out by exclusions: 0 files, 4 directories"
+    is "VSS-B-30 ... and recorded, with what was mounted" \
+        "$(vb show --json | jq -r '.left_out_mounts[] | "\(.path) \(.file_system)"' | sed "s|$T/vol/src/||" | sort | paste -sd ' ')" \
+        "bind ext4 other xfs tmpfs tmpfs"
+    like "... show says so" "$(vb show)" "left out [^ ]*:$T/vol/src/other: .* \(xfs\) is mounted there"
     rm -rf "$T/mout"
     vb restore -q --target "$T/mout"
     is "... its places are there, empty" "$(cd "$T/mout$T/vol/src" && find . -type f)" ./plain/f
