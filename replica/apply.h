@@ -12,6 +12,7 @@
 #ifndef VB_REPLICA_APPLY_H
 #define VB_REPLICA_APPLY_H
 
+#include <sys/stat.h>
 #include "replica/place.h"
 #include "replica/stream.h"
 
@@ -62,6 +63,8 @@ int vb_apply_recover(struct vb_place *p, struct vb_error *err);
 
 /* Moves what is at a name (dirfd, name) to the trash as `path`.  Missing is fine. */
 int vb_trash(struct vb_place *p, int dirfd, const char *name, const char *path, struct vb_error *err);
+/* What lies in the trash: files that are no directories, and their bytes. */
+int vb_trash_size(struct vb_place *p, uint64_t *files, uint64_t *bytes, struct vb_error *err);
 /* Removes what was thrown away longer than trash-keep ago.  *removed: entries. */
 int vb_trash_expire(struct vb_place *p, int64_t now_ms, uint64_t *removed, struct vb_error *err);
 

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "replica/pass.h"
 
-void vb_pass_note(struct vb_place *p, enum vb_side side, const struct vb_pass_options *o, const char *peer, const struct vb_pass_result *r,
+void vb_pass_note(const struct vb_place *p, enum vb_side side, const struct vb_pass_options *o, const char *peer, const struct vb_pass_result *r,
                   const struct vb_error *why)
 {
     VB_AUTO_FREE char *brief = peer && *peer ? vb_strndup(peer, strlen(peer) < 8 ? strlen(peer) : 8) : NULL;

@@ -61,7 +61,7 @@ int vb_pass_receive(struct vb_place *p, struct vb_rstream *s, const struct vb_pa
 
 /* Notes how a pass with a peer (its id in hexadecimal, or NULL: not known) ended; why NULL: well.  Best effort.  vb_pass_send
  * and vb_pass_receive do it themselves; it is for those that did not get that far. */
-void vb_pass_note(struct vb_place *p, enum vb_side side, const struct vb_pass_options *o, const char *peer, const struct vb_pass_result *r,
+void vb_pass_note(const struct vb_place *p, enum vb_side side, const struct vb_pass_options *o, const char *peer, const struct vb_pass_result *r,
                   const struct vb_error *why);
 
 /* ---- what replica/send.c and replica/bundle.c share ---- */

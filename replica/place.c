@@ -142,6 +142,26 @@ static int judge(struct vb_place *p, struct vb_error *err)
     return vb_fail(err, VB_E_UNEXPECTED, "the marker of scope '%s' cannot be judged", p->scope.name);
 }
 
+int vb_place_look(struct vb_place *p, struct vb_error *err)
+{
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    VB_AUTO_FREE char *why = NULL;
+    uint64_t advance = 0;
+    struct stat st;
+    if (vb_replica_number(p->store, ADVANCE, &advance, err) < 0)
+        return -1;
+    if (advance)
+        return 0;
+    if (p->root < 0)
+        p->root = open(p->scope.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (p->root < 0 || fstat(p->root, &st) < 0)
+        return vb_fail_errno(err, errno, "'%s'", p->scope.root);
+    bool there = (p->own >= 0 || open_own(p, false, NULL) == 0) && vb_read_file_at(p->own, MARKER, MARKER_MAX, &b, NULL) == 0;
+    if (vb_replica_judge_marker(p->store, &p->scope, there ? (const char *)b.data : NULL, b.len, device_of(&st), &why) == VB_MARKER_OFFLINE)
+        return vb_fail(err, VB_E_BUSY, "%s", why);
+    return 0;
+}
+
 /* ---- opened and closed ---- */
 
 static int load_filter(struct vb_place *p, struct vb_error *err)

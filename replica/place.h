@@ -62,6 +62,9 @@ int vb_place_share(struct vb_place *p, struct vb_place **out, struct vb_error *e
 void vb_place_close(struct vb_place *p); /* NULL ok */
 void vb_place_close_ptr(struct vb_place **p);
 #define VB_AUTO_PLACE __attribute__((cleanup(vb_place_close_ptr))) struct vb_place
+/* Whether the tree of an opened store is there and the scope's: 0, or -1 with what vb_place_open would say.  Changes nothing;
+ * the root is open afterwards if it is there.  A scope registered in advance has none yet, and is in order. */
+int vb_place_look(struct vb_place *p, struct vb_error *err);
 /* Forgets the scope; the files stay, our own directory goes unless its trash holds something. */
 int vb_place_drop(const struct vb_place_setup *s, const char *name, struct vb_error *err);
 /* Names of all scopes. */

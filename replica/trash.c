@@ -78,3 +78,33 @@ int vb_trash_expire(struct vb_place *p, int64_t now, uint64_t *removed, struct v
     }
     return 0;
 }
+
+static int size_below(int dirfd, const char *name, uint64_t *files, uint64_t *bytes, struct vb_error *err)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    VB_AUTO_DIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!d) {
+        int why = errno;
+        vb_close_fd(&fd);
+        return why == ENOENT ? 0 : vb_fail_errno(err, why, "the trash: '%s'", name);
+    }
+    for (const struct dirent *e; (e = readdir(d));) {
+        struct stat st;
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            if (size_below(fd, e->d_name, files, bytes, err) < 0)
+                return -1;
+            continue;
+        }
+        ++*files;
+        *bytes += (uint64_t)st.st_size;
+    }
+    return 0;
+}
+
+int vb_trash_size(struct vb_place *p, uint64_t *files, uint64_t *bytes, struct vb_error *err)
+{
+    *files = *bytes = 0;
+    return size_below(p->own, "trash", files, bytes, err);
+}

@@ -31,6 +31,7 @@ const struct vb_cli_verb *const vb_verbs[] = {
     &vb_verb_shadow_set, &vb_verb_shadow_revert, &vb_verb_shadow_break, &vb_verb_shadow_run,
     &vb_verb_shadow_export, &vb_verb_shadow_import, &vb_verb_shadow_send, &vb_verb_serve,
     &vb_verb_scope_add, &vb_verb_scope_set, &vb_verb_scope_list, &vb_verb_scope_rm, &vb_verb_scope_serve, &vb_verb_lock, &vb_verb_unlock, &vb_verb_replicate,
+    &vb_verb_status, &vb_verb_resolve,
     &vb_verb_bundle_create, &vb_verb_bundle_verify, &vb_verb_bundle_apply, &vb_verb_bundle_ack, &vb_verb_completion, NULL
 };
 

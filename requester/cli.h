@@ -57,6 +57,7 @@ extern const struct vb_cli_verb vb_verb_shadow_create, vb_verb_shadow_list, vb_v
     vb_verb_shadow_export, vb_verb_shadow_import, vb_verb_shadow_send;
 extern const struct vb_cli_verb vb_verb_scope_add, vb_verb_scope_set, vb_verb_scope_rm, vb_verb_scope_list, vb_verb_scope_serve,
     vb_verb_lock, vb_verb_unlock, vb_verb_replicate,
+    vb_verb_status, vb_verb_resolve,
     vb_verb_bundle_create, vb_verb_bundle_verify, vb_verb_bundle_apply, vb_verb_bundle_ack;
 extern const struct vb_cli_verb *const vb_verbs[]; /* ends with NULL */
 

@@ -351,6 +351,9 @@ struct vb_replica_peer *vb_replica_peer_reach(struct vb_cli *cli, const char *ta
     if (result == 0 && vb_rstream_expect(&peer->s, VB_R_HELLO, &hello, err) < 0)
         result = explain(peer, err);
     if (result < 0) {
+        const struct vb_pass_options o = { .peer = target };
+        const struct vb_pass_result none = { 0 };
+        vb_pass_note(like, VB_SIDE_EXPORT, &o, NULL, &none, err);
         vb_replica_peer_close(peer);
         return NULL;
     }
@@ -361,6 +364,8 @@ int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool 
                          struct vb_pass_result *out, struct vb_error *err)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_R_PASS);
+    struct vb_pass_options named = *o;
+    named.peer = peer->name;
     vb_msg_add_u64(&m, VB_RF_DIRECTION, push);
     vb_msg_add_u64(&m, VB_RF_DRY_RUN, o->dry_run);
     vb_msg_add_u64(&m, VB_RF_FULL, o->full);
@@ -369,7 +374,7 @@ int vb_replica_peer_pass(struct vb_replica_peer *peer, struct vb_place *p, bool 
     vb_msg_add_u64(&m, VB_RF_ALLOW, o->allow_deletes);
     vb_msg_add_u64(&m, VB_RF_POLICY, o->policy >= 0 ? (uint64_t)o->policy + 1 : 0);
     if (vb_rstream_send(&peer->s, &m, err) < 0 ||
-        (push ? vb_pass_send(p, &peer->s, o, out, err) : vb_pass_receive(p, &peer->s, o, out, err)) < 0)
+        (push ? vb_pass_send(p, &peer->s, &named, out, err) : vb_pass_receive(p, &peer->s, &named, out, err)) < 0)
         return explain(peer, err);
     return 0;
 }

@@ -47,11 +47,11 @@ VBACKUP_REPOSITORY='' json_usage "no repository" list --json
 for verb in init backup restore "plan backup" "plan restore" list show ls export check resume writers "writers metadata" "host list" \
     "host test" "shadow create" "shadow list" "shadow providers" "shadow volumes" "shadow writers" "shadow delete" \
     "shadow expose" "shadow unexpose" "shadow set" "shadow import" "shadow export" "shadow run" "shadow break" "shadow revert" "key list" "key add" "key change" "key remove" "key sheet" recover-requester forget prune find cat diff stats copy mount import completion \
-    "scope add" "scope set" "scope list" "scope rm" "scope serve" lock unlock replicate "bundle create" "bundle verify" "bundle apply" "bundle ack"; do
+    "scope add" "scope set" "scope list" "scope rm" "scope serve" lock unlock status resolve replicate "bundle create" "bundle verify" "bundle apply" "bundle ack"; do
     # shellcheck disable=SC2086
     ok "help of $verb" vb $verb --help
     page=$abs_top_srcdir/doc/vbackup-${verb%% *}.1
-    case $verb in lock | unlock) page=$abs_top_srcdir/doc/vbackup-scope.1 ;; esac
+    case $verb in lock | unlock) page=$abs_top_srcdir/doc/vbackup-scope.1 ;; resolve) page=$abs_top_srcdir/doc/vbackup-status.1 ;; esac
     # shellcheck disable=SC2086
     missing=$(vb $verb --help | sed -n '/^Options of every verb/q; s/^ *\(-., \)\{0,1\}  *--\([a-z-]*\).*/\2/p; s/^  -., --\([a-z-]*\).*/\1/p' | sort -u |
         while read -r o; do grep -qE "Fl .?\\\\?-?$o|\\\\-$o" "$page" "$abs_top_srcdir/doc/vbackup-backup.1" "$abs_top_srcdir/doc/vbackup-restore.1" || echo "$o"; done)
