@@ -100,6 +100,8 @@ static struct vb_metadata_batch *filled(struct vb_metadata_batch *b, int result)
 struct vb_metadata_batch *vb_metadata_filtered_changes(struct vb_metadata_session *s, const struct vb_knowledge *known, size_t wished,
                                                        vb_metadata_filter filter, void *arg)
 {
+    if (vb_replica_publish(s->m->store, &s->m->last) < 0)
+        return NULL;
     struct vb_metadata_batch *b = new_batch(s, wished);
     b->filter = filter;
     b->arg = arg;
@@ -116,6 +118,8 @@ struct vb_metadata_batch *vb_metadata_changes(struct vb_metadata_session *s, con
 
 struct vb_metadata_batch *vb_metadata_full_changes(struct vb_metadata_session *s, const char *from, size_t wished)
 {
+    if (vb_replica_publish(s->m->store, &s->m->last) < 0)
+        return NULL;
     struct vb_metadata_batch *b = new_batch(s, wished);
     b->full = true;
     b->from = vb_strdup(from ? from : "");

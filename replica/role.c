@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* replica/role.c - what a scope does: kept in its store as a number, asked for at the beginning of each pass. */
+/* replica/role.c - what a scope does, and how long it remembers deletions: numbers of its store, asked for in each pass. */
 #include <config.h>
 #include <string.h>
 #include "replica/role.h"
 
 #define ROLE "role"
 #define MASTER "master"
+#define KEEP "tombstone-keep"
+#define KEEP_S (180u * 86400)
 
 enum vb_replica_role vb_place_role(const struct vb_place *p)
 {
@@ -60,4 +62,28 @@ int vb_place_check_master(const struct vb_place *p, const char *replica, struct 
 int vb_place_keep_master(struct vb_place *p, const char *replica, struct vb_error *err)
 {
     return vb_place_role(p) == VB_ROLE_IMPORT ? vb_replica_set_number(p->store, MASTER, brief(replica), err) : 0;
+}
+
+uint64_t vb_place_tombstone_keep(const struct vb_place *p)
+{
+    uint64_t v = 0;
+    return vb_replica_number(p->store, KEEP, &v, NULL) < 0 || v == 0 ? KEEP_S : v;
+}
+
+int vb_place_set_tombstone_keep(struct vb_place *p, uint64_t seconds, struct vb_error *err)
+{
+    return vb_replica_set_number(p->store, KEEP, seconds, err);
+}
+
+int vb_place_forget_old(struct vb_place *p, bool *clock_back, struct vb_error *err)
+{
+    const struct vb_expiry x = { .keep_ms = vb_place_tombstone_keep(p) * 1000 };
+    uint64_t removed;
+    if (vb_replica_begin(p->store, err) < 0)
+        return -1;
+    if (vb_replica_expire(p->store, p->scope.id, &x, &removed, clock_back, err) < 0) {
+        vb_replica_rollback(p->store);
+        return -1;
+    }
+    return vb_replica_commit(p->store, err);
 }

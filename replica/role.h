@@ -18,6 +18,11 @@ const char *vb_role_word(enum vb_replica_role role); /* "export", "import", "bot
 int vb_place_check_master(const struct vb_place *p, const char *replica, struct vb_error *err);
 /* Needs a transaction. */
 int vb_place_keep_master(struct vb_place *p, const char *replica, struct vb_error *err);
+/* How long deletions are remembered, in seconds: 180 days unless it was set otherwise (DSN-24). */
+uint64_t vb_place_tombstone_keep(const struct vb_place *p);
+int vb_place_set_tombstone_keep(struct vb_place *p, uint64_t seconds, struct vb_error *err); /* needs a transaction */
+/* Forgets those that are older, by the store's own elapsed time.  *clock_back: the clock went backwards, nothing was done. */
+int vb_place_forget_old(struct vb_place *p, bool *clock_back, struct vb_error *err);
 
 /* Registers an importing scope of that identity without making its directory (REP-29, T75): it is made by the first
  * vb_place_open while no lock holds it. */

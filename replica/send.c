@@ -443,8 +443,14 @@ static int locked(struct vb_place *p, struct vb_error *err)
 
 static int prepare(struct sender *x, struct vb_error *err)
 {
-    if (locked(x->p, err) < 0)
+    VB_AUTO_ERROR back = VB_ERROR_INIT;
+    bool clock_back = false;
+    if (locked(x->p, err) < 0 || (!x->o->dry_run && vb_place_forget_old(x->p, &clock_back, err) < 0))
         return -1;
+    if (clock_back) {
+        vb_fail(&back, VB_E_UNEXPECTED, "scope '%s': the clock went backwards; no deletion is forgotten this time", x->p->scope.name);
+        warn(x, &back);
+    }
     x->own = vb_replica_knowledge(x->p->store, x->p->scope.id, "", NULL, err);
     x->forgotten = x->own ? vb_replica_forgotten(x->p->store, x->p->scope.id, err) : NULL;
     return x->forgotten ? 0 : -1;
@@ -519,7 +525,8 @@ int vb_pass_send(struct vb_place *p, struct vb_rstream *s, const struct vb_pass_
     VB_CLEANUP(sender_clear) struct sender x = { .p = p, .s = s, .o = o, .out = out, .full = o->full };
     vb_names_unsent(p);
     *out = (struct vb_pass_result){ 0 };
-    if (prepare(&x, &why) < 0 || begin(&x, NULL, &why) < 0 || hear_wishes(&x, &why) < 0 || send_gone(&x, &why) < 0 ||
+    if (prepare(&x, &why) < 0 || begin(&x, NULL, &why) < 0 || hear_wishes(&x, &why) < 0 ||
+        (!x.dry && vb_replica_publish(p->store, &why) < 0) || send_gone(&x, &why) < 0 ||
         vb_rstream_expect(s, VB_R_GO, &go, &why) < 0 || send_all(&x, &why) < 0 || keep_result(&x, &why) < 0) {
         vb_rstream_fail(s, &why);
         vb_replica_rollback(p->store);
@@ -537,6 +544,6 @@ int vb_pass_write(struct vb_place *p, struct vb_rstream *s, const struct vb_bund
     vb_names_unsent(p);
     *out = (struct vb_pass_result){ 0 };
     x.known = vb_knowledge_copy(to->known);
-    return prepare(&x, err) < 0 || begin(&x, to, err) < 0 || send_gone(&x, err) < 0 || vb_bundle_send_writers(p, s, o, err) < 0 ||
-                   send_all(&x, err) < 0 ? -1 : 0;
+    return prepare(&x, err) < 0 || vb_replica_publish(p->store, err) < 0 || begin(&x, to, err) < 0 || send_gone(&x, err) < 0 ||
+                   vb_bundle_send_writers(p, s, o, err) < 0 || send_all(&x, err) < 0 ? -1 : 0;
 }

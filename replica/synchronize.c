@@ -222,7 +222,7 @@ int vb_synchronizer_config(struct vb_synchronizer *x, const struct vb_synchroniz
     x->set = s;
     x->source = vb_replica_knowledge(x->m->store, x->m->scope, "", NULL, &x->last);
     x->known = vb_knowledge_copy(s.state->k);
-    if (!x->source)
+    if (!x->source || vb_replica_publish(x->m->store, &x->last) < 0)
         return VB_SYNC_FAILED;
     x->configured = true;
     if (s.flags & VB_SYNC_CATCHUP)

@@ -32,6 +32,7 @@ static const char *const policies[] = { "both", "newer", "source", "target", "de
     { "trash-keep", 0, "TIME", "how long what was overwritten or deleted is kept (30d)" },                              \
     { "writer", 0, "NAME", "this writer's application is kept alike, too; may be repeated, 'none' takes all away" },     \
     { "writer-limit", 0, "TIME", "how long one call of a writer may take (10m)" },                                       \
+    { "tombstone-keep", 0, "TIME", "how long deletions are remembered (180d)" },                                            \
     { "exclude", 'e', "PATTERN", "leave out; may be repeated; replaces the patterns there were" }
 
 static const struct vb_opt add_opts[] = {
@@ -101,13 +102,20 @@ static int apply_options(struct vb_cli *cli, struct vb_scope_settings *s, struct
     return vb_schedule_check(&times, NULL, err);
 }
 
-static int role_option(struct vb_cli *cli, enum vb_replica_role *role, struct vb_error *err)
+/* What is kept beside the settings. */
+struct extra {
+    enum vb_replica_role role; /* 0: not given */
+    uint32_t tombstone_keep_s; /* 0: not given */
+};
+
+static int extra_options(struct vb_cli *cli, struct extra *x, struct vb_error *err)
 {
     static const char *const roles[] = { "export", "import", "both" };
     int v = 0;
-    if (one_of(cli, "role", roles, 3, VB_ROLE_EXPORT, &v, err) < 0)
+    x->tombstone_keep_s = 0;
+    if (one_of(cli, "role", roles, 3, VB_ROLE_EXPORT, &v, err) < 0 || seconds(cli, "tombstone-keep", &x->tombstone_keep_s, err) < 0)
         return -1;
-    *role = (enum vb_replica_role)v;
+    x->role = (enum vb_replica_role)v;
     return 0;
 }
 
@@ -139,11 +147,12 @@ static int apply_writers(struct vb_cli *cli, struct vb_place *p, struct vb_error
     return n || text ? vb_place_set_writers(p, &names, limit, err) : 0;
 }
 
-static int save_settings(struct vb_cli *cli, struct vb_place *p, enum vb_replica_role role, struct vb_error *err)
+static int save_settings(struct vb_cli *cli, struct vb_place *p, const struct extra *x, struct vb_error *err)
 {
     if (vb_replica_begin(p->store, err) < 0)
         return -1;
-    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0 || (role && vb_place_set_role(p, role, err) < 0) ||
+    if (vb_replica_scope_set(p->store, p->scope.id, &p->set, err) < 0 || (x->role && vb_place_set_role(p, x->role, err) < 0) ||
+        (x->tombstone_keep_s && vb_place_set_tombstone_keep(p, x->tombstone_keep_s, err) < 0) ||
         apply_writers(cli, p, err) < 0) {
         vb_replica_rollback(p->store);
         return -1;
@@ -158,8 +167,8 @@ static void over(void *arg)
     vb_loop_stop(arg, 0);
 }
 
-/* A service that replicates the scope has its store for moments only: settings and locks wait for that. */
-static int open_patiently(const struct vb_place_setup *setup, const char *name, struct vb_place **out, struct vb_error *err)
+int vb_replica_open_patiently(const struct vb_place_setup *setup, const char *name, struct vb_place **out,
+                              struct vb_error *err)
 {
     struct vb_loop *l = vb_loop_new();
     int result = vb_place_open_store(setup, name, out, err);
@@ -183,15 +192,15 @@ static int run_add(struct vb_cli *cli)
     int result = !root ? vb_fail(&err, VB_E_NOT_FOUND, "'%s' is not a directory here", cli->argv[1])
                  : join && !vb_guid_valid(join) ? vb_fail(&err, VB_E_USAGE, "--join: '%s' is not the identity of a scope", join)
                                                 : apply_options(cli, &s, &err);
-    enum vb_replica_role role;
+    struct extra x = { .tombstone_keep_s = 0 };
     if (result == 0)
-        result = role_option(cli, &role, &err);
+        result = extra_options(cli, &x, &err);
     if (result == 0)
         result = vb_place_add(&setup, cli->argv[0], root, join, false, &s, &err);
     vb_scope_settings_clear(&s);
-    if (result == 0 && (role || vb_cli_opt(cli, "writer") || vb_cli_opt(cli, "writer-limit"))) {
+    if (result == 0 && (x.role || x.tombstone_keep_s || vb_cli_opt(cli, "writer") || vb_cli_opt(cli, "writer-limit"))) {
         struct vb_place *p = NULL;
-        result = open_patiently(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(cli, p, role, &err);
+        result = vb_replica_open_patiently(&setup, cli->argv[0], &p, &err) < 0 ? -1 : save_settings(cli, p, &x, &err);
         vb_place_close(p);
         if (result < 0)
             vb_place_drop(&setup, cli->argv[0], NULL);
@@ -208,11 +217,11 @@ static int run_set(struct vb_cli *cli)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     const struct vb_place_setup setup = vb_replica_setup(cli);
     struct vb_place *opened = NULL;
-    if (open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
+    if (vb_replica_open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
-    enum vb_replica_role role;
-    return apply_options(cli, &p->set, &err) < 0 || role_option(cli, &role, &err) < 0 || save_settings(cli, p, role, &err) < 0
+    struct extra x;
+    return apply_options(cli, &p->set, &err) < 0 || extra_options(cli, &x, &err) < 0 || save_settings(cli, p, &x, &err) < 0
                ? vb_cli_fail(cli, &err) : VB_EXIT_DONE;
 }
 
@@ -275,6 +284,7 @@ static int show(struct vb_cli *cli, struct vb_place *p, struct vb_error *err)
     json_object_set_new(o, "guard_s", json_integer((json_int_t)s->guard_s));
     json_object_set_new(o, "random_s", json_integer((json_int_t)s->random_s));
     json_object_set_new(o, "trash_keep_s", json_integer((json_int_t)s->trash_keep_s));
+    json_object_set_new(o, "tombstone_keep_s", json_integer((json_int_t)vb_place_tombstone_keep(p)));
     json_object_set_new(o, "exact", json_boolean(s->exact));
     json_object_set_new(o, "owners", json_boolean(s->owners));
     json_object_set_new(o, "deletes", json_boolean(s->deletes));
@@ -301,7 +311,7 @@ static int run_list(struct vb_cli *cli)
         struct vb_place *p = NULL;
         if (cli->argc && strcmp(cli->argv[0], names.v[i]) != 0)
             continue;
-        if (open_patiently(&setup, names.v[i], &p, &err) < 0 || show(cli, p, &err) < 0)
+        if (vb_replica_open_patiently(&setup, names.v[i], &p, &err) < 0 || show(cli, p, &err) < 0)
             status = vb_exit_worse(status, (enum vb_exit)vb_cli_fail(cli, &err));
         vb_error_clear(&err);
         vb_place_close(p);
@@ -329,7 +339,7 @@ static int lock(struct vb_cli *cli, bool take)
         vb_fail(&err, VB_E_USAGE, "--side: '%s' is none of in, out, both", side);
         return vb_cli_fail(cli, &err);
     }
-    if (open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
+    if (vb_replica_open_patiently(&setup, cli->argv[0], &opened, &err) < 0)
         return vb_cli_fail(cli, &err);
     VB_AUTO_PLACE *p = opened;
     int result = vb_replica_begin(p->store, &err);

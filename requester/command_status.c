@@ -222,7 +222,7 @@ static int run_status(struct vb_cli *cli)
     for (size_t i = 0; i < names.n; i++) {
         struct one x = { .cli = cli, .err = &err };
         struct facts f = { .offline = NULL };
-        if (vb_place_open_store(&setup, names.v[i], &x.p, &err) < 0 || learn(&x, &f, &err) < 0 ||
+        if (vb_replica_open_patiently(&setup, names.v[i], &x.p, &err) < 0 || learn(&x, &f, &err) < 0 ||
             (cli->json ? show_json(&x, &f) : show_text(&x, &f)) < 0)
             x.status = vb_exit_worse(x.status, (enum vb_exit)vb_cli_fail(cli, &err));
         status = vb_exit_worse(status, x.status);

@@ -35,6 +35,8 @@ void vb_replica_peer_close(struct vb_replica_peer *peer); /* NULL ok */
 /* The serving end, on these descriptors; until the peer says goodbye.  roles: "r" it may be read, "w" written. */
 int vb_replica_serve(const struct vb_place_setup *s, const char *name, const char *roles, int in, int out, struct vb_error *err);
 
+/* vb_place_open_store for verbs of a moment: a pass of --watch that has the store just now is waited for. */
+int vb_replica_open_patiently(const struct vb_place_setup *setup, const char *name, struct vb_place **out, struct vb_error *err);
 /* Where the stores of this user's scopes are. */
 struct vb_place_setup vb_replica_setup(const struct vb_cli *cli);
 

@@ -61,8 +61,10 @@ int vb_replica_mint(struct vb_replica *r, struct vb_version *out, struct vb_erro
 /* Takes a new id: the old one becomes a foreign replica that is fully known, and no scope has a trusted base (DSN-9,
  * DSN-10).  `why` is kept as the incarnation note.  Not within a transaction. */
 int vb_replica_renew(struct vb_replica *r, const char *why, struct vb_error *err);
-/* A peer's knowledge, before it is used: if the peer knows a higher tick of this replica than the replica itself, this
- * store is an old copy, and renews itself; *renewed tells (DSN-10). */
+/* Committed before versions leave this replica: others may know of it up to the tick of now.  In a transaction or without. */
+int vb_replica_publish(struct vb_replica *r, struct vb_error *err);
+/* A peer's knowledge, before it is used: if the peer knows a higher tick of this replica than the replica ever told, this
+ * store is an old copy, and renews itself; *renewed tells (DSN-10).  What was minted and not told is minted anew then. */
 int vb_replica_check_peer(struct vb_replica *r, const struct vb_knowledge *peer, bool *renewed, struct vb_error *err);
 
 /* ---- scopes and their markers ---- */

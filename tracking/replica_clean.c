@@ -80,7 +80,9 @@ int vb_replica_expire(struct vb_replica *r, int64_t scope, const struct vb_expir
     if (r->clock_back)
         return 0;
     struct sweep w = { .r = r, .x = x };
-    int result = sweep(&w, scope, INT64_MAX, err);
+    /* Without acknowledgements only the old ones need be looked at. */
+    int64_t keep = x->keep_ms < (uint64_t)r->elapsed_ms ? (int64_t)x->keep_ms : r->elapsed_ms + 1;
+    int result = sweep(&w, scope, x->n_acked ? INT64_MAX : r->elapsed_ms - keep + 1, err);
     *removed = w.gone.n;
     vb_strv_clear(&w.gone);
     return result;

@@ -26,6 +26,7 @@ struct vb_replica {
     struct vb_replica_id own;
     int64_t own_key;
     uint64_t tick, committed_tick, bound, seq;
+    uint64_t told; /* highest version that others may have got from us */
     int64_t pass, pass_scope; /* number of the delete detector's pass of that scope; scope 0: not read yet */
     int64_t elapsed_ms, last_now_ms;
     bool clock_back;     /* the clock was behind last_now_ms when last asked */

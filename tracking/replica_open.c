@@ -162,9 +162,9 @@ static int other_machine(struct vb_replica *r, bool *other, struct vb_error *err
 
 static int load(struct vb_replica *r, struct vb_error *err)
 {
-    int64_t tick, bound, clean, seq, dead;
+    int64_t tick, bound, clean, seq, dead, told;
     if (vb_rs_load_keys(r, err) < 0 || vb_rs_get_meta(r, "tick", &tick, err) < 0 || vb_rs_get_meta(r, "bound", &bound, err) < 0 ||
-        vb_rs_get_meta(r, "clean", &clean, err) < 0 || vb_rs_get_meta(r, "seq", &seq, err) < 0 ||
+        vb_rs_get_meta(r, "clean", &clean, err) < 0 || vb_rs_get_meta(r, "told", &told, err) < 0 || vb_rs_get_meta(r, "seq", &seq, err) < 0 ||
         vb_rs_get_meta(r, "elapsed", &r->elapsed_ms, err) < 0 ||
         vb_rs_get_meta(r, "now", &r->last_now_ms, err) < 0 || pragma(r, "SELECT coalesce(max(change_tick), 0) FROM item WHERE "
         "change_key = (SELECT key FROM replica WHERE own)", &dead, err) < 0)
@@ -176,6 +176,7 @@ static int load(struct vb_replica *r, struct vb_error *err)
     r->bound = (uint64_t)bound;
     r->seq = (uint64_t)seq;
     r->committed_tick = (uint64_t)tick;
+    r->told = told > 0 && told - 1 <= tick ? (uint64_t)told - 1 : (uint64_t)tick; /* kept plus one; 0: never noted */
     return vb_replica_begin(r, err) < 0 || vb_rs_set_meta(r, "clean", 0, err) < 0 || vb_replica_commit(r, err) < 0 ? -1 : 0;
 }
 
@@ -231,7 +232,7 @@ int vb_replica_share(struct vb_replica *r, struct vb_replica **out, struct vb_er
     struct vb_replica *s = vb_alloc(sizeof *s);
     const char *name = sqlite3_db_filename(r->db, "main");
     *s = (struct vb_replica){ .lock_fd = -1, .name = vb_strdup(r->name), .setup = r->setup, .own = r->own, .own_key = r->own_key, .tick = r->tick,
-                              .committed_tick = r->committed_tick, .bound = r->bound, .seq = r->seq, .elapsed_ms = r->elapsed_ms,
+                              .committed_tick = r->committed_tick, .told = r->told, .bound = r->bound, .seq = r->seq, .elapsed_ms = r->elapsed_ms,
                               .last_now_ms = r->last_now_ms, .shared = true, .second = true };
     s->setup.machine = vb_strdup(r->setup.machine);
     r->shared = true;
@@ -254,8 +255,8 @@ int vb_replica_share(struct vb_replica *r, struct vb_replica **out, struct vb_er
 /* What another connection committed since. */
 static int reload(struct vb_replica *r, struct vb_error *err)
 {
-    int64_t tick, bound, seq;
-    if (vb_rs_load_keys(r, err) < 0 || vb_rs_get_meta(r, "tick", &tick, err) < 0 || vb_rs_get_meta(r, "bound", &bound, err) < 0 ||
+    int64_t tick, bound, seq, told;
+    if (vb_rs_load_keys(r, err) < 0 || vb_rs_get_meta(r, "told", &told, err) < 0 || vb_rs_get_meta(r, "tick", &tick, err) < 0 || vb_rs_get_meta(r, "bound", &bound, err) < 0 ||
         vb_rs_get_meta(r, "seq", &seq, err) < 0 || vb_rs_get_meta(r, "elapsed", &r->elapsed_ms, err) < 0 ||
         vb_rs_get_meta(r, "now", &r->last_now_ms, err) < 0)
         return -1;
@@ -265,6 +266,8 @@ static int reload(struct vb_replica *r, struct vb_error *err)
     if (r->bound < (uint64_t)bound)
         r->bound = (uint64_t)bound;
     r->seq = (uint64_t)seq;
+    if (told > 0 && r->told < (uint64_t)told - 1)
+        r->told = (uint64_t)told - 1;
     return 0;
 }
 
@@ -389,26 +392,86 @@ static int keep_old_ticks(struct vb_replica *r, struct vb_error *err)
     if (!s)
         return -1;
     sqlite3_bind_int64(s, 1, r->own_key);
-    sqlite3_bind_int64(s, 2, (int64_t)r->tick);
+    sqlite3_bind_int64(s, 2, (int64_t)r->told);
     return vb_rs_run(r, s, "keeping what the old identity knew", err);
+}
+
+/* Versions that nobody was told of may be another change's elsewhere, if this store is an old copy: live rows get new ones,
+ * tombstones go (DSN-9). */
+static int mint_anew(struct vb_replica *r, int64_t old_key, uint64_t *n, struct vb_error *err)
+{
+    VB_AUTO_STMT *drop = vb_rs_prepare(r, "DELETE FROM item WHERE deleted AND change_key = ?1 AND change_tick > ?2", err);
+    VB_AUTO_STMT *list = drop ? vb_rs_prepare(r, "SELECT scope, path FROM item WHERE change_key = ?1 AND change_tick > ?2", err) : NULL;
+    VB_AUTO_STMT *set = list ? vb_rs_prepare(r, "UPDATE item SET origin_tick = CASE WHEN origin_key = change_key AND origin_tick = change_tick "
+                                                "THEN ?3 ELSE origin_tick END, origin_key = CASE WHEN origin_key = change_key AND origin_tick = "
+                                                "change_tick THEN (SELECT key FROM replica WHERE own) ELSE origin_key END, change_tick = ?3, "
+                                                "change_key = (SELECT key FROM replica WHERE own) WHERE scope = ?1 AND path = ?2", err) : NULL;
+    int c = -1;
+    if (!set)
+        return -1;
+    for (int i = 0; i < 2; i++) {
+        sqlite3_bind_int64(i ? list : drop, 1, old_key);
+        sqlite3_bind_int64(i ? list : drop, 2, (int64_t)r->told);
+    }
+    if (vb_rs_run(r, drop, "taking back deletions", err) < 0)
+        return -1;
+    struct vb_strv paths = { NULL, 0, 0 };
+    int64_t *scopes = NULL;
+    size_t n_scopes = 0, cap = 0;
+    while ((c = vb_rs_step(r, list, "reading what nobody was told", err)) == 1) {
+        VB_GROW(scopes, n_scopes, cap);
+        scopes[n_scopes++] = sqlite3_column_int64(list, 0);
+        vb_strv_take(&paths, vb_rs_text(list, 1));
+    }
+    for (size_t i = 0; i < paths.n && c == 0; i++) {
+        sqlite3_bind_int64(set, 1, scopes[i]);
+        vb_rs_bind_path(set, 2, paths.v[i]);
+        sqlite3_bind_int64(set, 3, (int64_t)++*n);
+        c = vb_rs_run(r, set, "minting anew", err);
+    }
+    vb_strv_clear(&paths);
+    free(scopes);
+    return c < 0 ? -1 : 0;
+}
+
+int vb_replica_publish(struct vb_replica *r, struct vb_error *err)
+{
+    bool inside = r->in_transaction;
+    uint64_t was = r->told;
+    if (r->told >= r->tick && r->tick)
+        return 0;
+    if (!inside && vb_replica_begin(r, err) < 0)
+        return -1;
+    r->told = r->tick;
+    if (vb_rs_set_meta(r, "told", (int64_t)r->told + 1, err) == 0 && (inside || vb_replica_commit(r, err) == 0))
+        return 0;
+    if (!inside)
+        vb_replica_rollback(r);
+    r->told = was;
+    return -1;
 }
 
 int vb_replica_renew(struct vb_replica *r, const char *why, struct vb_error *err)
 {
+    const int64_t old_key = r->own_key;
+    uint64_t told = r->told, minted = 0;
     struct vb_replica_id id;
     uint64_t tick = r->tick, bound = r->bound;
     if (random_id(&id, err) < 0 || vb_replica_begin(r, err) < 0)
         return -1;
     if ((r->tick && keep_old_ticks(r, err) < 0) ||
-        vb_rs_exec(r, "UPDATE replica SET own = 0; UPDATE scope SET trusted = 0;", err) < 0 || add_own(r, &id, why, err) < 0) {
+        vb_rs_exec(r, "UPDATE replica SET own = 0; UPDATE scope SET trusted = 0;", err) < 0 || add_own(r, &id, why, err) < 0 ||
+        mint_anew(r, old_key, &minted, err) < 0 || vb_rs_set_meta(r, "told", 1, err) < 0) {
         vb_replica_rollback(r);
         return -1;
     }
-    r->tick = r->bound = 0;
+    r->tick = r->bound = minted;
+    r->told = 0;
     if (vb_replica_commit(r, err) == 0)
         return vb_rs_load_keys(r, err);
     r->tick = tick;
     r->bound = bound;
+    r->told = told;
     return -1;
 }
 
@@ -416,7 +479,7 @@ static int beyond_own(void *arg, const char *item, const struct vb_version *v)
 {
     const struct vb_replica *r = arg;
     (void)item;
-    return v->tick > r->tick && vb_replica_id_compare(&v->replica, &r->own) == 0;
+    return v->tick > r->told && vb_replica_id_compare(&v->replica, &r->own) == 0;
 }
 
 int vb_replica_check_peer(struct vb_replica *r, const struct vb_knowledge *peer, bool *renewed, struct vb_error *err)

@@ -44,12 +44,21 @@ ok "pkg-config knows vbackup" pc_get --exists
 like "pkg-config --cflags" "$(pc_get --define-variable=includedir=/x/include --cflags)" '-I/x/include'
 ok "pkg-config names the directory of the writers" test -f "$root$(pc_get --variable=writerdir)/vb-writer-null.so"
 
+# programs outside the tree: the installed headers, the installed library, and what pkg-config says of them
+san=$(grep -o -- '-fsanitize=[a-z,]*' "$abs_top_builddir/Makefile" | head -n 1)
+read -ra flags <<< "$(pc_get --define-variable=prefix="$root$prefix" --cflags --libs) $san"
+for p in backup-program replica-program; do
+    ok "$p builds with pkg-config alone" "${CC:-cc}" "$abs_top_srcdir/samples/$p.c" "${flags[@]}" -o "$T/$p"
+done
+
 # what was installed runs by itself, away from source and build tree
 LD_LIBRARY_PATH=$(dirname "$(find "$PWD" -name libvbackup.so | head -n 1)")
 export LD_LIBRARY_PATH
 unset VBACKUP_LIBEXECDIR VBACKUP_WRITER_PATH VBACKUP_SCHEMA_DIR
 cd / || bail "no root directory"
 ok "the installed command runs" "$root$prefix/bin/vbackup" --version
+ok "a program with replicas of its own runs" "$T/replica-program" "$T/notes.db" put greeting hello
+is "... and remembers" "$("$T/replica-program" "$T/notes.db" list | tr -d '\0')" "greeting hello"
 ok "make uninstall" make -s -C "$abs_top_builddir" uninstall DESTDIR="$root"
 is "nothing is left after uninstall" "$(find "$root" -type f -o -type l)" ""
 done_testing
