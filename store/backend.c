@@ -45,6 +45,16 @@ int vb_backend_read(struct vb_backend *b, const char *name, uint64_t offset, siz
     return where(b, name, b->ops->read(b, name, offset, len, out, err), err);
 }
 
+int vb_backend_read_in(struct vb_backend *b, const char *name, uint64_t offset, size_t len, uint64_t file_size,
+                       struct vb_buf *out, struct vb_error *err)
+{
+    if (!b->ops->read_in)
+        return vb_backend_read(b, name, offset, len, out, err);
+    if (check_name(b, name, err) < 0)
+        return -1;
+    return where(b, name, b->ops->read_in(b, name, offset, len, file_size, out, err), err);
+}
+
 int vb_backend_read_all(struct vb_backend *b, const char *name, size_t max, struct vb_buf *out,
                         struct vb_error *err)
 {

@@ -4,7 +4,7 @@
  *
  * The layers above know only these: files that appear whole or not at all, are never changed afterwards, and a
  * barrier after which everything written before survives a power cut.  A directory, memory, SFTP and object
- * storage can all keep these promises; wrappers (faults, and later retry, cache, rate limit) are backends around
+ * storage can all keep these promises; wrappers (faults, read ahead and kept files) are backends around
  * backends.  tests/store/backend_contract.c proves them for each.
  *
  * Names are relative paths of [a-z0-9.-] elements: "config", "packs/ab/abcd...", "index/...", "catalog/...".
@@ -49,6 +49,9 @@ struct vb_backend_ops {
     void (*close)(struct vb_backend *b);
     /* Removes what interrupted writes have left behind, and nothing that somebody is writing.  NULL: not needed. */
     void (*sweep)(struct vb_backend *b);
+    /* As read, of a file that has file_size bytes, so that more around them may be read as well.  NULL: as read. */
+    int (*read_in)(struct vb_backend *b, const char *name, uint64_t offset, size_t len, uint64_t file_size,
+                   struct vb_buf *out, struct vb_error *err);
 };
 
 /* Every implementation begins with this. */
@@ -56,6 +59,7 @@ struct vb_backend {
     const struct vb_backend_ops *ops;
     char *location; /* for messages; owned */
     bool append_only; /* the other side lets nothing be removed: forgetting and pruning are done there */
+    bool afresh;      /* nothing is answered from what this machine has kept: for a check */
 };
 
 /* A name the backend would accept. */
@@ -64,6 +68,9 @@ bool vb_backend_name_valid(const char *name);
 /* The calls, with the name checked (VB_E_USAGE) and the location added to errors. */
 int vb_backend_read(struct vb_backend *b, const char *name, uint64_t offset, size_t len, struct vb_buf *out,
                     struct vb_error *err);
+/* The same for a piece of a pack; file_size: as the index has it.  What lies around it is likely to be read next. */
+int vb_backend_read_in(struct vb_backend *b, const char *name, uint64_t offset, size_t len, uint64_t file_size,
+                       struct vb_buf *out, struct vb_error *err);
 /* Whole file, refused above max (VB_E_LIMIT). */
 int vb_backend_read_all(struct vb_backend *b, const char *name, size_t max, struct vb_buf *out,
                         struct vb_error *err);
@@ -124,13 +131,18 @@ struct vb_s3_params {
     const char *ca_file;               /* NULL: the system's authorities */
     bool virtual_style;                /* the bucket is in the host's name, not in the path */
     bool write;
-    uint64_t retry_ms, rate;           /* bytes a second; 0: no limit */
+    uint64_t retry_ms;
+    uint64_t rate_up, rate_down;       /* bytes a second; 0: no limit */
     size_t part_size;                  /* larger files go in parts of this size; 0: 32 MiB */
 };
 struct vb_backend *vb_backend_s3_open(const struct vb_s3_params *p, struct vb_error *err);
 /* An address with which whoever has it can make this one file, once, with the header If-None-Match: *, until it expires;
  * NULL where names are not exclusive or b is of another kind.  Caller frees. */
 char *vb_backend_s3_presign(struct vb_backend *b, const char *name, unsigned expires_s);
+
+/* A wrapper for a store that is far away: reads ahead in packs, and keeps index files and records of backups in the directory
+ * (NULL: does not).  Takes ownership of inner. */
+struct vb_backend *vb_backend_far_new(struct vb_backend *inner, const char *dir);
 
 /* VB_E_GUARD where the other side lets nothing be removed: `what` is done there. */
 int vb_backend_may_remove(const struct vb_backend *b, const char *what, struct vb_error *err);

@@ -24,9 +24,16 @@
 
 #define SILENCE_MS 60000u
 #define READ_SIZE (256u * 1024)
+#define SLICE (32u * 1024) /* of what is sent below a limit */
+
+/* Below a limit the next bytes wait until those before are paid for by time. */
+struct pace {
+    uint64_t rate, paid_ns; /* on the clock of now_ns */
+};
 
 struct vb_link {
     uint64_t silence_ms;
+    struct pace up, down;
     struct vb_buf out, arrived;
     size_t out_at;
     /* a program */
@@ -46,6 +53,25 @@ static uint64_t now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void pay(struct pace *p, size_t n)
+{
+    if (!p->rate)
+        return;
+    uint64_t now = now_ns(), cost = (uint64_t)((double)n * 1e9 / (double)p->rate);
+    p->paid_ns = (p->paid_ns > now ? p->paid_ns : now) + cost;
+    for (uint64_t left = p->paid_ns - now; left >= 1000000u; left = p->paid_ns > now ? p->paid_ns - now : 0) {
+        poll(NULL, 0, (int)(left / 1000000u));
+        now = now_ns();
+    }
 }
 
 /* ---- SSH ---- */
@@ -253,6 +279,8 @@ struct vb_link *vb_link_open(const struct vb_link_params *p, struct vb_error *er
     struct vb_link *l = vb_alloc(sizeof *l);
     l->fd = -1;
     l->silence_ms = p->silence_ms ? p->silence_ms : SILENCE_MS;
+    l->up.rate = p->rates.up;
+    l->down.rate = p->rates.down;
     if (!p->argv) {
         open_ssh(l, p);
     } else if (open_program(l, p->argv, err) < 0) {
@@ -262,7 +290,7 @@ struct vb_link *vb_link_open(const struct vb_link_params *p, struct vb_error *er
     return l;
 }
 
-void vb_link_send(struct vb_link *l, const void *p, size_t n)
+static void enqueue(struct vb_link *l, const void *p, size_t n)
 {
     if (l->conn) {
         struct vb_msg m = VB_MSG_INIT(0);
@@ -274,9 +302,25 @@ void vb_link_send(struct vb_link *l, const void *p, size_t n)
     }
 }
 
+void vb_link_send(struct vb_link *l, const void *p, size_t n)
+{
+    for (size_t at = 0; at < n || n == 0;) {
+        size_t step = l->up.rate && n - at > SLICE ? SLICE : n - at;
+        enqueue(l, (const char *)p + at, step);
+        at += step;
+        if (!l->up.rate || n == 0)
+            return;
+        vb_link_drain(l, 0, NULL); /* the next wait tells what is wrong */
+        pay(&l->up, step);
+    }
+}
+
 int vb_link_wait(struct vb_link *l, struct vb_buf *in, struct vb_error *err)
 {
-    return l->conn ? wait_ssh(l, in, err) : wait_program(l, in, err);
+    size_t before = in->len;
+    int result = l->conn ? wait_ssh(l, in, err) : wait_program(l, in, err);
+    pay(&l->down, in->len - before);
+    return result;
 }
 
 int vb_link_drain(struct vb_link *l, size_t most, struct vb_error *err)

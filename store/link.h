@@ -14,12 +14,18 @@
 
 struct vb_link;
 
+/* Bytes a second of what goes there and of what comes from there; 0: no limit. */
+struct vb_rates {
+    uint64_t up, down;
+};
+
 struct vb_link_params {
     const char *const *argv;   /* a program to be run here; NULL: SSH */
     struct vb_ssh_params ssh;  /* texts are copied */
     const char *command;       /* behind SSH */
     bool subsystem;            /* command names one */
     uint64_t silence_ms;       /* given up after this long without a byte while one is waited for; default 60 s */
+    struct vb_rates rates;
 };
 
 /* A copy that owns its texts, and its end. */

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "store/chunk/chunk.h"
 #include "store/link.h"
 
 #define SERVED_SILENCE_MS 300000u /* a server may have much to list and to sync */
@@ -111,6 +112,23 @@ static int retry_limit(const struct vb_location_options *o, uint64_t *ms, struct
     return r ? vb_section_duration_ms(r, "retry", VB_RETRY_LIMIT_MS, ms, err) : 0;
 }
 
+static int rate(const struct vb_config_section *r, const char *key, uint64_t *v, struct vb_error *err)
+{
+    const char *text = r ? vb_section_get(r, key) : NULL;
+    if (!text || vb_parse_size(text, v))
+        return 0;
+    return vb_fail(err, VB_E_CONFIG, "%s: '%s' is not a size, expected bytes a second such as 10M", key, text);
+}
+
+int vb_location_rates(const struct vb_config_section *r, struct vb_rates *rates, struct vb_error *err)
+{
+    *rates = (struct vb_rates){ 0, 0 };
+    if (rate(r, "rate-limit", &rates->up, err) < 0)
+        return -1;
+    rates->down = rates->up;
+    return rate(r, "limit-upload", &rates->up, err) < 0 || rate(r, "limit-download", &rates->down, err) < 0 ? -1 : 0;
+}
+
 static int flag(const struct vb_location_options *o, const char *key, bool *v, struct vb_error *err)
 {
     const struct vb_config_section *r = repository_section(o);
@@ -151,8 +169,8 @@ static struct vb_backend *open_sftp(const char *location, const struct vb_locati
                                 .write = use == VB_LOCATION_WRITE };
     struct vb_backend *b = NULL;
     s.path = strncmp(p->path, "/~/", 3) == 0 ? p->path + 3 : p->path;
-    if (fill_ssh(p, o, &link.ssh, err) == 0 && retry_limit(o, &s.retry_ms, err) == 0 &&
-        flag(o, "sftp-unsynced", &s.unsynced, err) == 0)
+    if (fill_ssh(p, o, &link.ssh, err) == 0 && vb_location_rates(repository_section(o), &link.rates, err) == 0 &&
+        retry_limit(o, &s.retry_ms, err) == 0 && flag(o, "sftp-unsynced", &s.unsynced, err) == 0)
         b = vb_backend_sftp_open(&s, err);
     free((void *)(uintptr_t)link.ssh.identities);
     free((void *)(uintptr_t)link.ssh.known_hosts);
@@ -183,7 +201,8 @@ static struct vb_backend *open_served(const char *location, const struct vb_loca
     struct vb_link_params link = { .command = command, .silence_ms = SERVED_SILENCE_MS };
     struct vb_served_params s = { .location = location, .link = &link, .create = use == VB_LOCATION_CREATE };
     struct vb_backend *b = NULL;
-    if (fill_ssh(p, o, &link.ssh, err) == 0 && retry_limit(o, &s.retry_ms, err) == 0)
+    if (fill_ssh(p, o, &link.ssh, err) == 0 && vb_location_rates(repository_section(o), &link.rates, err) == 0 &&
+        retry_limit(o, &s.retry_ms, err) == 0)
         b = vb_backend_served_open(&s, err);
     free((void *)(uintptr_t)link.ssh.identities);
     free((void *)(uintptr_t)link.ssh.known_hosts);
@@ -204,6 +223,24 @@ static bool kernel_vouches(const char *path)
     return false;
 }
 
+/* Where files of that repository are kept; NULL: nowhere. Caller frees. */
+static char *kept_dir(const char *location, const struct vb_location_options *o)
+{
+    struct vb_name hash;
+    char hex[VB_NAME_HEX_LEN + 1];
+    if (!o || !o->state_dir)
+        return NULL;
+    vb_sha256(location, strlen(location), &hash);
+    vb_name_hex(&hash, hex);
+    return vb_printf("%s/kept/%.32s", o->state_dir, hex);
+}
+
+static struct vb_backend *wrap(struct vb_backend *inner, const char *location, const struct vb_location_options *o)
+{
+    VB_AUTO_FREE char *dir = kept_dir(location, o);
+    return inner ? vb_backend_far_new(inner, dir) : NULL;
+}
+
 static struct vb_backend *open_kind(const char *location, enum vb_location_use use, const struct vb_location_options *o,
                                     bool *vouched, struct vb_error *err)
 {
@@ -217,7 +254,7 @@ static struct vb_backend *open_kind(const char *location, enum vb_location_use u
         return b;
     }
     if (strncmp(location, "s3://", 5) == 0)
-        return vb_location_open_s3(location, use, o, err);
+        return wrap(vb_location_open_s3(location, use, o, err), location, o);
     if (vb_location_parse(location, &p, err) == 0) {
         if (strcmp(p.scheme, "sftp") == 0) {
             b = open_sftp(location, &p, use, o, err);
@@ -230,7 +267,7 @@ static struct vb_backend *open_kind(const char *location, enum vb_location_use u
         }
     }
     vb_location_parts_clear(&p);
-    return b;
+    return wrap(b, location, o);
 }
 
 struct vb_backend *vb_location_open(const char *location, enum vb_location_use use,

@@ -29,6 +29,10 @@ struct vb_location_options {
 struct vb_backend *vb_location_open(const char *location, enum vb_location_use use,
                                     const struct vb_location_options *options, struct vb_error *err);
 
+/* Limits of [repository] (NULL: none): rate-limit for both directions, limit-upload and limit-download for one. */
+struct vb_rates;
+int vb_location_rates(const struct vb_config_section *repository, struct vb_rates *rates, struct vb_error *err);
+
 /* Only for location.c: s3://, with its settings and credentials (location_s3.c). */
 struct vb_backend *vb_location_open_s3(const char *location, enum vb_location_use use,
                                        const struct vb_location_options *options, struct vb_error *err);

@@ -147,7 +147,7 @@ static int find_credentials(struct credentials *c, const struct vb_config_sectio
 
 static int fill(struct vb_s3_params *p, const struct vb_config_section *r, struct vb_error *err)
 {
-    const char *style = r ? vb_section_get(r, "s3-style") : NULL, *rate = r ? vb_section_get(r, "rate-limit") : NULL;
+    const char *style = r ? vb_section_get(r, "s3-style") : NULL;
     p->region = env("AWS_REGION") ? env("AWS_REGION") : r ? vb_section_get(r, "region") : NULL;
     if (!p->region)
         p->region = "us-east-1";
@@ -160,8 +160,11 @@ static int fill(struct vb_s3_params *p, const struct vb_config_section *r, struc
         return vb_fail(err, VB_E_CONFIG, "s3-style: '%s' is not path or virtual", style);
     if (style)
         p->virtual_style = strcmp(style, "virtual") == 0;
-    if (rate && !vb_parse_size(rate, &p->rate))
-        return vb_fail(err, VB_E_CONFIG, "rate-limit: '%s' is not a size, expected bytes a second such as 10M", rate);
+    struct vb_rates rates;
+    if (vb_location_rates(r, &rates, err) < 0)
+        return -1;
+    p->rate_up = rates.up;
+    p->rate_down = rates.down;
     p->retry_ms = VB_RETRY_LIMIT_MS;
     return r ? vb_section_duration_ms(r, "retry", VB_RETRY_LIMIT_MS, &p->retry_ms, err) : 0;
 }

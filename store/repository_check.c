@@ -599,11 +599,13 @@ static int check_all(struct vb_repo *r, bool read_data, const struct vb_check_sh
 
 int vb_repo_check(struct vb_repo *r, bool read_data, vb_check_fn *report, void *arg, struct vb_error *err)
 {
+    r->backend->afresh = true;
     return check_all(r, read_data, NULL, NULL, report, arg, err);
 }
 
 int vb_repo_check_share(struct vb_repo *r, const struct vb_check_share *share, struct vb_check_result *result,
                         vb_check_fn *report, void *arg, struct vb_error *err)
 {
+    r->backend->afresh = true;
     return check_all(r, true, share, result, report, arg, err);
 }

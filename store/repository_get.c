@@ -29,10 +29,10 @@ int vb_repo_read_packed(struct vb_repo *r, const struct vb_index_pack *pack, con
 {
     VB_AUTO_FREE char *path = vb_pack_path(&pack->name);
     if (!vb_keys_sealed(r->keys))
-        return vb_backend_read(r->backend, path, e->offset, e->stored_size, out, err);
+        return vb_backend_read_in(r->backend, path, e->offset, e->stored_size, pack->size, out, err);
     const struct vb_object *o = pack_key(r, pack, err);
     vb_buf_reset(&r->sealed);
-    if (!o || vb_backend_read(r->backend, path, e->offset, vb_pack_span(r->keys, e), &r->sealed, err) < 0)
+    if (!o || vb_backend_read_in(r->backend, path, e->offset, vb_pack_span(r->keys, e), pack->size, &r->sealed, err) < 0)
         return -1;
     return vb_pack_unseal(r->keys, o, e, r->sealed.data, out, err);
 }

@@ -103,12 +103,14 @@ static int read_index_file(void *arg, const char *path, uint64_t size, struct vb
     VB_AUTO_BUF bytes = VB_BUF_INIT;
     VB_AUTO_ERROR why = VB_ERROR_INIT;
     struct vb_name want, real;
-    (void)size;
     if (strncmp(path, "index/", 6) != 0 || !vb_name_parse(path + 6, &want))
         return 0;
     if (s->files)
         vb_strv_add(s->files, path);
-    if (vb_backend_read_all(s->repo->backend, path, VB_INDEX_MAX_FILE, &bytes, &why) < 0) {
+    if (size > VB_INDEX_MAX_FILE)
+        vb_fail(&why, VB_E_LIMIT, "has %llu bytes", (unsigned long long)size);
+    /* The listing has told the size: it is not asked for again. */
+    if (why.code != VB_OK || vb_backend_read(s->repo->backend, path, 0, (size_t)size, &bytes, &why) < 0) {
         if (why.code == VB_E_NOT_FOUND) {
             s->vanished = true;
             return 0;

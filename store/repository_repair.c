@@ -431,6 +431,7 @@ int vb_repo_repair(struct vb_repo *r, uint64_t *mended, vb_check_fn *report, voi
         return vb_fail(err, VB_E_BAD_STATE, "'%s': repository is not locked", r->backend->location);
     if (vb_keys_append_only(r->keys))
         return vb_fail(err, VB_E_ACCESS_DENIED, "a write-only key cannot repair");
+    r->backend->afresh = true;
     struct repair p = { .repo = r, .report = report, .arg = arg, .told = vb_index_new(), .fresh = vb_index_new() };
     int result = run(&p, err);
     *mended = p.mended;

@@ -27,7 +27,7 @@ struct vb_s3 {
     CURL *curl;
     char *scheme, *host, *bucket, *prefix, *base_path, *region, *id, *secret, *token, *ca_file;
     int64_t clock_offset_s; /* of the server's clock, when it refused ours */
-    uint64_t rate;
+    uint64_t rate_up, rate_down;
 };
 
 struct sending {
@@ -317,10 +317,10 @@ static int send_once(struct vb_s3 *s, const struct vb_s3_request *q, struct vb_s
     curl_easy_setopt(c, CURLOPT_HEADERDATA, &x);
     if (s->ca_file)
         curl_easy_setopt(c, CURLOPT_CAINFO, s->ca_file);
-    if (s->rate) {
-        curl_easy_setopt(c, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)s->rate);
-        curl_easy_setopt(c, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)s->rate);
-    }
+    if (s->rate_up)
+        curl_easy_setopt(c, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)s->rate_up);
+    if (s->rate_down)
+        curl_easy_setopt(c, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)s->rate_down);
     if (strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0) {
         curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(c, CURLOPT_READFUNCTION, give_body);
@@ -431,7 +431,8 @@ struct vb_s3 *vb_s3_new(const struct vb_s3_params *p, struct vb_error *err)
     s->secret = vb_strdup(p->secret_key);
     s->token = vb_strdup(p->token);
     s->ca_file = vb_strdup(p->ca_file);
-    s->rate = p->rate;
+    s->rate_up = p->rate_up;
+    s->rate_down = p->rate_down;
     s->curl = curl_easy_init();
     if (!s->curl) {
         vb_fail(err, VB_E_UNEXPECTED, "libcurl cannot start");
