@@ -223,6 +223,8 @@ static int parse_request(struct vb_capture *c, const struct vb_msg *m, int data_
     c->began = wall < INT64_MAX / 1000000 ? (int64_t)wall * 1000000 : 0;
     c->namer = vb_namer_new(key);
     c->out = vb_chunk_sender_new(data_fd, c->namer, level > 19 ? 19 : (int)level, cpus > 4 ? 4 : (unsigned)cpus);
+    if (vb_msg_u64(m, VB_F_VERIFY, 0) != 0)
+        vb_chunk_sender_check(c->out);
     c->builder = vb_content_builder_new(vb_chunk_sender_emit, c->out);
     c->window_size = VB_CAP_READ;
     for (int i = 0; i < 2; i++) {
@@ -395,6 +397,7 @@ int vb_capture_main(int argc, char **argv)
     VB_AUTO_ERROR err = VB_ERROR_INIT;
     VB_AUTO_FREE char *looks = NULL;
     struct rlimit files;
+    vb_heap_keep();
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max; /* the detector holds a directory open for each that waits below it */

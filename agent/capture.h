@@ -8,7 +8,7 @@
  *   fd 4   data stream of the requester: OFFER, CHUNK, PROGRESS, WARN, ROOT, DATA_END out; WANT, DATA_OK in
  *
  * VB_M_CAPTURE {NAMING_KEY (32 bytes), CUT_SEED (32 bytes), CUT_PARAMS? (files), CUT_PARAMS? (databases),
- *     LEVEL? (zstd), WALL_MS? (before the shadow copies were made), NO_DETECTOR? (1: read everything),
+ *     LEVEL? (zstd), VERIFY? (1: compression is checked here, because the requester believes us), WALL_MS? (before the shadow copies were made), NO_DETECTOR? (1: read everything),
  *     COMPONENT {CLASS, INSTANCE_NAME, WRITER, LOGICAL_PATH, NAME, TYPE?, CONSISTENCY,
  *         FILESET {PATH, READ_PATH?, FILESPEC?, RECURSIVE, LIVE, BACKUP_BITS, KIND? (1: follow mount points),
  *             LEAVE_OUT (rule of base/path_filter.h)...}...,

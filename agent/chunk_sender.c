@@ -27,6 +27,7 @@ struct item {
     size_t len;
     struct vb_buf stored;
     uint8_t encoding;
+    bool checked;           /* decompressed and compared */
     bool done;              /* compressed */
     struct item *next;      /* in its batch or in the send queue */
     struct item *same_hash;
@@ -43,7 +44,9 @@ struct vb_chunk_sender {
     int fd;
     struct vb_namer *namer;
     struct vb_codec *codec; /* without threads */
+    struct vb_buf room;     /* and its work space */
     int level;
+    bool checks;
     struct vb_buf in;
     bool broken;
     uint64_t next_id;
@@ -64,14 +67,19 @@ struct vb_chunk_sender {
     pthread_t threads[MAX_THREADS];
 };
 
-static void compress_item(struct vb_codec *c, struct item *it)
+/* room: the thread's own, where the result has space before its size is known; what waits takes no more than it needs. */
+static void compress_item(struct vb_codec *c, struct vb_buf *room, bool check, struct item *it)
 {
-    if (vb_codec_compress(c, it->data, it->len, &it->stored, &it->encoding, NULL) < 0) {
-        vb_buf_reset(&it->stored);
+    vb_buf_reset(room);
+    bool small = vb_codec_compress(c, it->data, it->len, room, &it->encoding, NULL) == 0 && it->encoding != VB_ENC_RAW;
+    /* Memory that has changed under our hands, or a compressor that errs: sent as it is. */
+    if (small && check && vb_codec_check(c, it->encoding, room->data, room->len, it->data, it->len, NULL) < 0)
+        small = false;
+    it->checked = check;
+    if (small) {
+        it->stored = (struct vb_buf){ vb_memdup(room->data, room->len), room->len, room->len };
+    } else { /* no second copy */
         it->encoding = VB_ENC_RAW;
-    }
-    if (it->encoding == VB_ENC_RAW) { /* as it is: no second copy */
-        vb_buf_clear(&it->stored);
         it->stored = (struct vb_buf){ VB_STEAL(it->data), it->len, it->len };
     }
     vb_free_ptr(&it->data);
@@ -81,6 +89,7 @@ static void *compressor(void *arg)
 {
     struct vb_chunk_sender *s = arg;
     struct vb_codec *c = vb_codec_new(s->level);
+    VB_AUTO_BUF room = VB_BUF_INIT;
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->stop && !s->next_job)
@@ -90,7 +99,7 @@ static void *compressor(void *arg)
         struct item *it = s->next_job;
         s->next_job = it->next;
         pthread_mutex_unlock(&s->lock);
-        compress_item(c, it);
+        compress_item(c, &room, s->checks, it);
         pthread_mutex_lock(&s->lock);
         it->done = true;
         pthread_cond_signal(&s->ready);
@@ -182,7 +191,13 @@ void vb_chunk_sender_free(struct vb_chunk_sender *s)
     pthread_cond_destroy(&s->ready);
     vb_codec_free(s->codec);
     vb_buf_clear(&s->in);
+    vb_buf_clear(&s->room);
     vb_free_ptr(&s);
+}
+
+void vb_chunk_sender_check(struct vb_chunk_sender *s)
+{
+    s->checks = true;
 }
 
 bool vb_chunk_sender_broken(const struct vb_chunk_sender *s)
@@ -311,6 +326,8 @@ static int send_chunk(struct vb_chunk_sender *s, struct item *it, struct vb_erro
     vb_msg_add_u64(&m, VB_F_CHUNK_TYPE, it->type);
     vb_msg_add_u64(&m, VB_F_SIZE, it->len);
     vb_msg_add_u64(&m, VB_F_COMP, it->encoding);
+    if (it->checked)
+        vb_msg_add_u64(&m, VB_F_VERIFY, 1);
     return send_with(s, &m, &it->stored, err);
 }
 
@@ -320,7 +337,7 @@ static int send_head(struct vb_chunk_sender *s, bool wait, struct vb_error *err)
     pthread_mutex_lock(&s->lock);
     struct item *it = s->queue;
     if (it && !it->done && !s->n_threads) {
-        compress_item(s->codec, it);
+        compress_item(s->codec, &s->room, s->checks, it);
         it->done = true;
         s->next_job = it->next;
     }

@@ -22,6 +22,10 @@
 
 struct vb_chunk_sender;
 
+/* From now on every compressed chunk is decompressed and compared here, and says so (VB_M_CHUNK with VERIFY): the requester
+ * believes us. */
+void vb_chunk_sender_check(struct vb_chunk_sender *s);
+
 /* Borrows the descriptor and the namer. level: zstd, 0 none. threads 0: compresses in the caller's thread. */
 struct vb_chunk_sender *vb_chunk_sender_new(int fd, struct vb_namer *namer, int level, unsigned threads);
 void vb_chunk_sender_free(struct vb_chunk_sender *s); /* NULL ok */

@@ -412,6 +412,7 @@ int vb_restore_serve(int worker_fd, int data_fd, struct vb_error *err)
 int vb_restore_main(int argc VB_UNUSED, char **argv VB_UNUSED)
 {
     VB_AUTO_ERROR err = VB_ERROR_INIT;
+    vb_heap_keep();
     signal(SIGPIPE, SIG_IGN);
     if (vb_restore_serve(VB_CHILD_SOCKET_FD, VB_CHILD_DATA_FD, &err) == 0)
         return VB_EXIT_DONE;

@@ -3,6 +3,7 @@
 #include <config.h>
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,10 @@ char *vb_strndup(const char *s, size_t n)
 
 void *vb_memdup(const void *p, size_t n)
 {
-    void *q = vb_alloc(n);
+    void *q = malloc(n ? n : 1); /* not zeroed first: chunks of files are copied here */
+    if (!q) {
+        die_no_memory();
+    }
     if (n) {
         memcpy(q, p, n);
     }
@@ -182,4 +186,12 @@ void vb_wipe(void *p, size_t n)
     if (n) {
         explicit_bzero(p, n);
     }
+}
+
+void vb_heap_keep(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    mallopt(M_TOP_PAD, 1 << 20);
 }

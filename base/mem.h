@@ -62,6 +62,10 @@ bool vb_strv_has(const struct vb_strv *l, const char *s);
 void vb_strv_sort(struct vb_strv *l);                     /* bytewise */
 void vb_strv_clear(struct vb_strv *l);
 
+/* For a process that handles chunks all the time: what is freed is used again instead of being given back and faulted in
+ * anew, and threads share one heap, because what one allocates another frees. */
+void vb_heap_keep(void);
+
 /* Wipes memory in a way the compiler may not remove. */
 void vb_wipe(void *p, size_t n);
 

@@ -27,6 +27,7 @@ struct vb_ingest {
     struct vb_conn *conn;
     struct vb_repo *repo;
     uint32_t group;
+    bool trusted;
     struct vb_ingest_handler handler;
     void *arg;
     struct vb_ingest_stats stats;
@@ -146,7 +147,8 @@ static void on_chunk(struct vb_ingest *in, const struct vb_msg *m)
     in->head = (in->head + 1) % in->cap;
     in->n_expected--;
     in->stats.received_bytes += n;
-    if (vb_repo_put_in(in->repo, in->group, x.type, &x.name, x.size, (uint8_t)comp, p, n, &err) < 0)
+    bool believed = in->trusted && vb_msg_u64(m, VB_F_VERIFY, 0) == 1;
+    if ((believed ? vb_repo_put_believed_in : vb_repo_put_in)(in->repo, in->group, x.type, &x.name, x.size, (uint8_t)comp, p, n, &err) < 0)
         vb_data_end_set(&in->end, &err, true);
 }
 
@@ -212,6 +214,11 @@ struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, uint32_t g
     return in;
 }
 
+void vb_ingest_trust(struct vb_ingest *in)
+{
+    in->trusted = true;
+}
+
 void vb_ingest_free(struct vb_ingest *in)
 {
     if (!in)
@@ -246,4 +253,9 @@ void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo *r, uint32_t grou
     add_cut(m, &info->params.cut);
     add_cut(m, &info->params.cut_pages);
     vb_msg_add_u64(m, VB_F_LEVEL, info->params.compression > 0 ? (uint64_t)info->params.compression : 0);
+}
+
+void vb_ingest_add_trust(struct vb_msg *m)
+{
+    vb_msg_add_u64(m, VB_F_VERIFY, 1);
 }

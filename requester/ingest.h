@@ -37,10 +37,16 @@ struct vb_ingest_handler {
  * locked for writing.  group: whose chunks these are (vb_repo_group): what others have is wanted all the same. */
 struct vb_ingest *vb_ingest_new(struct vb_conn *c, struct vb_repo *r, uint32_t group, const struct vb_ingest_handler *h,
                                 void *arg);
+/* The agent is a part of ourselves (vb_conn_fd_is_own): data chunks that it says to have checked are not checked again.
+ * It must have been told to (vb_ingest_add_trust), and before anything is received. */
+void vb_ingest_trust(struct vb_ingest *in);
 void vb_ingest_free(struct vb_ingest *in); /* NULL ok; closes the connection, no more callbacks */
 void vb_ingest_stats(const struct vb_ingest *in, struct vb_ingest_stats *s);
 
 /* What a CAPTURE command must carry: NAMING_KEY and CUT_SEED of the group, CUT_PARAMS twice, LEVEL. */
 void vb_ingest_add_keys(struct vb_msg *m, const struct vb_repo *r, uint32_t group);
+
+/* What a CAPTURE command carries beside it for an agent that is trusted. */
+void vb_ingest_add_trust(struct vb_msg *m);
 
 #endif

@@ -26,6 +26,7 @@ struct store {
     const struct vb_hosts *hosts;
     bool locked;
     struct vb_timer *renewal;
+    struct vb_strv own;  /* hosts whose agent is a part of ourselves */
     struct vb_picked_roots picked;
     uint32_t *groups; /* of the hosts of the backups that were looked up: a restore sees their chunks */
     size_t n_groups, cap_groups;
@@ -84,6 +85,8 @@ static void announce(void *ctx, const char *host, struct vb_msg *m)
     const uint8_t *naming, *cutter;
     if (m->type == VB_M_CAPTURE) {
         vb_ingest_add_keys(m, s->repo, group_of(s, host));
+        if (vb_strv_has(&s->own, host))
+            vb_ingest_add_trust(m);
     } else if (s->n_groups == 1) {
         /* With several groups the agent cannot know which chunk is whose; they are verified here in any case. */
         vb_repo_group_keys(s->repo, s->groups[0], &naming, &cutter);
@@ -120,10 +123,16 @@ static void *open_stream(void *ctx, const char *host, bool restore, struct vb_co
     struct stream *t = vb_alloc(sizeof *t);
     t->h = *h;
     t->arg = arg;
-    if (restore)
+    if (restore) {
         t->out = vb_serve_restore_new(conn, s->repo, &s->picked, s->groups, s->n_groups, &out, t);
-    else
-        t->in = vb_ingest_new(conn, s->repo, group_of(s, host), &in, t);
+        return t;
+    }
+    bool own = vb_conn_fd_is_own(conn);
+    t->in = vb_ingest_new(conn, s->repo, group_of(s, host), &in, t);
+    if (own)
+        vb_ingest_trust(t->in);
+    if (own && !vb_strv_has(&s->own, host))
+        vb_strv_add(&s->own, host);
     return t;
 }
 
@@ -254,6 +263,7 @@ static void free_store(void *ctx)
     struct store *s = ctx;
     vb_picked_clear(&s->picked);
     free(s->groups);
+    vb_strv_clear(&s->own);
     free(s->attached_kind);
     vb_buf_clear(&s->attached);
     free(s);

@@ -147,6 +147,10 @@ void vb_repo_has(struct vb_repo *r, const struct vb_name *names, size_t n, bool 
  * One that is there already is not stored again.  Needs the lock (VB_E_BAD_STATE). */
 int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,
                 uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err);
+/* The same of a DATA chunk whose sender has named it and has decompressed and compared it, and is believed: it could read and
+ * write this repository as well.  Other types are verified all the same. */
+int vb_repo_put_believed_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
+                            size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err);
 /* Plaintext: named and compressed here; *name is set.  Fits vb_emit_fn with arg = the repository. */
 int vb_repo_put_raw(void *repo, enum vb_chunk_type type, const void *p, size_t n, struct vb_name *name,
                     struct vb_error *err);

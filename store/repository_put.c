@@ -180,37 +180,65 @@ static int need_lock(const struct vb_repo *r, struct vb_error *err)
 
 /* ---- put ---- */
 
-int vb_repo_put_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
-                   size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+struct incoming {
+    enum vb_chunk_type type;
+    const struct vb_name *name;
+    size_t raw_size, stored_size;
+    uint8_t encoding;
+    const void *stored;
+};
+
+/* Its bytes are what its name says, and all that it refers to is there. */
+static int verify(struct vb_repo *r, uint32_t group, const struct incoming *c, struct vb_error *err)
 {
     struct vb_name real;
-    struct vb_index_hit hit;
     struct below below = { r, group };
+    const void *plain = c->stored;
+    if (c->encoding != VB_ENC_RAW || c->stored_size != c->raw_size) {
+        vb_buf_reset(&r->plain);
+        if (vb_codec_decompress(r->codec, c->encoding, c->stored, c->stored_size, c->raw_size, &r->plain, err) < 0)
+            return -1;
+        plain = r->plain.data;
+    }
+    vb_namer_name(vb_keys_group_at(r->keys, group)->namer, c->type, plain, c->raw_size, &real);
+    if (!vb_name_equal(&real, c->name))
+        return vb_fail(err, VB_E_CORRUPT, "its bytes do not match its name");
+    return vb_chunk_refs(c->type, plain, c->raw_size, must_have, &below, err) != 0 ? -1 : 0;
+}
+
+static int put(struct vb_repo *r, uint32_t group, const struct incoming *c, bool believed, struct vb_error *err)
+{
+    struct vb_index_hit hit;
     if (need_lock(r, err) < 0)
         return -1;
-    if (has(r, group, name, &hit)) {
+    if (has(r, group, c->name, &hit)) {
         r->stats.duplicate_chunks++;
         return 0;
     }
-    if (check_size(type, raw_size, stored_size, err) < 0)
-        return name_context(name, type, err);
-    const void *plain = stored;
-    if (encoding != VB_ENC_RAW || stored_size != raw_size) {
-        vb_buf_reset(&r->plain);
-        if (vb_codec_decompress(r->codec, encoding, stored, stored_size, raw_size, &r->plain, err) < 0)
-            return name_context(name, type, err);
-        plain = r->plain.data;
-    }
-    vb_namer_name(vb_keys_group_at(r->keys, group)->namer, type, plain, raw_size, &real);
-    if (!vb_name_equal(&real, name)) {
-        vb_fail(err, VB_E_CORRUPT, "its bytes do not match its name");
-        return name_context(name, type, err);
-    }
-    if (vb_chunk_refs(type, plain, raw_size, must_have, &below, err) != 0)
-        return name_context(name, type, err);
-    struct vb_pack_entry e = { .name = *name, .type = (uint8_t)type, .encoding = encoding,
-                               .raw_size = (uint32_t)raw_size, .stored_size = (uint32_t)stored_size };
-    return vb_repo_add_to_pack(r, group, &e, stored, err);
+    if (check_size(c->type, c->raw_size, c->stored_size, err) < 0)
+        return name_context(c->name, c->type, err);
+    /* What the form says must be so in any case: a pack with anything else in it is no pack. */
+    bool form = c->encoding == VB_ENC_RAW ? c->stored_size == c->raw_size
+                                          : c->encoding == VB_ENC_ZSTD && c->stored_size < c->raw_size;
+    if (!(believed && form && c->type == VB_CHUNK_DATA) && verify(r, group, c, err) < 0)
+        return name_context(c->name, c->type, err);
+    struct vb_pack_entry e = { .name = *c->name, .type = (uint8_t)c->type, .encoding = c->encoding,
+                               .raw_size = (uint32_t)c->raw_size, .stored_size = (uint32_t)c->stored_size };
+    return vb_repo_add_to_pack(r, group, &e, c->stored, err);
+}
+
+int vb_repo_put_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
+                   size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+{
+    const struct incoming c = { type, name, raw_size, stored_size, encoding, stored };
+    return put(r, group, &c, false, err);
+}
+
+int vb_repo_put_believed_in(struct vb_repo *r, uint32_t group, enum vb_chunk_type type, const struct vb_name *name,
+                            size_t raw_size, uint8_t encoding, const void *stored, size_t stored_size, struct vb_error *err)
+{
+    const struct incoming c = { type, name, raw_size, stored_size, encoding, stored };
+    return put(r, group, &c, true, err);
 }
 
 int vb_repo_put(struct vb_repo *r, enum vb_chunk_type type, const struct vb_name *name, size_t raw_size,

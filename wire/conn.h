@@ -40,6 +40,9 @@ void vb_conn_fd_release(struct vb_conn *c, int *rfd, int *wfd, struct vb_buf *re
  * connection goes on with whoever is at its other end.  Nothing is sent before it has said something; anything else than
  * a descriptor is an ordinary beginning.  Before the handler is set; rfd and wfd must be one socket. */
 void vb_conn_fd_expect(struct vb_conn *c);
+/* A descriptor came in its place, and behind it is a process of this machine that belongs to root or to our own user.  False
+ * for every other kind of connection, and before the peer has said anything. */
+bool vb_conn_fd_is_own(const struct vb_conn *c);
 /* The peer's side of it, blocking. */
 int vb_fd_pass(int sock, int fd, struct vb_error *err);
 /* Bytes that were read before (by a release elsewhere); before the handler is set. */

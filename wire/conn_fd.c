@@ -25,6 +25,7 @@ struct fd_conn {
     struct vb_watch *rw, *ww; /* ww only if wfd is another descriptor */
     bool hold;
     bool expecting;           /* another descriptor may come in the place of this one */
+    bool passed;              /* it came */
     bool delivering;          /* what is sent meanwhile goes out together */
     bool write_broken;
     struct vb_error broken;   /* why nothing can be written any more */
@@ -244,6 +245,7 @@ static ssize_t read_first(struct fd_conn *f, unsigned char *room)
     f->rw = NULL;
     vb_close_fd(&f->rfd);
     f->rfd = f->wfd = fd;
+    f->passed = true;
     vb_set_nonblock(fd, true);
     errno = EAGAIN; /* nothing was read from it yet */
     return -1;
@@ -395,6 +397,16 @@ struct vb_conn *vb_conn_fd(struct vb_loop *l, int rfd, int wfd)
 void vb_conn_fd_expect(struct vb_conn *c)
 {
     ((struct fd_conn *)c)->expecting = true;
+}
+
+bool vb_conn_fd_is_own(const struct vb_conn *c)
+{
+    const struct fd_conn *f = (const struct fd_conn *)c;
+    struct ucred peer;
+    socklen_t n = sizeof peer;
+
+    return c->ops == &fd_ops && f->passed && getsockopt(f->rfd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && n == sizeof peer &&
+           (peer.uid == 0 || peer.uid == geteuid());
 }
 
 int vb_fd_pass(int sock, int fd, struct vb_error *err)

@@ -78,4 +78,8 @@ int vb_codec_compress(struct vb_codec *c, const void *p, size_t len, struct vb_b
 int vb_codec_decompress(struct vb_codec *c, uint8_t encoding, const void *p, size_t len, size_t raw_size,
                         struct vb_buf *out, struct vb_error *err);
 
+/* Whether the stored form decompresses to exactly these bytes (VB_E_CORRUPT). */
+int vb_codec_check(struct vb_codec *c, uint8_t encoding, const void *stored, size_t len, const void *p, size_t raw_size,
+                   struct vb_error *err);
+
 #endif

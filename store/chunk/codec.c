@@ -6,6 +6,7 @@
 #include "store/chunk/chunk.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <zstd.h>
 
 #include "base/mem.h"
@@ -14,6 +15,7 @@ struct vb_codec {
     int level;
     ZSTD_CCtx *cctx; /* made at first use: a reader never needs it, and the other way round */
     ZSTD_DCtx *dctx;
+    struct vb_buf again; /* work space of vb_codec_check */
 };
 
 struct vb_codec *vb_codec_new(int level)
@@ -29,6 +31,7 @@ void vb_codec_free(struct vb_codec *c)
         return;
     ZSTD_freeCCtx(c->cctx);
     ZSTD_freeDCtx(c->dctx);
+    vb_buf_clear(&c->again);
     free(c);
 }
 
@@ -85,4 +88,15 @@ int vb_codec_decompress(struct vb_codec *c, uint8_t encoding, const void *p, siz
                        ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
     out->len += n;
     return 0;
+}
+
+int vb_codec_check(struct vb_codec *c, uint8_t encoding, const void *stored, size_t len, const void *p, size_t raw_size,
+                   struct vb_error *err)
+{
+    vb_buf_reset(&c->again);
+    if (encoding == VB_ENC_RAW)
+        return len == raw_size && memcmp(stored, p, len) == 0 ? 0 : vb_fail(err, VB_E_CORRUPT, "copied chunk is not the same");
+    if (vb_codec_decompress(c, encoding, stored, len, raw_size, &c->again, err) < 0)
+        return -1;
+    return memcmp(c->again.data, p, raw_size) == 0 ? 0 : vb_fail(err, VB_E_CORRUPT, "compressed chunk is another when decompressed");
 }

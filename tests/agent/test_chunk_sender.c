@@ -61,13 +61,15 @@ static int emit(struct lab *l, const char *text)
 }
 
 /* The requester's part, in a process of its own: exits with 0 if exactly these types come. */
-static void play_requester(struct lab *l, const uint16_t *types, size_t n)
+static void play_requester(struct lab *l, const uint16_t *types, size_t n, bool checked)
 {
     VB_AUTO_BUF in = VB_BUF_INIT;
     for (size_t i = 0; i < n; i++) {
         VB_AUTO_MSG m = VB_MSG_INIT(0);
         if (vb_msg_recv_fd(l->theirs, &in, &m, NULL) != 0 || m.type != types[i])
             _exit(1);
+        if (m.type == VB_M_CHUNK && vb_msg_u64(&m, VB_F_VERIFY, 0) != checked)
+            _exit(2);
         if (m.type == VB_M_OFFER)
             answer(l, VB_M_WANT, m.id, "\x05", 1); /* the first and the third */
     }
@@ -79,13 +81,16 @@ static void orderly(void **state)
 {
     (void)state;
     static const uint16_t sent[] = { VB_M_OFFER, VB_M_CHUNK, VB_M_CHUNK, VB_M_DATA_END };
-    for (unsigned threads = 0; threads < 4; threads++) {
+    for (unsigned i = 0; i < 8; i++) {
         struct lab l;
         int status = -1;
-        lab_open(&l, threads);
+        bool check = i % 2 != 0; /* only who was asked to says that he has checked */
+        lab_open(&l, i / 2);
+        if (check)
+            vb_chunk_sender_check(l.s);
         pid_t pid = fork();
         if (pid == 0)
-            play_requester(&l, sent, VB_COUNT(sent));
+            play_requester(&l, sent, VB_COUNT(sent), check);
         assert_int_equal(emit(&l, "one") | emit(&l, "two") | emit(&l, "three") | emit(&l, "one"), 0);
         assert_int_equal(vb_chunk_sender_finish(l.s, &l.err), 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -155,15 +155,22 @@ static void offer(struct lab *l, uint64_t id, const char *const *texts, size_t n
     settle(l);
 }
 
-static void send_chunk(struct lab *l, const char *as, const char *bytes)
+static void send_chunk_as(struct lab *l, const char *as, const char *bytes, bool checked)
 {
     VB_AUTO_MSG m = VB_MSG_INIT(VB_M_CHUNK);
     struct vb_name name = name_of(l, as);
     describe(&m, &name, VB_CHUNK_DATA, strlen(as));
     vb_msg_add_u64(&m, VB_F_COMP, VB_ENC_RAW);
+    if (checked)
+        vb_msg_add_u64(&m, VB_F_VERIFY, 1);
     vb_msg_add(&m, VB_F_BYTES, bytes, strlen(bytes));
     vb_conn_send(l->agent, &m);
     settle(l);
+}
+
+static void send_chunk(struct lab *l, const char *as, const char *bytes)
+{
+    send_chunk_as(l, as, bytes, false);
 }
 
 static void send_type(struct lab *l, uint16_t type)
@@ -256,6 +263,67 @@ static void chunk_that_is_not_its_name(void **state)
     send_chunk(l, "one", "eno");
     assert_int_equal(l->error, VB_E_CORRUPT);
     assert_end(l, VB_E_CORRUPT);
+}
+
+static void who_is_not_trusted_cannot_say_that_it_has_checked(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new(false);
+    offer(l, 1, TEXTS, 1);
+    send_chunk_as(l, "one", "eno", true);
+    assert_int_equal(l->error, VB_E_CORRUPT);
+    assert_end(l, VB_E_CORRUPT);
+}
+
+static void who_is_trusted_must_have_checked(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new(false);
+    vb_ingest_trust(l->in);
+    offer(l, 1, TEXTS, 2);
+    send_chunk(l, "one", "one");
+    assert_int_equal(l->ends, 0);
+    send_chunk(l, "two", "owt");
+    assert_end(l, VB_E_CORRUPT);
+}
+
+/* What it vouches for is not named again; the form is looked at all the same, and a wrong name shows when it is read. */
+static void who_is_trusted_is_believed_data(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new(false);
+    VB_AUTO_BUF b = VB_BUF_INIT;
+    VB_AUTO_ERROR err = VB_ERROR_INIT;
+    vb_ingest_trust(l->in);
+    offer(l, 1, TEXTS, 3);
+    send_chunk_as(l, "one", "one", true);
+    send_chunk_as(l, "two", "owt", true);
+    assert_int_equal(l->ends, 0);
+    struct vb_name one = name_of(l, "one"), two = name_of(l, "two");
+    assert_int_equal(vb_repo_get(l->repo, VB_CHUNK_DATA, &one, &b, NULL), 0);
+    assert_int_equal(vb_repo_get(l->repo, VB_CHUNK_DATA, &two, &b, &err), -1);
+    assert_int_equal(err.code, VB_E_CORRUPT);
+    send_chunk_as(l, "three", "3", true); /* not as long as it says */
+    assert_end(l, VB_E_CORRUPT);
+}
+
+static void who_is_trusted_is_not_believed_directories(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new(false);
+    struct vb_name name;
+    vb_ingest_trust(l->in);
+    vb_namer_name(l->namer, VB_CHUNK_TREE, "no tree", 7, &name);
+    VB_AUTO_MSG o = VB_MSG_INIT(VB_M_OFFER), g = VB_MSG_INIT(0), m = VB_MSG_INIT(VB_M_CHUNK);
+    describe(&g, &name, VB_CHUNK_TREE, 7);
+    vb_msg_add_group(&o, VB_F_CHUNK, &g);
+    vb_conn_send(l->agent, &o);
+    describe(&m, &name, VB_CHUNK_TREE, 7);
+    vb_msg_add_u64(&m, VB_F_COMP, VB_ENC_RAW);
+    vb_msg_add_u64(&m, VB_F_VERIFY, 1);
+    vb_msg_add(&m, VB_F_BYTES, "no tree", 7);
+    vb_conn_send(l->agent, &m);
+    assert_end(l, VB_E_NEWER_FORMAT);
 }
 
 static void chunk_out_of_order(void **state)
@@ -410,6 +478,10 @@ int main(void)
         CM_TEST("an orderly capture: only what is missing is wanted", orderly_capture),
         CM_TEST("a chunk that nobody asked for is refused and not stored", chunk_nobody_asked_for),
         CM_TEST("a chunk that is not its name is refused", chunk_that_is_not_its_name),
+        CM_TEST("who is not trusted cannot say that it has checked", who_is_not_trusted_cannot_say_that_it_has_checked),
+        CM_TEST("who is trusted must have checked", who_is_trusted_must_have_checked),
+        CM_TEST("who is trusted is believed data", who_is_trusted_is_believed_data),
+        CM_TEST("who is trusted is not believed directories", who_is_trusted_is_not_believed_directories),
         CM_TEST("chunks come in the order of the offers", chunk_out_of_order),
         CM_TEST("an end before everything came is none", end_before_all_came),
         CM_TEST("offers that make no sense", offers_that_make_no_sense),

@@ -106,6 +106,28 @@ static void codec_keeps_bytes_and_notices_incompressible_ones(void **state)
     vb_codec_free(none);
 }
 
+static void codec_check_sees_every_changed_byte(void **state)
+{
+    (void)state;
+    struct vb_codec *c = vb_codec_new(3);
+    VB_AUTO_BUF raw = VB_BUF_INIT, stored = VB_BUF_INIT;
+    uint8_t encoding = 0;
+    for (unsigned i = 0; i < 300; i++)
+        vb_buf_addf(&raw, "line %u\n", i / 7);
+    assert_int_equal(vb_codec_compress(c, raw.data, raw.len, &stored, &encoding, NULL), 0);
+    assert_int_equal(encoding, VB_ENC_ZSTD);
+    assert_int_equal(vb_codec_check(c, encoding, stored.data, stored.len, raw.data, raw.len, NULL), 0);
+    for (size_t i = 0; i < raw.len; i += 37) {
+        raw.data[i] ^= 1;
+        assert_int_equal(vb_codec_check(c, encoding, stored.data, stored.len, raw.data, raw.len, NULL), -1);
+        raw.data[i] ^= 1;
+    }
+    assert_int_equal(vb_codec_check(c, VB_ENC_RAW, raw.data, raw.len, raw.data, raw.len, NULL), 0);
+    assert_int_equal(vb_codec_check(c, VB_ENC_RAW, raw.data, raw.len - 1, raw.data, raw.len, NULL), -1);
+    assert_int_equal(vb_codec_check(c, encoding, stored.data, stored.len - 1, raw.data, raw.len, NULL), -1);
+    vb_codec_free(c);
+}
+
 static void refused(struct vb_codec *c, uint8_t encoding, const void *p, size_t n, size_t raw)
 {
     VB_AUTO_BUF out = VB_BUF_INIT;
@@ -491,6 +513,7 @@ int main(void)
         cmocka_unit_test(cutter_sizes_keep_their_bounds),
         cmocka_unit_test(cutter_falls_in_step_after_an_insertion),
         cmocka_unit_test(cutter_is_secret),
+        cmocka_unit_test(codec_check_sees_every_changed_byte),
         cmocka_unit_test(cutter_refuses_foolish_sizes),
         cmocka_unit_test(content_lists_expand_to_what_was_added),
         cmocka_unit_test(content_insertion_renews_few_lists),

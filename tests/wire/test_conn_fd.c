@@ -285,6 +285,7 @@ static void a_passed_descriptor_takes_the_place_of_ours(void **state)
     for (uint64_t i = 1; i <= 3; i++)
         peer_send(&t.a, VB_M_OK, i, 512 * 1024);
     assert_true(recv(first[1], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    assert_false(vb_conn_fd_is_own(c)); /* the relay, and nobody knows yet for whom it speaks */
     assert_int_equal(vb_fd_pass(first[1], second[1], NULL), 0);
     close(second[1]);
     close(first[1]);
@@ -292,6 +293,7 @@ static void a_passed_descriptor_takes_the_place_of_ours(void **state)
     t.b.echo = true;
     assert_true(peer_wait(t.loop, &t.a.msgs, 3, 5000));
     assert_true(t.a.in_order && t.b.in_order);
+    assert_true(vb_conn_fd_is_own(c));
     assert_int_equal(t.a.closes, 0);
     two_close(&t);
 }
@@ -313,6 +315,7 @@ static void who_passes_none_is_the_peer_himself(void **state)
     peer_send(&t.b, VB_M_OK, 1, 10);
     assert_true(peer_wait(t.loop, &t.b.msgs, 1, 5000));
     assert_int_equal(t.a.msgs, 1);
+    assert_false(vb_conn_fd_is_own(c));
     vb_conn_finish(t.b.conn);
     assert_true(peer_wait(t.loop, &t.a.closes, 1, 5000));
     assert_int_equal(t.a.why.code, VB_OK);
