@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "agent/data_spec.h"
 #include "agent/restore_internal.h"
 #include "agent/safe_open.h"
 #include "store/chunk/content.h"
@@ -216,8 +217,9 @@ static int make_file(struct vb_restore *r, int dirfd, const char *temp, const st
     VB_AUTO_FD int fd = vb_open_beneath(dirfd, temp, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return vb_fail_errno(err, errno, "cannot be created");
-    vb_rst_early_flags(fd, e);
-    if (write_content(r, fd, e, ahead, err) < 0 || vb_rst_meta(r, fd, false, e, name, later, err) < 0)
+    if (!r->plain || (e->inode_flags & VB_KEPT_INODE_FLAGS))
+        vb_rst_early_flags(fd, e);
+    if (write_content(r, fd, e, ahead, err) < 0 || vb_rst_meta(r, fd, false, r->plain, e, name, later, err) < 0)
         return -1;
     *out = VB_STEAL_FD(fd);
     return 0;
@@ -255,7 +257,7 @@ static int make_special(struct vb_restore *r, int dirfd, const char *temp, const
     if ((st.st_mode & S_IFMT) != kind || st.st_uid != geteuid() || st.st_nlink != 1 ||
         (is_device(e) && st.st_rdev != makedev(e->rdev_major, e->rdev_minor)))
         return vb_fail(err, VB_E_GUARD, "was replaced while it was restored");
-    if (vb_rst_meta(r, fd, true, e, name, NULL, err) < 0)
+    if (vb_rst_meta(r, fd, true, r->plain, e, name, NULL, err) < 0)
         return -1;
     *out = VB_STEAL_FD(fd);
     return 0;
@@ -367,7 +369,7 @@ static int keep_existing(struct vb_restore *r, int dirfd, const struct vb_tree_e
     drop_announced(r, e, ahead);
     r->bytes += e->size;
     r->root->bytes += e->size;
-    return vb_rst_meta(r, fd, false, e, name, NULL, err) < 0 ? -1 : 1;
+    return vb_rst_meta(r, fd, false, false, e, name, NULL, err) < 0 ? -1 : 1;
 }
 
 static int make_leaf(struct vb_restore *r, int dirfd, const char *temp, const struct vb_tree_entry *e, const char *name,

@@ -66,6 +66,7 @@ struct vb_restore {
     struct vb_idmap users, groups;   /* hash of name -> struct vb_rst_owner */
     struct vb_buf path;              /* target path of the directory being written, for messages */
     uint64_t temp_serial;
+    bool plain; /* the directory being written is one whose new files have nothing to be taken away from them */
 };
 
 /* ---- restore.c ---- */
@@ -120,11 +121,15 @@ int vb_rst_leaf(struct vb_restore *r, int dirfd, const struct vb_tree_entry *e, 
 void vb_rst_links_end(struct vb_restore *r);
 
 /* ---- restore_meta.c ---- */
-/* Owner, extended attributes, mode, times, flags.  path_only: fd is O_PATH (links and special files).
+/* Owner, extended attributes, mode, times, flags.  path_only: fd is O_PATH (links and special files).  fresh: just made in a
+ * plain directory, so that there is nothing to be taken away from it.
  * *later gets the flags that may only be set when all names of the inode are in place (NULL: all at once).
  * What cannot be set is a warning; -1 only when stream or worker is gone. */
-int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tree_entry *e, const char *name,
+int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, bool fresh, const struct vb_tree_entry *e, const char *name,
                 uint32_t *later, struct vb_error *err);
+/* Whether what is made in this directory, which is ours, has our owner, no flag, no project and no ACL: six calls less for each
+ * file. */
+bool vb_rst_is_plain(int dirfd);
 /* Flags that must be there before the first byte: no copy-on-write, compression. */
 void vb_rst_early_flags(int fd, const struct vb_tree_entry *e);
 bool vb_rst_late_flags(int fd, uint32_t flags);

@@ -90,11 +90,14 @@ void vb_rst_owner(struct vb_restore *r, const struct vb_tree_entry *e, uid_t *ui
 
 /* ---- one thing at a time; each returns false with errno ---- */
 
-static bool set_owner(struct vb_restore *r, int fd, const struct vb_tree_entry *e)
+static bool set_owner(struct vb_restore *r, int fd, const struct vb_tree_entry *e, bool fresh)
 {
     uid_t uid;
     gid_t gid;
+    struct stat st;
     vb_rst_owner(r, e, &uid, &gid);
+    if (fresh && fstat(fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid)
+        return true; /* most belong to root: to ask is cheaper than to set */
     return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -225,11 +228,11 @@ static void drop_foreign(int fd, const struct vb_tree_entry *e, bool trusted)
     }
 }
 
-static void set_xattrs(struct setting *s, int fd, const char *proc, const struct vb_tree_entry *e, bool trusted)
+static void set_xattrs(struct setting *s, int fd, const char *proc, const struct vb_tree_entry *e, bool trusted, bool fresh)
 {
-    if (e->type != VB_TREE_SYMLINK)
+    if (e->type != VB_TREE_SYMLINK && !fresh)
         drop_inherited(fd, proc, e);
-    if (!proc)
+    if (!proc && !fresh)
         drop_foreign(fd, e, trusted);
     for (size_t i = 0; i < e->n_xattrs; i++) {
         const struct vb_xattr *x = &e->xattrs[i];
@@ -257,25 +260,26 @@ static mode_t allowed_mode(struct setting *s, int fd, const struct vb_tree_entry
     return mode & 01777;
 }
 
-int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tree_entry *e, const char *name,
+int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, bool fresh, const struct vb_tree_entry *e, const char *name,
                 uint32_t *later, struct vb_error *err)
 {
     struct setting s = { r, name, err, false };
     VB_AUTO_FREE char *proc = path_only ? vb_printf("/proc/self/fd/%d", fd) : NULL;
     bool trusted = r->is_root && r->keep_owner, owner_set = false;
     if (trusted) {
-        owner_set = set_owner(r, fd, e);
+        owner_set = set_owner(r, fd, e, fresh);
         if (!owner_set)
             complain_of_rights(&s, errno, "owner", NULL);
     } else {
         set_group_only(r, fd, e);
     }
-    set_xattrs(&s, fd, proc, e, trusted);
+    set_xattrs(&s, fd, proc, e, trusted, fresh);
     if (e->type != VB_TREE_SYMLINK && !set_mode(fd, proc, allowed_mode(&s, fd, e, owner_set)))
         complain_of_rights(&s, errno, "mode", NULL);
     if (!set_times(fd, proc, e))
         complain(&s, errno, "time of modification", NULL);
-    if (e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) {
+    bool flagged = (e->inode_flags & VB_KEPT_INODE_FLAGS) || e->project;
+    if ((e->type == VB_TREE_FILE || e->type == VB_TREE_DIR) && (flagged || !fresh)) {
         uint32_t flags = e->inode_flags & VB_KEPT_INODE_FLAGS;
         if (later) {
             *later = flags & LATE_FLAGS;
@@ -286,6 +290,20 @@ int vb_rst_meta(struct vb_restore *r, int fd, bool path_only, const struct vb_tr
             r->cur->flags_lost++;
     }
     return s.lost ? -1 : 0;
+}
+
+bool vb_rst_is_plain(int dirfd)
+{
+    unsigned flags = 0;
+    struct stat st;
+    struct fsxattr x = { .fsx_projid = 0 };
+    if (fstat(dirfd, &st) < 0 || (st.st_mode & S_ISGID) || st.st_uid != geteuid())
+        return false;
+    if (ioctl(dirfd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & VB_KEPT_INODE_FLAGS))
+        return false;
+    if (ioctl(dirfd, FS_IOC_FSGETXATTR, &x) == 0 && (x.fsx_projid || (x.fsx_xflags & FS_XFLAG_PROJINHERIT)))
+        return false;
+    return fgetxattr(dirfd, "system.posix_acl_default", NULL, 0) < 0 && (errno == ENODATA || errno == EOPNOTSUPP);
 }
 
 void vb_rst_early_flags(int fd, const struct vb_tree_entry *e)

@@ -21,6 +21,7 @@ struct frame {
     struct vb_dirscan scan;
     const struct vb_tree_entry *entry; /* of this directory, in the parent's scan */
     bool ours;                         /* its metadata are to be set */
+    bool plain;                        /* made by us, and hands nothing down to what is made in it */
     size_t mark;                       /* of r->path */
     size_t ahead;                      /* entries of the current leaf whose chunks were asked for */
     size_t ahead_ref;
@@ -207,12 +208,14 @@ static int take_dir(struct write *w, const struct vb_tree_entry *e, struct vb_er
     if (made)
         vb_rst_early_flags(fd, e);
     size_t mark = vb_rst_enter(w->r, e->name);
+    bool plain = made && vb_rst_is_plain(fd);
     if (made)
         note_made(w, fd);
     else if (w->r->resume)
         sweep(fd);
     if (push(w, e, fd, made || w->r->overwrite || w->r->resume, mark, err) < 0)
         return vb_rst_name_error(w->r, NULL, err);
+    w->frames[w->n - 1].plain = plain;
     return 0;
 }
 
@@ -222,7 +225,7 @@ static int end_dir(struct write *w, struct vb_error *err)
     int rc = 0;
     vb_dirscan_close(&f->scan);
     if (f->ours)
-        rc = vb_rst_meta(w->r, vb_dirstack_fd(&w->dirs), false, f->entry, NULL, NULL, err);
+        rc = vb_rst_meta(w->r, vb_dirstack_fd(&w->dirs), false, false, f->entry, NULL, NULL, err);
     if (rc == 0 && vb_dirstack_pop(&w->dirs, err) < 0)
         rc = vb_rst_name_error(w->r, NULL, err);
     vb_rst_leave(w->r, f->mark);
@@ -247,6 +250,7 @@ static int walk(struct write *w, struct vb_error *err)
         if (!vb_rst_takes(w->root, e, w->n - 1))
             continue;
         look_ahead(w);
+        w->r->plain = f->plain;
         struct vb_rst_ahead ahead = { pass_ahead(f), look_ahead, w };
         if ((e->type == VB_TREE_DIR ? take_dir(w, e, err)
                                     : vb_rst_leaf(w->r, vb_dirstack_fd(&w->dirs), e, e->name, &ahead, err)) < 0)
@@ -275,6 +279,7 @@ static int single(struct write *w, const struct vb_tree_entry *e, struct vb_erro
     vb_dirstack_push(&w->dirs, VB_STEAL_FD(fd), &st);
     if (!base[0] || !strcmp(base, ".") || !strcmp(base, ".."))
         return vb_fail(err, VB_E_USAGE, "'%s' is not the name of a file", w->root->target);
+    w->r->plain = false;
     struct vb_rst_ahead nothing = { 0, NULL, NULL };
     if (vb_rst_leaf(w->r, at, e, base, &nothing, err) < 0)
         return -1;

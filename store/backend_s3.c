@@ -25,6 +25,7 @@
 
 #define PART_SIZE ((size_t)32 << 20)
 #define PARTS_MAX 10000u
+#define STALE_S 86400u
 #define LIST_PAGE_MAX ((size_t)16 << 20)
 
 struct store {
@@ -363,6 +364,48 @@ static void s3_unlock(struct vb_backend *b)
     self(b)->locked = false;
 }
 
+/* ---- uploads that nobody will end ---- */
+
+struct stale {
+    struct store *d;
+    const char *own; /* what every key of ours begins with */
+    uint64_t before_s;
+};
+
+static void abort_stale(void *arg, const char *key, const char *id, uint64_t begun_s)
+{
+    const struct stale *x = arg;
+    VB_AUTO_BUF escaped = VB_BUF_INIT;
+    struct vb_s3_reply reply = { 0 };
+    if (begun_s >= x->before_s || strncmp(key, x->own, strlen(x->own)) != 0 || !vb_backend_name_valid(key + strlen(x->own)))
+        return;
+    vb_s3_escape(&escaped, id);
+    VB_AUTO_FREE char *query = vb_printf("uploadId=%s", vb_buf_str(&escaped));
+    const struct vb_s3_request q = { .method = "DELETE", .name = key + strlen(x->own), .query = query };
+    if (vb_s3_send(x->d->s3, &q, &reply, NULL) == 0)
+        vb_log(VB_LOG_INFO, "'%s': parts of an upload that was interrupted were removed", x->d->b.location);
+    vb_s3_reply_clear(&reply);
+}
+
+/* The parts that a process has sent before it died would be paid for for ever.  An upload takes minutes; one that was begun
+ * more than a day ago is nobody's.  A server that does not tell is left alone. */
+static void s3_sweep(struct vb_backend *b)
+{
+    struct store *d = self(b);
+    VB_AUTO_FREE char *root = vb_s3_full(d->s3, ""), *own = *root ? vb_printf("%s/", root) : vb_strdup("");
+    VB_AUTO_BUF query = VB_BUF_INIT;
+    struct vb_s3_reply reply = { 0 };
+    uint64_t now = vb_s3_now_s(d->s3);
+    struct stale x = { d, own, now > STALE_S ? now - STALE_S : 0 };
+    vb_buf_add_str(&query, "prefix=");
+    vb_s3_escape(&query, own);
+    vb_buf_add_str(&query, "&uploads=");
+    const struct vb_s3_request q = { .method = "GET", .query = vb_buf_str(&query), .most = LIST_PAGE_MAX };
+    if (vb_s3_send(d->s3, &q, &reply, NULL) == 0 && reply.body.len)
+        vb_s3_parse_uploads((const char *)reply.body.data, reply.body.len, abort_stale, &x, NULL);
+    vb_s3_reply_clear(&reply);
+}
+
 static void s3_close(struct vb_backend *b)
 {
     vb_s3_free(self(b)->s3);
@@ -381,6 +424,7 @@ static const struct vb_backend_ops s3_ops = {
     .lock = s3_lock,
     .unlock = s3_unlock,
     .close = s3_close,
+    .sweep = s3_sweep,
 };
 
 /* ---- opening ---- */

@@ -114,6 +114,37 @@ int vb_s3_parse_list(const char *text, size_t n, vb_s3_key_fn *fn, void *arg, ch
     return 0;
 }
 
+/* "2010-11-10T20:48:33.000Z" */
+static bool parse_time(const char *text, uint64_t *s)
+{
+    struct tm t = { .tm_isdst = 0 };
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &t);
+    time_t at = end ? timegm(&t) : -1;
+    if (at < 0)
+        return false;
+    *s = (uint64_t)at;
+    return true;
+}
+
+int vb_s3_parse_uploads(const char *text, size_t n, vb_s3_upload_fn *fn, void *arg, struct vb_error *err)
+{
+    const char *at = text, *end = text + n, *p;
+    if (!find(text, end, "<ListMultipartUploadsResult") || !find(text, end, "</ListMultipartUploadsResult>"))
+        return vb_fail(err, VB_E_PROTOCOL, "the server's listing of uploads is not whole");
+    while ((p = find(at, end, "<Upload>"))) {
+        const char *stop = find(p, end, "</Upload>"), *a = p, *b = p, *c = p;
+        if (!stop)
+            return vb_fail(err, VB_E_PROTOCOL, "the server's listing of uploads is not whole");
+        VB_AUTO_FREE char *key = vb_s3_xml(&a, stop, "Key"), *id = vb_s3_xml(&b, stop, "UploadId");
+        VB_AUTO_FREE char *when = vb_s3_xml(&c, stop, "Initiated");
+        uint64_t begun = 0;
+        if (key && id && when && parse_time(when, &begun)) /* what cannot be understood is left alone */
+            fn(arg, key, id, begun);
+        at = stop;
+    }
+    return 0;
+}
+
 /* ---- curl's callbacks ---- */
 
 static size_t take_body(char *p, size_t size, size_t count, void *arg)
@@ -209,6 +240,11 @@ static uint64_t now_s(const struct vb_s3 *s)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (uint64_t)((int64_t)t.tv_sec + s->clock_offset_s);
+}
+
+uint64_t vb_s3_now_s(const struct vb_s3 *s)
+{
+    return now_s(s);
 }
 
 static struct curl_slist *headers_of(const struct vb_s3 *s, const struct vb_s3_request *q, const char *path)

@@ -43,6 +43,8 @@ void vb_s3_free(struct vb_s3 *s);
 int vb_s3_send(struct vb_s3 *s, const struct vb_s3_request *q, struct vb_s3_reply *reply, struct vb_error *err);
 /* The name of the object as the server knows it, "prefix/name"; caller frees. */
 char *vb_s3_full(const struct vb_s3 *s, const char *name);
+/* Seconds since 1970, by the server's clock where that differs. */
+uint64_t vb_s3_now_s(const struct vb_s3 *s);
 /* An address with which whoever has it can make this one object, once, until it expires; If-None-Match: * must be sent.
  * Caller frees. */
 char *vb_s3_presign_create(struct vb_s3 *s, const char *name, unsigned expires_s);
@@ -54,5 +56,9 @@ char *vb_s3_xml(const char **at, const char *end, const char *tag);
 typedef int vb_s3_key_fn(void *arg, const char *key, uint64_t size, struct vb_error *err);
 /* One page of a listing; *next: the token of the next one, or NULL at the end.  -1: damaged. */
 int vb_s3_parse_list(const char *text, size_t n, vb_s3_key_fn *fn, void *arg, char **next, struct vb_error *err);
+
+/* One page of uploads in parts that were begun and not ended. */
+typedef void vb_s3_upload_fn(void *arg, const char *key, const char *id, uint64_t begun_s);
+int vb_s3_parse_uploads(const char *text, size_t n, vb_s3_upload_fn *fn, void *arg, struct vb_error *err);
 
 #endif

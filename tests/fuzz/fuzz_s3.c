@@ -19,6 +19,11 @@ static int on_key(void *arg, const char *key, uint64_t size, struct vb_error *er
     return 0;
 }
 
+static void on_upload(void *arg, const char *key, const char *id, uint64_t begun_s)
+{
+    *(uint64_t *)arg += strlen(key) + strlen(id) + begun_s;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     VB_AUTO_FREE char *text = vb_strndup((const char *)data, size), *next = NULL;
@@ -26,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t sum = 0;
     size = strlen(text);
     vb_s3_parse_list(text, size, on_key, &sum, &next, NULL);
+    vb_s3_parse_uploads(text, size, on_upload, &sum, NULL);
     free(vb_s3_xml(&at, text + size, "Code"));
     if (at < text || at > text + size)
         abort();

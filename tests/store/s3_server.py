@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler
 KEY, SECRET, REGION = 'test-key', 'test/secret', 'us-test-1'
 lock = threading.Lock()
 objects, uploads = {}, {}
-state = {'kind': 'clear', 'at': 0, 'n': 0, 'conditional': True, 'skew': 0, 'uploads': 0}
+state = {'kind': 'clear', 'at': 0, 'n': 0, 'conditional': True, 'skew': 0, 'uploads': 0, 'back': 0}
+begun = {}
 
 
 def sign(key, text):
@@ -97,11 +98,13 @@ class Handler(BaseHTTPRequestHandler):
                 n, kind = state['n'], values['kind']
                 state.update(kind=kind, at=int(values['at']), n=0)
                 if kind == 'clear':
-                    state.update(conditional=True, skew=0)
+                    state.update(conditional=True, skew=0, back=0)
                 if kind == 'no-conditional':
                     state['conditional'] = False
                 if kind == 'skew':
                     state['skew'] = 7200
+                if kind == 'old-uploads':
+                    state['back'] = 172800
                 if kind == 'empty':
                     objects.clear()
             self.answer(200, str(n).encode())
@@ -136,11 +139,15 @@ class Handler(BaseHTTPRequestHandler):
     def operate(self, key, values, body):
         etag = hashlib.md5(body).hexdigest()
         shown = 'f' * 32 if self.kind == 'wrong-etag' else etag
-        if self.command == 'GET' and not key:
+        if self.command == 'GET' and not key and 'uploads' in values:
+            self.list_uploads(values)
+        elif self.command == 'GET' and not key:
             self.list(values)
         elif self.command == 'POST' and 'uploads' in values:
             state['uploads'] += 1
             uploads[f'up&{state["uploads"]}'] = {}
+            when = datetime.datetime.utcnow() - datetime.timedelta(seconds=state['back'])
+            begun[f'up&{state["uploads"]}'] = (key, when.strftime('%Y-%m-%dT%H:%M:%S.000Z'))
             self.answer(200, f'<R><UploadId>up&amp;{state["uploads"]}</UploadId></R>'.encode())
         elif self.command == 'PUT' and 'partNumber' in values:
             if values['uploadId'] not in uploads:
@@ -188,6 +195,14 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.answer(206, part)
+
+    def list_uploads(self, values):
+        text = '<?xml version="1.0"?><ListMultipartUploadsResult xmlns="x"><Bucket>bucket</Bucket>'
+        for i in uploads:
+            if begun[i][0].startswith(values.get('prefix', '')):
+                text += f'<Upload><Key>{begun[i][0]}</Key><UploadId>{i.replace("&", "&amp;")}</UploadId>'
+                text += f'<Initiated>{begun[i][1]}</Initiated></Upload>'
+        self.answer(200, (text + '</ListMultipartUploadsResult>').encode())
 
     def list(self, values):
         prefix, after = values.get('prefix', ''), values.get('continuation-token', '')

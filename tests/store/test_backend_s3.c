@@ -329,6 +329,56 @@ static void a_busy_server_is_asked_again(void **state)
     fault_everywhere("500", 5000);
 }
 
+static void count_upload(void *arg, const char *key, const char *id, uint64_t begun_s)
+{
+    (void)id;
+    assert_true(begun_s > 1500000000);
+    *(unsigned *)arg += strncmp(key, "some/place/packs/", 17) == 0 ? 1 : 100;
+}
+
+static unsigned count_uploads(struct vb_s3 *s)
+{
+    const struct vb_s3_request q = { .method = "GET", .query = "prefix=&uploads=", .most = 100000 };
+    struct vb_s3_reply reply = { 0 };
+    unsigned n = 0;
+    assert_int_equal(vb_s3_send(s, &q, &reply, NULL), 0);
+    assert_int_equal(vb_s3_parse_uploads((const char *)reply.body.data, reply.body.len, count_upload, &n, NULL), 0);
+    vb_s3_reply_clear(&reply);
+    return n;
+}
+
+static void begin_upload(struct vb_s3 *s, const char *name)
+{
+    const struct vb_s3_request q = { .method = "POST", .name = name, .query = "uploads=", .body = "", .n = 0 };
+    struct vb_s3_reply reply = { 0 };
+    assert_int_equal(vb_s3_send(s, &q, &reply, NULL), 0);
+    vb_s3_reply_clear(&reply);
+}
+
+static void uploads_that_nobody_ends_are_swept_away(void **state)
+{
+    VB_AUTO_FREE char *endpoint = vb_printf("http://127.0.0.1:%u", port);
+    struct vb_s3_params p = { .location = "s3://bucket", .endpoint = endpoint, .bucket = "bucket", .prefix = "some/place",
+                              .region = "us-test-1", .access_key = "test-key", .secret_key = "test/secret" };
+    (void)state;
+    struct vb_backend *b = make();
+    struct vb_s3 *s = vb_s3_new(&p, NULL);
+    unsigned before = count_uploads(s);
+    p.prefix = "elsewhere";
+    struct vb_s3 *other = vb_s3_new(&p, NULL);
+    control("old-uploads", 0);
+    begin_upload(s, "packs/aa/old");
+    begin_upload(other, "packs/aa/old");
+    control("clear", 0);
+    begin_upload(s, "packs/aa/new");
+    assert_int_equal(count_uploads(s), before + 102);
+    vb_backend_sweep(b);
+    assert_int_equal(count_uploads(s), before + 101); /* somebody may be sending the new one; the other is not ours */
+    vb_s3_free(other);
+    vb_s3_free(s);
+    vb_backend_close(b);
+}
+
 int main(void)
 {
     const struct backend_contract contract = { "backend_s3", make, again, NULL, true, false };
@@ -342,6 +392,7 @@ int main(void)
         cmocka_unit_test(a_line_cut_at_any_request_is_mended),
         cmocka_unit_test(a_command_that_gives_up_has_lost_nothing),
         cmocka_unit_test(a_busy_server_is_asked_again),
+        cmocka_unit_test(uploads_that_nobody_ends_are_swept_away),
     };
     signal(SIGPIPE, SIG_IGN);
     if (start_server() < 0) {
