@@ -82,8 +82,10 @@ int main(int argc, char **argv)
         return VB_EXIT_USAGE;
     }
     struct vb_metadata *m = vb_metadata_open(argv[1], NULL, &code, &text);
-    if (m && argc == 4 && !strcmp(argv[2], "with"))
+    if (m && argc == 4 && !strcmp(argv[2], "with")) {
+        free(text);
         other = vb_metadata_open(argv[3], NULL, &code, &text);
+    }
     if (!m || code != VB_OK) {
         fprintf(stderr, "%s: %s\n", vb_code_name(code), text);
         free(text);
