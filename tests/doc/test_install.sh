@@ -45,10 +45,11 @@ like "pkg-config --cflags" "$(pc_get --define-variable=includedir=/x/include --c
 ok "pkg-config names the directory of the writers" test -f "$root$(pc_get --variable=writerdir)/vb-writer-null.so"
 
 # programs outside the tree: the installed headers, the installed library, and what pkg-config says of them
-san=$(grep -o -- '-fsanitize=[a-z,]*' "$abs_top_builddir/Makefile" | head -n 1)
+san=$(grep -o -- '-fsanitize=address[a-z,]*' "$abs_top_builddir/Makefile" | head -n 1)
+read -ra compiler <<< "$(sed -n 's/^CC = //p' "$abs_top_builddir/Makefile")"
 read -ra flags <<< "$(pc_get --define-variable=prefix="$root$prefix" --cflags --libs) $san"
 for p in backup-program replica-program; do
-    ok "$p builds with pkg-config alone" "${CC:-cc}" "$abs_top_srcdir/samples/$p.c" "${flags[@]}" -o "$T/$p"
+    ok "$p builds with pkg-config alone" "${compiler[@]}" "$abs_top_srcdir/samples/$p.c" "${flags[@]}" -o "$T/$p"
 done
 
 # what was installed runs by itself, away from source and build tree
