@@ -32,6 +32,8 @@ struct slot {
 struct vb_index {
     struct vb_index_pack *packs;
     size_t n_packs, cap_packs;
+    uint32_t *by_name; /* packs by the beginning of their names: number + 1, 0: free */
+    size_t n_by_name, pack_mask;
     struct chunk *chunks;
     size_t n_chunks, cap_chunks;
     struct slot *table;
@@ -47,6 +49,8 @@ struct vb_index *vb_index_new(void)
     struct vb_index *x = vb_alloc(sizeof *x);
     x->mask = 1023;
     x->table = vb_alloc_n(x->mask + 1, sizeof *x->table);
+    x->pack_mask = 63;
+    x->by_name = vb_alloc_n(x->pack_mask + 1, sizeof *x->by_name);
     return x;
 }
 
@@ -55,6 +59,7 @@ void vb_index_free(struct vb_index *x)
     if (!x)
         return;
     free(x->packs);
+    free(x->by_name);
     free(x->chunks);
     free(x->table);
     free(x);
@@ -62,14 +67,48 @@ void vb_index_free(struct vb_index *x)
 
 /* ---- packs ---- */
 
+static size_t place_of_pack(const struct vb_index *x, const struct vb_name *name)
+{
+    uint64_t head;
+    memcpy(&head, name->b, sizeof head);
+    return (size_t)head & x->pack_mask;
+}
+
+/* One that was named anew, or is gone, keeps its place: what is found is looked at. */
+static void place_pack(struct vb_index *x, uint32_t pack)
+{
+    size_t i = place_of_pack(x, &x->packs[pack].name);
+    while (x->by_name[i])
+        i = (i + 1) & x->pack_mask;
+    x->by_name[i] = pack + 1;
+    x->n_by_name++;
+}
+
+static void remember_pack(struct vb_index *x, uint32_t pack)
+{
+    if ((x->n_by_name + 1) * 2 > x->pack_mask) {
+        uint32_t *old = x->by_name;
+        size_t n = x->pack_mask + 1;
+        x->pack_mask = n * 2 - 1;
+        x->n_by_name = 0;
+        x->by_name = vb_alloc_n(n * 2, sizeof *x->by_name);
+        for (size_t i = 0; i < n; i++)
+            if (old[i])
+                place_pack(x, old[i] - 1);
+        free(old);
+    }
+    place_pack(x, pack);
+}
+
 bool vb_index_find_pack(const struct vb_index *x, const struct vb_name *name, uint32_t *pack)
 {
-    /* From the end: whoever asks is nearly always adding the newest. */
-    for (size_t i = x->n_packs; i-- > 0;)
-        if (!x->packs[i].open && !x->packs[i].gone && vb_name_equal(&x->packs[i].name, name)) {
-            *pack = (uint32_t)i;
+    for (size_t i = place_of_pack(x, name); x->by_name[i]; i = (i + 1) & x->pack_mask) {
+        const struct vb_index_pack *p = &x->packs[x->by_name[i] - 1];
+        if (!p->open && !p->gone && vb_name_equal(&p->name, name)) {
+            *pack = x->by_name[i] - 1;
             return true;
         }
+    }
     return false;
 }
 
@@ -88,6 +127,7 @@ void vb_index_name_pack(struct vb_index *x, uint32_t pack, const struct vb_pack_
     p->size = id->size;
     p->group = id->group;
     memcpy(p->salt, id->salt, sizeof p->salt);
+    remember_pack(x, pack);
 }
 
 uint32_t vb_index_add_pack(struct vb_index *x, const struct vb_pack_id *id, bool durable)

@@ -240,6 +240,38 @@ static void an_index_of_another_group_or_repository_is_refused(void **state)
     vb_index_free(y);
 }
 
+/* So many that a list would be looked through for minutes. */
+static void packs_are_found_by_name(void **state)
+{
+    enum { N = 100000 };
+    struct vb_index *x = vb_index_new();
+    uint32_t number;
+    (void)state;
+    for (uint32_t i = 0; i < N; i++) {
+        const struct vb_pack_id id = pack_id(i);
+        assert_int_equal(vb_index_add_pack(x, &id, true), i);
+        assert_int_equal(vb_index_add_pack(x, &id, true), i);
+    }
+    const uint32_t open = vb_index_open_pack(x, 0);
+    for (uint32_t i = 0; i < N; i += 3)
+        vb_index_pack_at(x, i)->gone = true;
+    for (uint32_t i = 0; i < N + 100; i++) {
+        const struct vb_pack_id id = pack_id(i);
+        assert_int_equal(vb_index_find_pack(x, &id.name, &number), i < N && i % 3);
+        if (i < N && i % 3)
+            assert_int_equal(number, i);
+    }
+    const struct vb_pack_id late = pack_id(N), again = pack_id(0);
+    vb_index_name_pack(x, open, &late);
+    assert_true(vb_index_find_pack(x, &late.name, &number));
+    assert_int_equal(number, open);
+    assert_int_equal(vb_index_add_pack(x, &again, true), open + 1); /* what is gone may come again */
+    assert_true(vb_index_find_pack(x, &again.name, &number));
+    assert_int_equal(number, open + 1);
+    assert_int_equal(vb_index_pack_count(x), N + 2);
+    vb_index_free(x);
+}
+
 int main(void)
 {
 #define T(fn, kind) { #fn " " #kind, fn, kind, done, NULL }
@@ -251,6 +283,7 @@ int main(void)
         BOTH(dropped_chunks_can_come_back_elsewhere),
         BOTH(open_packs_stay_out_of_files),
         BOTH(damaged_files_are_refused_whole),
+        T(packs_are_found_by_name, sealed),
         T(an_index_of_another_group_or_repository_is_refused, sealed),
     };
     return CM_RUN("index", tests);
