@@ -350,7 +350,7 @@ static void options_of_a_provider_are_not_shown(void **state)
     assert_true(alab_open(l, VB_JOB_BACKUP, 20000, false));
     assert_int_equal(alab_identify(l), VB_OK);
     assert_int_equal(alab_prepare(l), VB_OK);
-    assert_int_equal(process_with("provider-host", l->dir, "tiger", &shown), 1);
+    assert_true(process_with("provider-host", l->dir, "tiger", &shown) >= 1); /* and what it is starting just now */
     assert_false(shown);
     alab_send(l, VB_M_SNAPSHOT, VB_M_SNAPSHOT, NULL);
     const struct vb_msg *r = alab_wait(l, VB_M_SNAPSHOT, 20000);
